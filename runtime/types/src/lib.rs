@@ -1,0 +1,35 @@
+//! The nouns of Tactus: what travels from camera to command, and nothing that decides.
+//!
+//! Read in data order:
+//! - [`time`]: instants of the cell's clock, stamps of any host's clock.
+//! - [`joints`]: joint vectors of fixed capacity, so that a control tick never allocates.
+//! - [`observe`]: [`CameraFrame`], [`JointState`], [`Observation`].
+//! - [`infer`]: [`InferenceRequest`], [`ActionChunk`], [`Refusal`], the [`Policy`] trait.
+//! - [`act`]: [`Setpoint`], [`Command`], [`Applied`], the [`Driver`] trait.
+//! - [`arm`]: [`ArmInfo`] and its limits.
+//! - [`mode`]: [`Mode`], [`Fault`], [`HoldReason`].
+//! - [`budget`]: [`Stage`], [`StageTimes`], [`Budget`].
+//!
+//! What is not here: encodings (`tactus-wire`), decisions (`tactus-control`), clocks that really run (`tactus-host`).
+#![forbid(unsafe_code)]
+
+pub mod act;
+pub mod arm;
+pub mod budget;
+pub mod infer;
+pub mod joints;
+pub mod mode;
+pub mod observe;
+pub mod time;
+
+pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source};
+pub use arm::{ArmInfo, ArmInfoError, JointLimits};
+pub use budget::{Budget, Stage, StageTimes};
+pub use infer::{
+    Action, ActionChunk, FrameRef, Generation, InferenceRequest, Policy, PolicyError, Refusal,
+    RefusalReason, TimedAction,
+};
+pub use joints::{JointVec, MAX_JOINTS};
+pub use mode::{Fault, HoldReason, Mode};
+pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
+pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

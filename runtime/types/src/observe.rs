@@ -1,0 +1,82 @@
+//! What the policy sees: camera frames, joint states, and the observation made of them.
+
+use std::sync::Arc;
+
+use crate::{JointVec, Time};
+
+/// How a camera frame's bytes are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// A baseline JPEG file.
+    Jpeg,
+    /// `height * width * 3` bytes, row-major, red first, 0..=255.
+    Rgb8,
+}
+
+/// One image of one camera.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraFrame {
+    /// Name of the camera in the cell, for example `scene`.
+    pub camera: Arc<str>,
+    /// When the sensor measured.
+    pub captured_at: Time,
+    /// When this process received it.
+    pub received_at: Time,
+    /// Counter of the camera process; restarts with it.
+    pub seq: u64,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Encoding of `data`.
+    pub encoding: Encoding,
+    /// The image bytes.
+    pub data: Arc<[u8]>,
+}
+
+/// Measured state of an arm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JointState {
+    /// When the joints were measured.
+    pub captured_at: Time,
+    /// Counter of the device; restarts with it.
+    pub seq: u64,
+    /// Device epoch: changes when the device restarts or its world is reset, after which no old command counts.
+    pub epoch: u64,
+    /// Joint positions, rad.
+    pub q: JointVec,
+    /// Joint velocities, rad/s.
+    pub dq: JointVec,
+    /// Gripper opening, 0.0 closed .. 1.0 fully open.
+    pub opening: f64,
+}
+
+/// Everything the policy sees at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The instant that proprioception is interpolated to; ages and due times count from it.
+    pub observed_at: Time,
+    /// One frame per camera, in the bundle's camera order.
+    pub frames: Vec<CameraFrame>,
+    /// Proprioception at `observed_at`.
+    pub state: JointState,
+}
+
+/// A source of camera frames.
+pub trait Camera: Send {
+    /// Blocks until the next frame is there and returns it; `Ok(None)` when the source is not ready yet.
+    ///
+    /// # Errors
+    /// [`CameraError`] when the source failed for good.
+    fn capture(&mut self) -> Result<Option<CameraFrame>, CameraError>;
+}
+
+/// Why a camera cannot deliver.
+#[derive(Debug, thiserror::Error)]
+#[error("camera `{camera}`: {reason}")]
+pub struct CameraError {
+    /// Name of the camera.
+    pub camera: String,
+    /// What happened.
+    pub reason: String,
+}
