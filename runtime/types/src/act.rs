@@ -18,6 +18,8 @@ pub struct Setpoint {
     pub source: Source,
     /// Joint positions, rad.
     pub q: JointVec,
+    /// Velocity at which `q` moves, rad/s: feed-forward for the limiter, so that following a ramp costs no lag.
+    pub dq: JointVec,
     /// Gripper opening, 0..1.
     pub opening: f64,
     /// Request behind it, for [`Source::Policy`].

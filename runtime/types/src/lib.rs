@@ -30,6 +30,6 @@ pub use infer::{
     RefusalReason, TimedAction,
 };
 pub use joints::{JointVec, MAX_JOINTS};
-pub use mode::{Fault, HoldReason, Mode};
+pub use mode::{ChunkFlaw, Fault, HoldReason, Mode};
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
 pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

@@ -1,6 +1,6 @@
 //! Modes of an arm host and the faults that change them. What follows from a fault is decided in `tactus-control`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What an arm host is doing.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,17 +53,17 @@ pub enum Fault {
     /// The engine answered without a chunk.
     EngineRefused {
         /// Its reason.
-        reason: String,
+        reason: Arc<str>,
     },
     /// A camera's liveliness token is gone.
     CameraDead {
         /// Which camera.
-        camera: String,
+        camera: Arc<str>,
     },
     /// A camera's newest frame is older than its bound.
     CameraStale {
         /// Which camera, and how old; the engine's words.
-        reason: String,
+        reason: Arc<str>,
     },
     /// The newest joint state is older than its bound.
     ProprioStale {
@@ -72,16 +72,58 @@ pub enum Fault {
     },
     /// No action is due any more.
     Exhausted,
-    /// A chunk held actions that may not be executed.
-    BadChunk {
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A chunk held something that may not be executed; it never entered the queue.
+    BadChunk(ChunkFlaw),
+    /// The device restarted or its world was reset: what was commanded before no longer counts.
+    DeviceRestarted,
     /// The driver could not take a command.
     Driver {
         /// What it said.
-        reason: String,
+        reason: Arc<str>,
     },
+}
+
+/// Why a chunk of the current generation may not be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkFlaw {
+    /// No action, or more than a scheduler holds.
+    Length {
+        /// Actions in the chunk.
+        actual: usize,
+    },
+    /// An action has another number of joints than the arm.
+    Joints {
+        /// Joints of the arm.
+        expected: usize,
+        /// Joints of the action.
+        actual: usize,
+    },
+    /// An action holds NaN or infinity.
+    NotFinite,
+    /// An action is further outside the joint limits than the tolerance.
+    OutOfRange {
+        /// Index of the joint.
+        joint: usize,
+    },
+    /// The period is zero.
+    Period,
+    /// It was made by another bundle than the one the arm was enabled with.
+    Bundle,
+}
+
+impl std::fmt::Display for ChunkFlaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Length { actual } => write!(f, "{actual} actions"),
+            Self::Joints { expected, actual } => {
+                write!(f, "an action of {actual} joints for an arm of {expected}")
+            }
+            Self::NotFinite => write!(f, "an action is NaN or infinite"),
+            Self::OutOfRange { joint } => write!(f, "joint {joint} far outside its limits"),
+            Self::Period => write!(f, "its period is zero"),
+            Self::Bundle => write!(f, "made by another bundle"),
+        }
+    }
 }
 
 impl std::fmt::Display for Fault {
@@ -106,7 +148,8 @@ impl std::fmt::Display for Fault {
                 )
             }
             Self::Exhausted => write!(f, "the action chunk ran out"),
-            Self::BadChunk { reason } => write!(f, "chunk refused: {reason}"),
+            Self::BadChunk(flaw) => write!(f, "chunk refused: {flaw}"),
+            Self::DeviceRestarted => write!(f, "the device restarted"),
             Self::Driver { reason } => write!(f, "driver: {reason}"),
         }
     }
