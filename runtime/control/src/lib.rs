@@ -1,1 +1,30 @@
-//! (to be written)
+//! What is decided on the path from camera to command, without IO and without a clock: every decision is a function
+//! of state and `now`. The same code runs in real time (`tactus-host`), in lock-step and in replay.
+//!
+//! Read in data order:
+//! - [`assemble`]: newest frames and joint states -> observation, or which stream is missing or stale.
+//! - [`dispatch`]: engine side; which request is answered when.
+//! - [`request`]: arm side; when to ask for the next chunk.
+//! - [`schedule`]: chunks -> the setpoint that is due now.
+//! - [`supervise`]: faults -> mode; whose setpoint counts.
+//! - [`limit`]: setpoint -> command inside the arm's limits.
+//! - [`cycle`]: one control tick through the last four, and the counters.
+//!
+//! What is not here: threads, Zenoh, drivers, models.
+#![forbid(unsafe_code)]
+
+pub mod assemble;
+pub mod cycle;
+pub mod dispatch;
+pub mod limit;
+pub mod request;
+pub mod schedule;
+pub mod supervise;
+
+pub use assemble::{Assembled, Assembler, AssemblySpec};
+pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
+pub use dispatch::{Dispatcher, Job};
+pub use limit::{LimitSpec, Limiter};
+pub use request::{RequestSpec, Requester};
+pub use schedule::{Discard, Due, Scheduler};
+pub use supervise::{Bounds, Decision, Health, Resume, Rung, Supervisor, rung};

@@ -1,0 +1,441 @@
+//! One control tick: orders and messages in, one command and perhaps one request out.
+//!
+//! Decides nothing of its own; it puts requester, scheduler, supervisor and limiter in their order, keeps the hold's
+//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`].
+
+use std::sync::Arc;
+
+use tactus_types::{
+    Action, ActionChunk, ArmInfo, ChunkFlaw, Command, Generation, InferenceRequest, JointState,
+    JointVec, Mode, Refusal, Setpoint, Source, Time,
+};
+
+use crate::limit::{LimitSpec, Limiter};
+use crate::request::{RequestSpec, Requester};
+use crate::schedule::{Discard, Due, Scheduler};
+use crate::supervise::{Bounds, Decision, Health, Supervisor};
+
+/// Everything an arm host is configured with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmSpec {
+    /// How chunks are asked for.
+    pub request: RequestSpec,
+    /// The ladder's times.
+    pub bounds: Bounds,
+    /// Limits that do not come from the arm.
+    pub limit: LimitSpec,
+    /// Time between ticks, seconds.
+    pub period_secs: f64,
+    /// Random number of this arm host's boot.
+    pub boot: u64,
+}
+
+/// What an operator or the demo asks of an arm host.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Boot -> Ready, or the end of a hold.
+    Enable,
+    /// Ready -> Policy.
+    Start {
+        /// The task in words.
+        instruction: Arc<str>,
+        /// Seed of the policy's noise.
+        seed: u64,
+    },
+    /// Policy or Hold -> Ready.
+    EndEpisode,
+    /// Any -> Stopped: brakes and stays.
+    Stop,
+}
+
+/// Why an order was not carried out. A refusal is never silent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderRefused {
+    /// The mode does not allow it.
+    #[error("order `{order}` is not possible in mode `{mode}`")]
+    Mode {
+        /// The order.
+        order: &'static str,
+        /// The mode.
+        mode: &'static str,
+    },
+    /// The arm has not reported a fresh state.
+    #[error("the arm's joint state is {}", match age_millis { Some(ms) => format!("{ms} ms old"), None => "missing".into() })]
+    NoState {
+        /// Age of the newest state, milliseconds.
+        age_millis: Option<u64>,
+    },
+    /// Something the policy needs is not there.
+    #[error("{what} is not alive")]
+    NotAlive {
+        /// `the engine` or `camera <name>`.
+        what: String,
+    },
+}
+
+/// What reached the arm host since the last tick.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TickInput<'a> {
+    /// Newest joint state, if any has ever come.
+    pub state: Option<&'a JointState>,
+    /// A chunk.
+    pub chunk: Option<&'a ActionChunk>,
+    /// A refusal.
+    pub refusal: Option<&'a Refusal>,
+    /// The engine's liveliness token is there.
+    pub engine_alive: bool,
+    /// A camera whose liveliness token is gone.
+    pub dead_camera: Option<&'a Arc<str>>,
+    /// The driver could not take the last command.
+    pub driver_error: Option<&'a Arc<str>>,
+}
+
+/// What a tick produced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TickOutput {
+    /// The command; `None` until the arm has reported a state.
+    pub command: Option<Command>,
+    /// A request to send to the engine.
+    pub request: Option<InferenceRequest>,
+    /// What became of the chunk of this tick.
+    pub accepted: Option<Result<(), Discard>>,
+    /// The mode differs from the last tick's.
+    pub mode_changed: bool,
+}
+
+/// What was counted since the arm host started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Ticks.
+    pub ticks: u64,
+    /// Ticks of an episode, after its first chunk, without an action that was due.
+    pub starved_ticks: u64,
+    /// Times a fault led to a hold.
+    pub holds: u64,
+    /// Ticks whose setpoint a limit changed, while a policy commanded.
+    pub limited_ticks: u64,
+    /// Chunks that entered.
+    pub chunks_accepted: u64,
+    /// Chunks of another generation.
+    pub chunks_foreign: u64,
+    /// Chunks that came too late or out of order.
+    pub chunks_late: u64,
+    /// Chunks that may not be executed.
+    pub chunks_flawed: u64,
+    /// Refusals by the engine.
+    pub refusals: u64,
+    /// Times the command was seeded again from the measured state.
+    pub reseeds: u64,
+}
+
+/// An arm host's state between ticks.
+#[derive(Debug)]
+pub struct ArmCycle {
+    spec: ArmSpec,
+    info: ArmInfo,
+    supervisor: Supervisor,
+    scheduler: Scheduler,
+    requester: Requester,
+    limiter: Limiter,
+    /// Epoch of the state that the limiter was seeded from.
+    seeded: Option<u64>,
+    hold: (JointVec, f64),
+    holding: bool,
+    generation: Generation,
+    instruction: Arc<str>,
+    seed: u64,
+    episode_has_chunk: bool,
+    mode: Mode,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+impl ArmCycle {
+    /// A cycle in Boot for the arm of `info`, which must have passed [`ArmInfo::check`].
+    pub fn new(spec: ArmSpec, info: ArmInfo) -> Self {
+        let generation = Generation {
+            boot: spec.boot,
+            count: 0,
+        };
+        let rest = JointVec::zeros(info.joints.len());
+        Self {
+            supervisor: Supervisor::new(spec.bounds),
+            scheduler: Scheduler::new(generation),
+            requester: Requester::new(spec.request),
+            limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0),
+            seeded: None,
+            hold: (rest, 0.0),
+            holding: false,
+            generation,
+            instruction: Arc::from(""),
+            seed: 0,
+            episode_has_chunk: false,
+            mode: Mode::Boot,
+            counters: Counters::default(),
+            spec,
+            info,
+        }
+    }
+
+    /// The mode after the last tick.
+    pub fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// Generation in force.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Instruction of the episode.
+    pub fn instruction(&self) -> &Arc<str> {
+        &self.instruction
+    }
+
+    /// Whether the commanded motion is at rest: every |dq| < 0.01 rad/s.
+    pub fn at_rest(&self) -> bool {
+        self.limiter.dq().max_abs() < 0.01
+    }
+
+    /// Carries out an order, given what the next tick will see.
+    ///
+    /// # Errors
+    /// [`OrderRefused`]; nothing changed then.
+    pub fn order(
+        &mut self,
+        order: &Order,
+        input: &TickInput<'_>,
+        now: Time,
+    ) -> Result<(), OrderRefused> {
+        let mode = self.supervisor.mode().word();
+        let not_in = |order| OrderRefused::Mode { order, mode };
+        match order {
+            Order::Enable => {
+                self.check_state(input, now)?;
+                self.supervisor
+                    .enable()
+                    .then_some(())
+                    .ok_or(not_in("enable"))
+            }
+            Order::Start { instruction, seed } => {
+                if self.supervisor.mode() != Mode::Ready {
+                    return Err(not_in("start"));
+                }
+                self.check_state(input, now)?;
+                if !input.engine_alive {
+                    return Err(OrderRefused::NotAlive {
+                        what: "the engine".into(),
+                    });
+                }
+                if let Some(camera) = input.dead_camera {
+                    return Err(OrderRefused::NotAlive {
+                        what: format!("camera {camera}"),
+                    });
+                }
+                self.instruction = instruction.clone();
+                self.seed = *seed;
+                self.episode_has_chunk = false;
+                self.supervisor.start().then_some(()).ok_or(not_in("start"))
+            }
+            Order::EndEpisode => self
+                .supervisor
+                .end_episode()
+                .then_some(())
+                .ok_or(not_in("end episode")),
+            Order::Stop => {
+                self.supervisor.stop();
+                Ok(())
+            }
+        }
+    }
+
+    fn check_state(&self, input: &TickInput<'_>, now: Time) -> Result<(), OrderRefused> {
+        let age = input.state.map(|s| now.since(s.captured_at));
+        match age {
+            Some(age) if age <= self.spec.bounds.proprio_limit => Ok(()),
+            age => Err(OrderRefused::NoState {
+                age_millis: age.map(|a| a.as_millis() as u64),
+            }),
+        }
+    }
+
+    /// One tick at `now`.
+    pub fn tick(&mut self, input: &TickInput<'_>, now: Time) -> TickOutput {
+        self.counters.ticks += 1;
+        let device_restarted = self.follow_device(input.state);
+        let accepted = input.chunk.map(|chunk| self.accept(chunk, now));
+        let refusal = input.refusal.filter(|r| r.generation == self.generation);
+        if let Some(refusal) = refusal {
+            self.counters.refusals += 1;
+            self.requester.failed(refusal.request_id, now);
+        }
+        let overdue = self.requester.overdue(now);
+        if let Some((id, _)) = overdue {
+            self.requester.failed(id, now);
+        }
+        let due = self.scheduler.setpoint(now);
+        let health = Health {
+            engine_alive: input.engine_alive,
+            dead_camera: input.dead_camera,
+            state_age: input.state.map(|s| now.since(s.captured_at)),
+            overdue: overdue.map(|(_, waited)| waited),
+            refusal: refusal.map(|r| &r.reason),
+            flaw: accepted.and_then(|a| match a {
+                Err(Discard::Flaw(flaw)) => Some(flaw),
+                _ => None,
+            }),
+            accepted: accepted == Some(Ok(())),
+            exhausted: due == Due::Exhausted,
+            device_restarted,
+            driver_error: input.driver_error,
+        };
+        let decision = self.supervisor.step(&health, now);
+        let due = if decision.raise {
+            self.raise(&decision, now)
+        } else {
+            due
+        };
+        let command = self
+            .seeded
+            .map(|epoch| self.command(epoch, &decision, due, input));
+        let request = if decision.ask {
+            self.requester.poll(self.generation, &self.instruction, now)
+        } else {
+            None
+        };
+        let mode = self.supervisor.mode();
+        let mode_changed = mode != self.mode;
+        if mode_changed && matches!(mode, Mode::Hold(_)) {
+            self.counters.holds += 1;
+        }
+        self.mode = mode;
+        TickOutput {
+            command,
+            request,
+            accepted,
+            mode_changed,
+        }
+    }
+
+    /// Seeds the limiter from the first state of each device epoch. True when a running device changed its epoch.
+    fn follow_device(&mut self, state: Option<&JointState>) -> bool {
+        let Some(state) = state else { return false };
+        if self.seeded == Some(state.epoch) || state.q.len() != self.info.joints.len() {
+            return false;
+        }
+        let restarted = self.seeded.is_some();
+        self.reseed(state);
+        self.seeded = Some(state.epoch);
+        restarted
+    }
+
+    fn reseed(&mut self, state: &JointState) {
+        self.limiter.seed(self.info.clamp(&state.q), state.opening);
+        self.hold = (self.limiter.q(), self.limiter.opening());
+        self.counters.reseeds += 1;
+    }
+
+    fn accept(&mut self, chunk: &ActionChunk, now: Time) -> Result<(), Discard> {
+        let commanded = Action {
+            q: self.limiter.q(),
+            opening: self.limiter.opening(),
+        };
+        let result = self.scheduler.accept(chunk, &self.info, commanded, now);
+        match result {
+            Ok(()) => {
+                self.counters.chunks_accepted += 1;
+                self.requester.answered(chunk.request_id, chunk.observed_at);
+                self.episode_has_chunk = true;
+            }
+            Err(Discard::Generation) => self.counters.chunks_foreign += 1,
+            Err(Discard::Late | Discard::OutOfOrder) => {
+                self.counters.chunks_late += 1;
+                self.requester.answered(chunk.request_id, chunk.observed_at);
+            }
+            Err(Discard::Flaw(flaw)) => {
+                self.counters.chunks_flawed += 1;
+                debug_assert_ne!(flaw, ChunkFlaw::Bundle, "bundles are compared at ingest");
+                self.requester.failed(chunk.request_id, now);
+            }
+        }
+        result
+    }
+
+    /// Begins a new generation; what was planned is void, so nothing is due.
+    fn raise(&mut self, decision: &Decision, now: Time) -> Due {
+        self.generation = self.generation.next();
+        self.scheduler.restart(self.generation);
+        if decision.ask {
+            self.requester.restart(now, self.seed);
+        }
+        Due::Empty
+    }
+
+    fn command(
+        &mut self,
+        epoch: u64,
+        decision: &Decision,
+        due: Due,
+        input: &TickInput<'_>,
+    ) -> Command {
+        let measured = input.state.map_or(self.limiter.q(), |s| s.q);
+        let setpoint = match due {
+            Due::Setpoint(setpoint) if decision.follow_chunk => {
+                self.holding = false;
+                setpoint
+            }
+            Due::Setpoint(_) | Due::Empty | Due::Exhausted => self.hold_setpoint(input.state),
+        };
+        let from_policy = setpoint.source == Source::Policy;
+        if self.episode_has_chunk
+            && !from_policy
+            && matches!(self.supervisor.mode(), Mode::Policy | Mode::Hold(_))
+        {
+            self.counters.starved_ticks += 1;
+        }
+        let limited = self
+            .limiter
+            .limit(&setpoint, &measured, self.spec.period_secs);
+        if from_policy && limited.clamped_by.any() {
+            self.counters.limited_ticks += 1;
+        }
+        Command {
+            tick: self.counters.ticks,
+            epoch,
+            q: limited.q,
+            dq: limited.dq,
+            opening: limited.opening,
+            setpoint,
+            clamped_by: limited.clamped_by,
+            generation: self.generation,
+        }
+    }
+
+    /// The hold's setpoint: where the commanded motion stops; the measured pose when the command has lost the arm.
+    fn hold_setpoint(&mut self, state: Option<&JointState>) -> Setpoint {
+        if !self.holding {
+            self.holding = true;
+            self.hold = (self.limiter.stopping_point(), self.limiter.opening());
+        }
+        if let Some(state) = state
+            && self.limiter.leads_too_far(&state.q)
+            && state.q.is_finite()
+        {
+            let opening = self.limiter.opening();
+            self.reseed(state);
+            // The gripper keeps its last target: no fault opens it.
+            self.limiter.seed(self.limiter.q(), opening);
+            self.hold.1 = opening;
+        }
+        let (q, opening) = self.hold;
+        Setpoint {
+            source: Source::Hold,
+            q,
+            dq: JointVec::zeros(q.len()),
+            opening,
+            request_id: 0,
+            action_index: 0,
+            observed_at: None,
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! Supervising: faults decide the mode, the mode decides whose setpoint counts.
+//!
+//! ```text
+//!            enable            start              fault: tail, then
+//!   Boot ------------> Ready --------> Policy -----------------------> Hold
+//!                        ^  <-------- stop episode ------|               |
+//!                        |                               ^   resume      |
+//!                        |                               +---------------+
+//!                        +------------- stop episode --------------------+
+//!   any state -- stop --> Stopped
+//! ```
+//!
+//! Every fault maps to a rung of the ladder by a total `match` ([`rung`]). A *tail* lets the chunk in force play on for
+//! a bounded time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes
+//! along the commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the
+//! cell says `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator.
+//!
+//! Does not compute setpoints, and does not detect: what was seen this tick comes in as [`Health`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, RefusalReason, Time};
+
+/// Who may end a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// An operator's *enable*.
+    Operator,
+    /// The arm host itself, once nothing is wrong any more.
+    Auto,
+}
+
+/// The ladder's times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// How long the chunk in force plays on after a fault.
+    pub tail: Duration,
+    /// A newest joint state older than this is a fault.
+    pub proprio_limit: Duration,
+    /// How long everything must be well before a hold may end.
+    pub settle: Duration,
+    /// Who may end a hold.
+    pub resume: Resume,
+}
+
+/// What a fault leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// The chunk in force plays on for at most [`Bounds::tail`], then hold.
+    Tail,
+    /// Hold in this very tick.
+    Hold,
+}
+
+/// The rung of each fault. Total on purpose: a new fault does not compile until someone has decided.
+pub fn rung(fault: &Fault) -> Rung {
+    match fault {
+        Fault::EngineDead
+        | Fault::EngineLate { .. }
+        | Fault::EngineRefused { .. }
+        | Fault::CameraDead { .. }
+        | Fault::CameraStale { .. }
+        | Fault::BadChunk(_) => Rung::Tail,
+        Fault::ProprioStale { .. }
+        | Fault::Exhausted
+        | Fault::DeviceRestarted
+        | Fault::Driver { .. } => Rung::Hold,
+    }
+}
+
+/// What was seen this tick.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Health<'a> {
+    /// The engine's liveliness token is there.
+    pub engine_alive: bool,
+    /// A camera whose liveliness token is gone.
+    pub dead_camera: Option<&'a Arc<str>>,
+    /// Age of the newest joint state; `None` before the first.
+    pub state_age: Option<Duration>,
+    /// The request that is out is past its deadline; time since it was sent.
+    pub overdue: Option<Duration>,
+    /// The engine refused this tick.
+    pub refusal: Option<&'a RefusalReason>,
+    /// A chunk of this generation could not be executed.
+    pub flaw: Option<ChunkFlaw>,
+    /// A chunk entered this tick.
+    pub accepted: bool,
+    /// The chunk in force has nothing due.
+    pub exhausted: bool,
+    /// The device's epoch changed.
+    pub device_restarted: bool,
+    /// The driver could not take the last command.
+    pub driver_error: Option<&'a Arc<str>>,
+}
+
+/// What the tick has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The chunk's setpoint counts; else the hold's.
+    pub follow_chunk: bool,
+    /// Chunks may be asked for.
+    pub ask: bool,
+    /// A new generation begins now: what was asked or planned before is void.
+    pub raise: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Boot,
+    Ready,
+    Policy {
+        fault: Option<(Fault, Time)>,
+    },
+    Hold {
+        reason: Fault,
+        well_since: Option<Time>,
+        asking: bool,
+    },
+    Stopped,
+}
+
+/// Keeps the mode.
+#[derive(Debug)]
+pub struct Supervisor {
+    bounds: Bounds,
+    state: State,
+    raise: bool,
+}
+
+impl Supervisor {
+    /// A supervisor in Boot.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            state: State::Boot,
+            raise: true,
+        }
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        match &self.state {
+            State::Boot => Mode::Boot,
+            State::Ready => Mode::Ready,
+            State::Policy { .. } => Mode::Policy,
+            State::Hold { reason, .. } => Mode::Hold(HoldReason(reason.clone())),
+            State::Stopped => Mode::Stopped,
+        }
+    }
+
+    /// Operator: Boot -> Ready, or the end of a hold. False when neither applies.
+    pub fn enable(&mut self) -> bool {
+        match &mut self.state {
+            State::Boot => {
+                self.state = State::Ready;
+                self.raise = true;
+                true
+            }
+            State::Hold { asking, .. } => {
+                *asking = true;
+                self.raise = true;
+                true
+            }
+            State::Ready | State::Policy { .. } | State::Stopped => false,
+        }
+    }
+
+    /// Ready -> Policy. False in any other mode.
+    pub fn start(&mut self) -> bool {
+        let ready = matches!(self.state, State::Ready);
+        if ready {
+            self.state = State::Policy { fault: None };
+            self.raise = true;
+        }
+        ready
+    }
+
+    /// Policy or Hold -> Ready. False in any other mode.
+    pub fn end_episode(&mut self) -> bool {
+        let running = matches!(self.state, State::Policy { .. } | State::Hold { .. });
+        if running {
+            self.state = State::Ready;
+            self.raise = true;
+        }
+        running
+    }
+
+    /// Any mode -> Stopped.
+    pub fn stop(&mut self) {
+        self.state = State::Stopped;
+        self.raise = true;
+    }
+
+    /// Takes what was seen this tick and decides it.
+    pub fn step(&mut self, health: &Health<'_>, now: Time) -> Decision {
+        let level = self.level(health);
+        let fault = self.event(health).or_else(|| level.clone());
+        match &mut self.state {
+            State::Boot | State::Ready | State::Stopped => {}
+            State::Policy { fault: standing } => {
+                if fault.is_none() && health.accepted {
+                    *standing = None;
+                }
+                if let Some(fault) = fault {
+                    let hold = rung(&fault) == Rung::Hold;
+                    let (first, since) = standing.get_or_insert((fault.clone(), now));
+                    if hold || now.since(*since) >= self.bounds.tail {
+                        // What emptied the chunk says more than its emptiness.
+                        let reason = match fault {
+                            Fault::Exhausted => first.clone(),
+                            fault if hold => fault,
+                            _ => first.clone(),
+                        };
+                        self.hold(reason);
+                    }
+                } else if let Some((first, since)) = standing
+                    && now.since(*since) >= self.bounds.tail
+                {
+                    let reason = first.clone();
+                    self.hold(reason);
+                }
+            }
+            State::Hold {
+                well_since, asking, ..
+            } => {
+                if fault.is_some() {
+                    (*well_since, *asking) = (None, false);
+                } else if *asking && health.accepted {
+                    self.state = State::Policy { fault: None };
+                } else {
+                    let well_since = well_since.get_or_insert(now);
+                    let settled = now.since(*well_since) >= self.bounds.settle;
+                    if settled && !*asking && self.bounds.resume == Resume::Auto {
+                        *asking = true;
+                        self.raise = true;
+                    }
+                }
+            }
+        }
+        let raise = std::mem::take(&mut self.raise);
+        match &self.state {
+            State::Policy { .. } => Decision {
+                follow_chunk: true,
+                ask: true,
+                raise,
+            },
+            State::Hold { asking, .. } => Decision {
+                follow_chunk: false,
+                ask: *asking,
+                raise,
+            },
+            State::Boot | State::Ready | State::Stopped => Decision {
+                follow_chunk: false,
+                ask: false,
+                raise,
+            },
+        }
+    }
+
+    fn hold(&mut self, reason: Fault) {
+        self.state = State::Hold {
+            reason,
+            well_since: None,
+            asking: false,
+        };
+        self.raise = true;
+    }
+
+    /// Conditions that stand until they end.
+    fn level(&self, health: &Health<'_>) -> Option<Fault> {
+        if let Some(age) = health
+            .state_age
+            .filter(|age| *age > self.bounds.proprio_limit)
+        {
+            return Some(Fault::ProprioStale { age });
+        }
+        if !health.engine_alive {
+            return Some(Fault::EngineDead);
+        }
+        if let Some(camera) = health.dead_camera {
+            return Some(Fault::CameraDead {
+                camera: camera.clone(),
+            });
+        }
+        None
+    }
+
+    /// Things that happened this tick.
+    fn event(&self, health: &Health<'_>) -> Option<Fault> {
+        if health.device_restarted {
+            return Some(Fault::DeviceRestarted);
+        }
+        if let Some(reason) = health.driver_error {
+            return Some(Fault::Driver {
+                reason: reason.clone(),
+            });
+        }
+        if health.exhausted && matches!(self.state, State::Policy { .. }) {
+            return Some(Fault::Exhausted);
+        }
+        if let Some(flaw) = health.flaw {
+            return Some(Fault::BadChunk(flaw));
+        }
+        match health.refusal {
+            Some(RefusalReason::Stale {
+                stream,
+                age_millis,
+                limit_millis,
+            }) => {
+                let reason =
+                    format!("{stream} is stale: {age_millis} ms old, limit {limit_millis} ms");
+                return Some(Fault::CameraStale {
+                    reason: reason.into(),
+                });
+            }
+            Some(RefusalReason::Missing { stream }) => {
+                let reason = format!("nothing has ever come from {stream}");
+                return Some(Fault::EngineRefused {
+                    reason: reason.into(),
+                });
+            }
+            Some(RefusalReason::Policy { message }) => {
+                return Some(Fault::EngineRefused {
+                    reason: message.as_str().into(),
+                });
+            }
+            None => {}
+        }
+        health.overdue.map(|waited| Fault::EngineLate { waited })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(resume: Resume) -> Bounds {
+        Bounds {
+            tail: Duration::from_millis(150),
+            proprio_limit: Duration::from_millis(20),
+            settle: Duration::from_millis(200),
+            resume,
+        }
+    }
+
+    fn well() -> Health<'static> {
+        Health {
+            engine_alive: true,
+            state_age: Some(Duration::ZERO),
+            ..Health::default()
+        }
+    }
+
+    fn in_policy(resume: Resume) -> Supervisor {
+        let mut s = Supervisor::new(bounds(resume));
+        assert!(s.enable() && s.start());
+        let d = s.step(
+            &Health {
+                accepted: true,
+                ..well()
+            },
+            Time::ZERO,
+        );
+        assert!(d.raise && d.follow_chunk && d.ask);
+        s
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    #[test]
+    fn boot_is_never_left_without_an_operator() {
+        let mut s = Supervisor::new(bounds(Resume::Auto));
+        for k in 0..1000 {
+            let d = s.step(
+                &Health {
+                    accepted: true,
+                    ..well()
+                },
+                at(2 * k),
+            );
+            assert!(!d.follow_chunk && !d.ask);
+        }
+        assert_eq!(s.mode(), Mode::Boot);
+        assert!(!s.start(), "an episode needs an enabled arm");
+    }
+
+    #[test]
+    fn a_dead_engine_gets_the_tail_and_then_a_hold_that_says_why() {
+        let mut s = in_policy(Resume::Operator);
+        let dead = Health {
+            engine_alive: false,
+            ..well()
+        };
+        assert!(s.step(&dead, at(100)).follow_chunk);
+        assert!(s.step(&dead, at(249)).follow_chunk);
+        let d = s.step(&dead, at(250));
+        assert!(!d.follow_chunk && d.raise && !d.ask);
+        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::EngineDead)));
+    }
+
+    #[test]
+    fn an_emptied_chunk_holds_with_the_first_cause() {
+        let mut s = in_policy(Resume::Operator);
+        let dead = Health {
+            engine_alive: false,
+            ..well()
+        };
+        s.step(&dead, at(100));
+        s.step(
+            &Health {
+                exhausted: true,
+                ..dead
+            },
+            at(120),
+        );
+        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::EngineDead)));
+    }
+
+    #[test]
+    fn stale_proprioception_holds_in_the_same_tick() {
+        let mut s = in_policy(Resume::Auto);
+        let stale = Health {
+            state_age: Some(Duration::from_millis(21)),
+            ..well()
+        };
+        assert!(!s.step(&stale, at(100)).follow_chunk);
+    }
+
+    #[test]
+    fn a_late_chunk_that_arrives_within_the_tail_costs_nothing() {
+        let mut s = in_policy(Resume::Operator);
+        s.step(
+            &Health {
+                overdue: Some(Duration::from_millis(201)),
+                ..well()
+            },
+            at(100),
+        );
+        assert!(
+            s.step(
+                &Health {
+                    accepted: true,
+                    ..well()
+                },
+                at(140)
+            )
+            .follow_chunk
+        );
+        assert!(s.step(&well(), at(500)).follow_chunk);
+        assert_eq!(s.mode(), Mode::Policy);
+    }
+
+    #[test]
+    fn auto_resume_waits_until_all_is_well_and_a_fresh_chunk_is_there() {
+        let mut s = in_policy(Resume::Auto);
+        let dead = Health {
+            engine_alive: false,
+            ..well()
+        };
+        s.step(&dead, at(0));
+        s.step(&dead, at(150));
+        assert!(!s.step(&well(), at(1000)).ask);
+        assert!(!s.step(&well(), at(1199)).ask);
+        let d = s.step(&well(), at(1200));
+        assert!(d.ask && d.raise && !d.follow_chunk);
+        assert!(
+            !s.step(&well(), at(1300)).follow_chunk,
+            "still without a chunk"
+        );
+        assert!(
+            s.step(
+                &Health {
+                    accepted: true,
+                    ..well()
+                },
+                at(1310)
+            )
+            .follow_chunk
+        );
+    }
+
+    #[test]
+    fn an_operator_cell_never_resumes_by_itself() {
+        let mut s = in_policy(Resume::Operator);
+        let dead = Health {
+            engine_alive: false,
+            ..well()
+        };
+        s.step(&dead, at(0));
+        s.step(&dead, at(150));
+        for k in 0..2000 {
+            assert!(
+                !s.step(
+                    &Health {
+                        accepted: true,
+                        ..well()
+                    },
+                    at(200 + 2 * k)
+                )
+                .follow_chunk
+            );
+        }
+        assert!(s.enable());
+        assert!(s.step(&well(), at(9000)).ask);
+        assert!(
+            s.step(
+                &Health {
+                    accepted: true,
+                    ..well()
+                },
+                at(9010)
+            )
+            .follow_chunk
+        );
+    }
+
+    #[test]
+    fn stop_is_final() {
+        let mut s = in_policy(Resume::Auto);
+        s.stop();
+        assert!(!s.enable() && !s.start() && !s.end_episode());
+        assert!(
+            !s.step(
+                &Health {
+                    accepted: true,
+                    ..well()
+                },
+                at(1)
+            )
+            .follow_chunk
+        );
+        assert_eq!(s.mode(), Mode::Stopped);
+    }
+}
