@@ -1,0 +1,146 @@
+"""Recorded episodes -> arrays the trainer maps into memory, statistics, and both tokenizers.
+
+    python prepare.py RECORDED OUT [--procs 2]
+
+Writes OUT/images.u8 [rows, 2, 112, 112, 3] (JPEG decoded by PIL, reduced by PIL bicubic, which antialiases: the
+declared processor of the bundle), OUT/rows.f32 [rows, columns], OUT/meta.json, OUT/stats.json, OUT/tokenizer/.
+Only successful episodes are kept. Done shards are skipped when it is run again.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import tokens
+from fast import FastTokenizer
+
+SIZE = 112
+HORIZON = 16
+
+
+def resize(picture: Image.Image) -> Image.Image:
+    """The processor's reduction to 112x112."""
+    return picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+
+
+def decode(jpeg: bytes) -> np.ndarray:
+    """JPEG -> uint8 [112, 112, 3]."""
+    return np.asarray(resize(Image.open(io.BytesIO(jpeg)).convert("RGB")))
+
+
+def kept_rows(shard: Path) -> tuple[np.ndarray, list[dict]]:
+    """Row numbers of the successful episodes of a shard, and those episodes with rows renumbered."""
+    rows, episodes = [], []
+    for e in json.loads((shard / "episodes.json").read_text()):
+        if e["success"] and e["rows"] > 0:
+            start = sum(len(r) for r in rows)
+            rows.append(np.arange(e["first_row"], e["first_row"] + e["rows"]))
+            episodes.append({"seed": e["seed"], "target": e["target"], "first_row": start, "rows": e["rows"]})
+    return (np.concatenate(rows) if rows else np.zeros(0, np.int64)), episodes
+
+
+def prepare_shard(job) -> str:
+    """Decodes one shard into its slice of images.u8."""
+    shard, out, start, total = job
+    done = out / f"{shard.name}.done"
+    if done.exists():
+        return shard.name
+    rows, _ = kept_rows(shard)
+    images = np.memmap(out / "images.u8", np.uint8, "r+", shape=(total, 2, SIZE, SIZE, 3))
+    offsets = np.fromfile(shard / "frames.idx", "<u8")
+    frames = np.memmap(shard / "frames.bin", np.uint8, "r")
+    for i, row in enumerate(rows):
+        for camera in range(2):
+            a, b = offsets[2 * row + camera], offsets[2 * row + camera + 1]
+            images[start + i, camera] = decode(frames[a:b].tobytes())
+    images.flush()
+    done.touch()
+    return shard.name
+
+
+def chunk_index(episodes: list[dict]) -> np.ndarray:
+    """Row of each action of each row's chunk, [rows, 16]; past the end of an episode its last row repeats."""
+    parts = []
+    for e in episodes:
+        last = e["first_row"] + e["rows"] - 1
+        base = np.arange(e["first_row"], last + 1)
+        parts.append(np.minimum(base[:, None] + np.arange(HORIZON), last))
+    return np.concatenate(parts)
+
+
+def chunks(rows: np.ndarray, columns: list[str], episodes: list[dict]) -> np.ndarray:
+    """Chunk labels [rows, 16, 7]: clean expert joint targets minus the joints at the observation (rad), opening."""
+    a, q = columns.index("a0"), columns.index("q0")
+    out = rows[:, a : a + 7][chunk_index(episodes)]
+    out[:, :, :6] -= rows[:, None, q : q + 6]
+    return out
+
+
+def statistics(rows: np.ndarray, columns: list[str], labels: np.ndarray) -> dict:
+    """Mean and standard deviation for state and action; the gripper's action maps 0..1 to -1..1."""
+    q = columns.index("q0")
+    state, action = rows[:, q : q + 7], labels[:, :, :6].reshape(-1, 6)
+    floor = lambda x: np.maximum(x, 1e-3)
+    return {
+        "state": {"mean": state.mean(0).tolist(), "std": floor(state.std(0)).tolist()},
+        "action": {
+            "mean": action.mean(0).tolist() + [0.5],
+            "std": floor(action.std(0)).tolist() + [0.5],
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recorded", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--procs", type=int, default=2)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    meta = json.loads((args.recorded / "meta.json").read_text())
+    columns = meta["columns"]
+    shards = sorted(p for p in args.recorded.glob("shard-*") if (p / "episodes.json").exists())
+
+    jobs, episodes, tables, total = [], [], [], 0
+    for shard in shards:
+        rows, own = kept_rows(shard)
+        if len(rows) == 0:
+            continue
+        table = np.fromfile(shard / "rows.bin", "<f4").reshape(-1, len(columns))
+        tables.append(table[rows])
+        episodes += [{**e, "first_row": e["first_row"] + total} for e in own]
+        jobs.append((shard, args.out, total))
+        total += len(rows)
+    table = np.concatenate(tables)
+    table.tofile(args.out / "rows.f32")
+    expected = total * 2 * SIZE * SIZE * 3
+    target = args.out / "images.u8"
+    if not target.exists() or target.stat().st_size != expected:
+        for done in args.out.glob("shard-*.done"):
+            done.unlink()
+        with open(target, "wb") as f:
+            f.truncate(expected)
+    with multiprocessing.Pool(args.procs) as pool:
+        work = pool.imap_unordered(prepare_shard, [(*job, total) for job in jobs])
+        for _ in tqdm(work, total=len(jobs), desc="decode", unit="shard"):
+            pass
+
+    labels = chunks(table, columns, episodes)
+    stats = statistics(table, columns, labels)
+    (args.out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
+    folder = args.out / "tokenizer"
+    tokens.save(tokens.build(), folder)
+    if not (folder / "fast_config.json").exists():
+        FastTokenizer.train(labels).save(folder)
+    (args.out / "meta.json").write_text(json.dumps({"columns": columns, "rows": total, "episodes": episodes}) + "\n")
+    print(f"{len(episodes)} episodes, {total} rows")
+
+
+if __name__ == "__main__":
+    main()
