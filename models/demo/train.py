@@ -362,6 +362,7 @@ def head_figures(mllm: Mllm, head: ActionHead, data: Dataset) -> dict:
 def process(rank: int, args) -> None:
     """One training process."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     meeting = (args.work / f".{args.stage}.meeting").resolve()
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.procs)
     stage = train_mllm if args.stage == "mllm" else train_head
