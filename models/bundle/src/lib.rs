@@ -1,1 +1,45 @@
-//! (to be written)
+//! A bundle: an exported policy as a directory whose every byte and every choice is declared.
+//!
+//! Decides whether a directory is a bundle this runtime understands, and whether it is the one its manifest says it
+//! is. Does not decide whether the graphs compute what they should (`tactus-vla`'s verification does, with the golden
+//! tensors read here), and knows nothing of ONNX Runtime.
+//!
+//! ```text
+//! bundle.toml          what the policy is (schema below); its SHA-256 is the bundle id
+//! stats.json           normalisation statistics of state and action
+//! tokenizer.json       Hugging Face tokenizer
+//! graphs/*.onnx        vision, backbone, context, denoise; weights.bin holds the weights of all, each once
+//! golden/*.safetensors inputs and outputs of every boundary, from the reference implementation
+//! ```
+//!
+//! Read in data order:
+//! - [`error`]: every way a bundle can be unusable.
+//! - [`raw`] (private): `bundle.toml` as it is written.
+//! - [`bounds`] (private): every legal range, in one table.
+//! - [`manifest`]: the validated manifest.
+//! - [`validate`] (private): the way from raw to validated.
+//! - [`files`] (private): SHA-256 of every file.
+//! - [`stats`]: `stats.json`.
+//! - [`golden`]: golden cases.
+//! - [`bundle`]: opening a directory.
+#![forbid(unsafe_code)]
+
+mod bounds;
+pub mod bundle;
+pub mod error;
+mod files;
+pub mod golden;
+pub mod manifest;
+mod raw;
+pub mod stats;
+mod validate;
+
+pub use bundle::Bundle;
+pub use error::BundleError;
+pub use golden::{GoldenCase, GoldenData, GoldenTensor};
+pub use manifest::{
+    Action, Alignment, Backbone, CameraSpec, Denoise, Family, Graph, GraphFile, Manifest,
+    NormPlace, Normalisation, OrtVersion, Precision, Prompt, Representation, SCHEMA, Source, State,
+    Variant, Vision,
+};
+pub use stats::{Moments, Stats};

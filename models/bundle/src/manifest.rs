@@ -1,0 +1,341 @@
+//! The validated manifest: every choice that could silently differ between the exporter and this runtime.
+//!
+//! A value of these types has been checked; nothing here is optional or a default.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::error::BundleError;
+
+/// The only manifest schema this runtime reads.
+pub const SCHEMA: i64 = 1;
+
+/// Declares an enum of the words a text field may hold.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// The word in the manifest.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            pub(crate) fn parse(field: &str, text: &str) -> Result<Self, BundleError> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    other => Err(BundleError::manifest(
+                        field,
+                        [$(concat!("`", $word, "`")),+].join(" or "),
+                        format!("`{other}`"),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+words!(
+    /// Which architecture the graphs implement.
+    Family {
+        /// Qwen2.5-VL backbone, GR00T-N1.5-style flow-matching head.
+        Qwen25VlGrootN15 = "qwen2_5_vl+gr00t_n1_5",
+    }
+);
+words!(
+    /// How backbone and head were trained together.
+    Variant {
+        /// The language model was frozen while the head was trained.
+        Frozen = "frozen",
+        /// Both were trained jointly.
+        Joint = "joint",
+    }
+);
+words!(
+    /// Where in the backbone the features are taken.
+    NormPlace {
+        /// The residual stream after the last kept layer, before any final norm.
+        Pre = "pre",
+        /// After the final norm.
+        Post = "post",
+    }
+);
+words!(
+    /// Numeric precision of a graph's weights and arithmetic. Inputs and outputs are f32 in any case.
+    Precision {
+        /// IEEE single precision.
+        Fp32 = "fp32",
+    }
+);
+words!(
+    /// How a vector is normalised.
+    Normalisation {
+        /// `(value - mean) / std`, with the columns of `stats.json`.
+        MeanStd = "mean_std",
+    }
+);
+words!(
+    /// What the joint columns of an action mean. The gripper column is always an absolute opening.
+    Representation {
+        /// Target minus the joint position at `observed_at`, rad.
+        RelativeJoints = "relative_joints",
+        /// Target, rad.
+        AbsoluteJoints = "absolute_joints",
+    }
+);
+words!(
+    /// Which instant's proprioception accompanied an image in training.
+    Alignment {
+        /// The image's own capture time.
+        StateAtImage = "state_at_image",
+    }
+);
+
+/// Lowest ONNX Runtime that runs the graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrtVersion {
+    /// Major version.
+    pub major: u32,
+    /// Minor version.
+    pub minor: u32,
+}
+
+impl OrtVersion {
+    /// Reads `major.minor` and ignores what follows a second dot (`1.31.1` is 1.31); `None` when it is not a version.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let major = parts.next()?.parse().ok()?;
+        let minor = parts.next()?.parse().ok()?;
+        Some(Self { major, minor })
+    }
+}
+
+impl std::fmt::Display for OrtVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Where the weights came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the backbone.
+    pub backbone: String,
+    /// Revision of the checkpoint.
+    pub revision: String,
+    /// What wrote the bundle.
+    pub exporter: String,
+    /// PyTorch version of the export.
+    pub torch: String,
+    /// transformers version of the export.
+    pub transformers: String,
+}
+
+/// The language model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backbone {
+    /// Decoder layers kept.
+    pub layers: usize,
+    /// Where the features are taken.
+    pub norm: NormPlace,
+    /// Width of the features.
+    pub hidden: usize,
+}
+
+/// Pixels to patches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Vision {
+    /// Side of a patch, pixels.
+    pub patch: usize,
+    /// Frames per patch; a still image is repeated this often.
+    pub temporal_patch: usize,
+    /// Patches per side of a merge unit; one merge unit becomes one image token.
+    pub merge: usize,
+    /// Side of an attention window, pixels; a multiple of `patch * merge`.
+    pub window: usize,
+    /// Mean of each colour, of values in 0..1.
+    pub mean: [f64; 3],
+    /// Standard deviation of each colour, of values in 0..1.
+    pub std: [f64; 3],
+    /// Fewest pixels of a resized image.
+    pub min_pixels: usize,
+    /// Most pixels of a resized image.
+    pub max_pixels: usize,
+}
+
+impl Vision {
+    /// Numbers in one row of `pixel_values`: colours * frames * patch area.
+    pub fn row_len(&self) -> usize {
+        3 * self.temporal_patch * self.patch * self.patch
+    }
+
+    /// Sides of a resized image are multiples of this: one merge unit, pixels.
+    pub fn factor(&self) -> usize {
+        self.patch * self.merge
+    }
+}
+
+/// One camera, in prompt order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CameraSpec {
+    /// Name of the camera in the cell.
+    pub name: String,
+    /// Width of its images, pixels.
+    pub width: usize,
+    /// Height of its images, pixels.
+    pub height: usize,
+}
+
+/// Instruction to prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Tokenizer file, relative to the bundle.
+    pub tokenizer: String,
+    /// The prompt; holds `{instruction}` once and `{images}` once.
+    pub template: String,
+    /// What stands for one image; holds `{pads}` once.
+    pub image: String,
+    /// The token that image features replace.
+    pub image_token: String,
+    /// Whether the instruction is lower-cased.
+    pub lowercase: bool,
+    /// Whether ASCII punctuation is removed from the instruction.
+    pub strip_punctuation: bool,
+}
+
+/// Proprioception as the policy wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Joint names, one column each, in order; positions in rad.
+    pub joints: Vec<String>,
+    /// Whether one more column holds the gripper's opening.
+    pub gripper: bool,
+    /// How the columns are normalised.
+    pub normalisation: Normalisation,
+}
+
+impl State {
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.joints.len() + usize::from(self.gripper)
+    }
+}
+
+/// Actions as the policy makes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// Joint names, one column each, in order.
+    pub joints: Vec<String>,
+    /// Whether one more column holds the gripper's opening.
+    pub gripper: bool,
+    /// What the joint columns mean.
+    pub representation: Representation,
+    /// How the columns are normalised.
+    pub normalisation: Normalisation,
+    /// Actions per chunk.
+    pub horizon: usize,
+    /// Time between actions.
+    pub period: Duration,
+    /// From `observed_at` to the due time of action 0.
+    pub first_action_offset: Duration,
+    /// Which instant's proprioception accompanied an image.
+    pub alignment: Alignment,
+    /// Longest committed prefix the policy was trained with, actions.
+    pub max_prefix: usize,
+}
+
+impl Action {
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.joints.len() + usize::from(self.gripper)
+    }
+}
+
+/// The flow-matching loop: Euler steps from time 0 (standard normal noise) to time 1 (action).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denoise {
+    /// Euler steps.
+    pub steps: usize,
+    /// Time buckets of the head's embedding; inside the graph.
+    pub buckets: usize,
+}
+
+/// One of the four graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Graph {
+    /// Patches to image tokens.
+    Vision,
+    /// Tokens to features.
+    Backbone,
+    /// What the head computes once per chunk.
+    Context,
+    /// One Euler step.
+    Denoise,
+}
+
+impl Graph {
+    /// All graphs, in the order they run.
+    pub const ALL: [Self; 4] = [Self::Vision, Self::Backbone, Self::Context, Self::Denoise];
+
+    /// Name in the manifest and in errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vision => "vision",
+            Self::Backbone => "backbone",
+            Self::Context => "context",
+            Self::Denoise => "denoise",
+        }
+    }
+}
+
+/// File of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphFile {
+    /// ONNX file, relative to the bundle.
+    pub file: String,
+    /// Precision of the graph.
+    pub precision: Precision,
+}
+
+/// A validated `bundle.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// Name of the policy.
+    pub name: String,
+    /// Architecture.
+    pub family: Family,
+    /// Training variant.
+    pub variant: Variant,
+    /// Lowest ONNX Runtime.
+    pub min_ort: OrtVersion,
+    /// Provenance.
+    pub source: Source,
+    /// Language model.
+    pub backbone: Backbone,
+    /// Image processing.
+    pub vision: Vision,
+    /// Cameras, in prompt order.
+    pub cameras: Vec<CameraSpec>,
+    /// Prompt.
+    pub prompt: Prompt,
+    /// State semantics.
+    pub state: State,
+    /// Action semantics.
+    pub action: Action,
+    /// Denoising loop.
+    pub denoise: Denoise,
+    /// Graph files, in the order of [`Graph::ALL`].
+    pub(crate) graphs: [GraphFile; 4],
+    /// Golden case files, relative to the bundle.
+    pub golden: Vec<String>,
+    /// SHA-256 (hex) of every file but `bundle.toml`, by path relative to the bundle.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// File of `graph`.
+    pub fn graph(&self, graph: Graph) -> &GraphFile {
+        &self.graphs[graph as usize]
+    }
+}

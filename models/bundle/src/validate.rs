@@ -1,0 +1,339 @@
+//! The way from `bundle.toml` as written to the validated [`Manifest`]: the first thing wrong is the error.
+
+use std::time::Duration;
+
+use tactus_types::MAX_JOINTS;
+
+use crate::{
+    bounds,
+    bundle::{MANIFEST, STATS},
+    error::BundleError,
+    manifest::{
+        Action, Alignment, Backbone, CameraSpec, Denoise, Family, GraphFile, Manifest, NormPlace,
+        Normalisation, OrtVersion, Precision, Prompt, Representation, SCHEMA, Source, State,
+        Variant, Vision,
+    },
+    raw::{
+        RawAction, RawBackbone, RawCamera, RawDenoise, RawGraph, RawManifest, RawPrompt, RawSchema,
+        RawState, RawVision,
+    },
+};
+
+/// Parses and validates the text of `bundle.toml`.
+///
+/// # Errors
+/// [`BundleError::Syntax`] for what is not TOML or has unknown, missing or mistyped fields; [`BundleError::Field`]
+/// for a value out of range. A schema other than [`SCHEMA`] is said before anything else about the file.
+pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
+    let syntax = |error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = 1 + text
+            .bytes()
+            .take(start)
+            .filter(|byte| *byte == b'\n')
+            .count();
+        let reason = format!("line {line}: {}", error.message());
+        BundleError::Syntax {
+            file: MANIFEST.into(),
+            reason,
+        }
+    };
+    let RawSchema { schema } = toml::from_str(text).map_err(syntax)?;
+    if schema != SCHEMA {
+        let expected = match schema > SCHEMA {
+            true => format!("{SCHEMA} (the bundle is newer than this runtime)"),
+            false => SCHEMA.to_string(),
+        };
+        return Err(BundleError::manifest("schema", expected, schema));
+    }
+    let raw: RawManifest = toml::from_str(text).map_err(syntax)?;
+    let files = raw.files;
+    for (file, digest) in &files {
+        let field = format!("files.\"{file}\"");
+        relative("files", file)?;
+        if digest.len() != 64
+            || !digest
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            let expected = "64 lower-case hexadecimal digits";
+            return Err(BundleError::manifest(
+                field,
+                expected,
+                format!("`{digest}`"),
+            ));
+        }
+    }
+    let listed = |field: &str, file: String| {
+        relative(field, &file)?;
+        match files.contains_key(&file) {
+            true => Ok(file),
+            false => Err(BundleError::manifest(
+                field,
+                "a file listed in `files`",
+                format!("`{file}`"),
+            )),
+        }
+    };
+    listed("files", STATS.into())?;
+    let graph = |name: &str, RawGraph { file, precision }: RawGraph| {
+        Ok(GraphFile {
+            file: listed(&format!("graphs.{name}.file"), file)?,
+            precision: Precision::parse(&format!("graphs.{name}.precision"), &precision)?,
+        })
+    };
+    let graphs = [
+        graph("vision", raw.graphs.vision)?,
+        graph("backbone", raw.graphs.backbone)?,
+        graph("context", raw.graphs.context)?,
+        graph("denoise", raw.graphs.denoise)?,
+    ];
+    if raw.golden.cases.is_empty() {
+        return Err(BundleError::manifest(
+            "golden.cases",
+            "at least one file",
+            "none",
+        ));
+    }
+    let golden = raw
+        .golden
+        .cases
+        .into_iter()
+        .enumerate()
+        .map(|(i, file)| listed(&format!("golden.cases[{i}]"), file))
+        .collect::<Result<_, _>>()?;
+    let tokenizer = listed("prompt.tokenizer", raw.prompt.tokenizer.clone())?;
+    Ok(Manifest {
+        name: non_empty("name", raw.name)?,
+        family: Family::parse("family", &raw.family)?,
+        variant: Variant::parse("variant", &raw.variant)?,
+        min_ort: OrtVersion::parse(&raw.min_ort).ok_or_else(|| {
+            BundleError::manifest(
+                "min_ort",
+                "a version such as `1.24`",
+                format!("`{}`", raw.min_ort),
+            )
+        })?,
+        source: Source {
+            backbone: raw.source.backbone,
+            revision: raw.source.revision,
+            exporter: raw.source.exporter,
+            torch: raw.source.torch,
+            transformers: raw.source.transformers,
+        },
+        backbone: backbone(raw.backbone)?,
+        vision: vision(raw.vision)?,
+        cameras: cameras(raw.camera)?,
+        prompt: prompt(tokenizer, raw.prompt)?,
+        state: state(raw.state)?,
+        action: action(raw.action)?,
+        denoise: denoise(raw.denoise)?,
+        graphs,
+        golden,
+        files,
+    })
+}
+
+fn backbone(raw: RawBackbone) -> Result<Backbone, BundleError> {
+    only("backbone.position_ids", &raw.position_ids, "mrope_chunked")?;
+    only("backbone.padding", &raw.padding, "none")?;
+    only("backbone.encoder_mask", &raw.encoder_mask, "none")?;
+    Ok(Backbone {
+        layers: bounds::LAYERS.count(raw.layers)?,
+        norm: NormPlace::parse("backbone.norm", &raw.norm)?,
+        hidden: bounds::HIDDEN.count(raw.hidden)?,
+    })
+}
+
+fn vision(raw: RawVision) -> Result<Vision, BundleError> {
+    only("vision.resample", &raw.resample, "bicubic")?;
+    only("vision.processor", &raw.processor, "pil")?;
+    for value in raw.mean {
+        bounds::MEAN.real(value)?;
+    }
+    for value in raw.std {
+        bounds::STD.real(value)?;
+    }
+    let out = Vision {
+        patch: bounds::PATCH.count(raw.patch)?,
+        temporal_patch: bounds::TEMPORAL_PATCH.count(raw.temporal_patch)?,
+        merge: bounds::MERGE.count(raw.merge)?,
+        window: bounds::WINDOW.count(raw.window)?,
+        mean: raw.mean,
+        std: raw.std,
+        min_pixels: bounds::PIXELS.count_at("vision.min_pixels", raw.min_pixels)?,
+        max_pixels: bounds::PIXELS.count_at("vision.max_pixels", raw.max_pixels)?,
+    };
+    if out.window % out.factor() != 0 {
+        let expected = format!("a multiple of patch * merge = {}", out.factor());
+        return Err(BundleError::manifest("vision.window", expected, out.window));
+    }
+    if out.max_pixels < out.min_pixels || out.max_pixels < out.factor() * out.factor() {
+        let expected = format!(
+            "at least min_pixels = {} and one merge unit = {}",
+            out.min_pixels,
+            out.factor() * out.factor()
+        );
+        return Err(BundleError::manifest(
+            "vision.max_pixels",
+            expected,
+            out.max_pixels,
+        ));
+    }
+    Ok(out)
+}
+
+fn cameras(raw: Vec<RawCamera>) -> Result<Vec<CameraSpec>, BundleError> {
+    bounds::CAMERAS.count(i64::try_from(raw.len()).unwrap_or(i64::MAX))?;
+    let mut out: Vec<CameraSpec> = Vec::with_capacity(raw.len());
+    for (
+        i,
+        RawCamera {
+            name,
+            width,
+            height,
+        },
+    ) in raw.into_iter().enumerate()
+    {
+        let field = format!("camera[{i}].name");
+        let name = non_empty(&field, name)?;
+        if out.iter().any(|camera| camera.name == name) {
+            return Err(BundleError::manifest(
+                field,
+                "a name used once",
+                format!("`{name}`"),
+            ));
+        }
+        out.push(CameraSpec {
+            name,
+            width: bounds::CAMERA_SIDE.count_at(&format!("camera[{i}].width"), width)?,
+            height: bounds::CAMERA_SIDE.count_at(&format!("camera[{i}].height"), height)?,
+        });
+    }
+    Ok(out)
+}
+
+fn prompt(tokenizer: String, raw: RawPrompt) -> Result<Prompt, BundleError> {
+    for (field, text, placeholder) in [
+        ("prompt.template", &raw.template, "{instruction}"),
+        ("prompt.template", &raw.template, "{images}"),
+        ("prompt.image", &raw.image, "{pads}"),
+    ] {
+        let found = text.matches(placeholder).count();
+        if found != 1 {
+            let expected = format!("`{placeholder}` exactly once");
+            return Err(BundleError::manifest(
+                field,
+                expected,
+                format!("{found} times"),
+            ));
+        }
+    }
+    Ok(Prompt {
+        tokenizer,
+        template: raw.template,
+        image: raw.image,
+        image_token: non_empty("prompt.image_token", raw.image_token)?,
+        lowercase: raw.lowercase,
+        strip_punctuation: raw.strip_punctuation,
+    })
+}
+
+fn state(raw: RawState) -> Result<State, BundleError> {
+    Ok(State {
+        joints: joints("state.joints", raw.joints)?,
+        gripper: raw.gripper,
+        normalisation: Normalisation::parse("state.normalisation", &raw.normalisation)?,
+    })
+}
+
+fn action(raw: RawAction) -> Result<Action, BundleError> {
+    let horizon = bounds::HORIZON.count(raw.horizon)?;
+    let max_prefix = match usize::try_from(raw.max_prefix) {
+        Ok(max_prefix) if max_prefix < horizon => max_prefix,
+        _ => {
+            let expected = format!("an integer in 0..{horizon} (less than the horizon)");
+            return Err(BundleError::manifest(
+                "action.max_prefix",
+                expected,
+                raw.max_prefix,
+            ));
+        }
+    };
+    // The bounds make both durations representable.
+    let secs = |value: f64| Duration::from_nanos((value * 1e9).round() as u64);
+    Ok(Action {
+        joints: joints("action.joints", raw.joints)?,
+        gripper: raw.gripper,
+        representation: Representation::parse("action.representation", &raw.representation)?,
+        normalisation: Normalisation::parse("action.normalisation", &raw.normalisation)?,
+        horizon,
+        period: secs(bounds::PERIOD_SECS.real(raw.period_s)?),
+        first_action_offset: secs(
+            bounds::FIRST_ACTION_OFFSET_SECS.real(raw.first_action_offset_s)?,
+        ),
+        alignment: Alignment::parse("action.alignment", &raw.alignment)?,
+        max_prefix,
+    })
+}
+
+fn denoise(raw: RawDenoise) -> Result<Denoise, BundleError> {
+    only("denoise.noise", &raw.noise, "normal")?;
+    for (field, value, expected) in [
+        ("denoise.time_from", raw.time_from, 0.0),
+        ("denoise.time_to", raw.time_to, 1.0),
+    ] {
+        if value != expected {
+            let expected = format!("{expected:.1} (time runs from noise at 0 to action at 1)");
+            return Err(BundleError::manifest(field, expected, value));
+        }
+    }
+    Ok(Denoise {
+        steps: bounds::STEPS.count(raw.steps)?,
+        buckets: bounds::BUCKETS.count(raw.buckets)?,
+    })
+}
+
+fn joints(field: &str, names: Vec<String>) -> Result<Vec<String>, BundleError> {
+    if names.is_empty() || names.len() > MAX_JOINTS {
+        let expected = format!("1 to {MAX_JOINTS} names");
+        return Err(BundleError::manifest(field, expected, names.len()));
+    }
+    for (i, name) in names.iter().enumerate() {
+        if name.is_empty() || names[..i].contains(name) {
+            let expected = "names that are not empty and used once";
+            return Err(BundleError::manifest(field, expected, format!("`{name}`")));
+        }
+    }
+    Ok(names)
+}
+
+/// A choice of which this runtime implements one.
+fn only(field: &str, actual: &str, expected: &str) -> Result<(), BundleError> {
+    match actual == expected {
+        true => Ok(()),
+        false => Err(BundleError::manifest(
+            field,
+            format!("`{expected}`"),
+            format!("`{actual}`"),
+        )),
+    }
+}
+
+fn non_empty(field: &str, text: String) -> Result<String, BundleError> {
+    match text.is_empty() {
+        false => Ok(text),
+        true => Err(BundleError::manifest(field, "a name", "an empty text")),
+    }
+}
+
+/// A bundle names only files inside itself.
+fn relative(field: &str, file: &str) -> Result<(), BundleError> {
+    let plain =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
+    if file.split('/').all(plain) && file != MANIFEST {
+        return Ok(());
+    }
+    let expected = "a path inside the bundle such as `graphs/vision.onnx`";
+    Err(BundleError::manifest(field, expected, format!("`{file}`")))
+}
