@@ -1,1 +1,54 @@
-//! (to be written)
+//! The wire of Tactus: which keys there are, what bytes they carry, how they travel. It decides nothing about the arm.
+//!
+//! Read in data order:
+//! - [`clock`]: the monotonic clock that stamps every message, and its identity.
+//! - [`keys`]: the key grammar under `tactus/<cell>/`.
+//! - [`header`]: what every message carries beside its payload.
+//! - [`message`]: the [`Message`] trait: a noun, its schema, its quality of service; [`decode`] from hostile bytes.
+//! - [`messages`]: nouns of this crate, and the encodings of those of `tactus-types`.
+//! - [`session`]: a Zenoh peer session; [`publish`], [`subscribe`], [`query`], [`alive`] on it.
+//!
+//! Whatever comes from the network is checked before it becomes a noun: schema version, clock, sizes, lengths, finite
+//! numbers. What a checked noun means for the arm (is this chunk within its limits?) is decided in `tactus-control`.
+//!
+//! # Quality of service
+//! | traffic | priority | express | congestion |
+//! |---|---|---|---|
+//! | states, commands, requests, chunks, the simulated world | real time | yes | drop |
+//! | images | data | no | drop |
+//! | infos, modes, applied commands, telemetry, episodes | data | no | drop |
+//! | orders (queries): enable, start, stop, reset | real time | yes | block |
+//!
+//! Nothing periodic may block: a blocked Zenoh transport is closed after five seconds. Loss shows in the sequence
+//! numbers. A `put` may take milliseconds, so none is made on a thread that ticks.
+#![forbid(unsafe_code)]
+
+pub mod alive;
+mod check;
+pub mod clock;
+pub mod error;
+pub mod header;
+pub mod keys;
+pub mod message;
+pub mod messages;
+mod proto;
+pub mod publish;
+pub mod query;
+pub mod session;
+pub mod subscribe;
+
+pub use alive::{AliveToken, AliveWatch};
+pub use clock::MonotonicClock;
+pub use error::WireError;
+pub use header::{Header, SCHEMA_VERSION};
+pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
+pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};
+pub use messages::{
+    AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
+    Lateness, ModeOrder, ModeOrderReply, ModeReport, ModeWord, SimReset, SimResetReply, SimWorld,
+    Telemetry,
+};
+pub use publish::Publisher;
+pub use query::{QueryError, Queryable, Responder};
+pub use session::{Session, SessionError, SessionOptions};
+pub use subscribe::Subscriber;

@@ -1,0 +1,83 @@
+//! The header that every message carries as its Zenoh attachment.
+
+use prost::Message as _;
+use tactus_types::{ClockId, Stamp, Time};
+
+use crate::{WireError, proto::tactus as pb};
+
+/// Version of every message of this crate. A receiver refuses any other: guessing at fields moves arms.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Longest attachment that is looked at, bytes.
+const MAX_HEADER_BYTES: usize = 1024;
+
+/// What a message says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Clock of every time in the message.
+    pub clock: ClockId,
+    /// When what the message says was true, on `clock`.
+    pub captured_at: Time,
+    /// When it was handed to the network, on `clock`.
+    pub published_at: Time,
+    /// Counter of the publisher; restarts with it.
+    pub seq: u64,
+    /// Process that published, for example `camera/scene`.
+    pub source: String,
+}
+
+impl Header {
+    /// The attachment's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        pb::Header {
+            schema_version: SCHEMA_VERSION,
+            clock: self.clock.0,
+            captured_nanos: self.captured_at.as_nanos(),
+            published_nanos: self.published_at.as_nanos(),
+            seq: self.seq,
+            source: self.source.clone(),
+        }
+        .encode_to_vec()
+    }
+
+    /// The header of a message on `key`, checked against the receiver's clock.
+    ///
+    /// # Errors
+    /// [`WireError`] when it is missing, not a header, of another schema version or of a clock that is not `cell`.
+    pub fn decode(key: &str, attachment: Option<&[u8]>, cell: ClockId) -> Result<Self, WireError> {
+        let bytes = attachment.ok_or_else(|| WireError::NoHeader { key: key.into() })?;
+        let malformed = |reason: String| WireError::Malformed {
+            key: key.into(),
+            schema: "tactus.v1.Header",
+            len: bytes.len(),
+            reason,
+        };
+        if bytes.len() > MAX_HEADER_BYTES {
+            return Err(malformed(format!("more than {MAX_HEADER_BYTES} bytes")));
+        }
+        let header = pb::Header::decode(bytes).map_err(|e| malformed(e.to_string()))?;
+        if header.schema_version != SCHEMA_VERSION {
+            return Err(WireError::Version {
+                key: key.into(),
+                expected: SCHEMA_VERSION,
+                actual: header.schema_version,
+            });
+        }
+        let cell_time = |nanos| {
+            let clock = ClockId(header.clock);
+            cell.cell_time(Stamp { clock, nanos })
+                .map_err(|clock| WireError::Clock {
+                    key: key.into(),
+                    source_name: header.source.clone(),
+                    clock,
+                })
+        };
+        Ok(Self {
+            clock: ClockId(header.clock),
+            captured_at: cell_time(header.captured_nanos)?,
+            published_at: cell_time(header.published_nanos)?,
+            seq: header.seq,
+            source: header.source,
+        })
+    }
+}

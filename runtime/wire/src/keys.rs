@@ -1,0 +1,341 @@
+//! The key grammar: every key is `tactus/<cell>/<topic>`.
+//!
+//! ```text
+//! camera/<name>/{image,info}
+//! device/<name>/{state,command,info}
+//! arm/<name>/{state,info,request,chunk,applied,mode,telemetry}
+//! engine/<name>/status
+//! episode
+//! sim/{world,reset}
+//! alive/<role>/<name>
+//! ```
+//! A name is 1 to 64 characters of `a-z`, `0-9`, `_` and `-`, so that no name can hold a wildcard or a separator.
+
+use std::{fmt, sync::Arc};
+
+/// Longest name, bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Name of a cell, camera, device, arm or engine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+/// A name or key that the grammar does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not a name.
+    #[error("name `{actual}`: expected 1 to 64 characters of a-z, 0-9, _ and -")]
+    Name {
+        /// What was there.
+        actual: String,
+    },
+    /// Not a key of this cell.
+    #[error("key `{actual}`: expected `tactus/{cell}/<topic>` with a topic of the key grammar")]
+    Key {
+        /// The cell.
+        cell: Name,
+        /// What was there.
+        actual: String,
+    },
+}
+
+impl Name {
+    /// `name`, checked.
+    ///
+    /// # Errors
+    /// [`KeyError::Name`] for anything but 1 to 64 characters of `[a-z0-9_-]`.
+    pub fn new(name: &str) -> Result<Self, KeyError> {
+        let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+        if !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(legal) {
+            Ok(Self(name.into()))
+        } else {
+            Err(KeyError::Name {
+                actual: name.chars().take(2 * MAX_NAME_BYTES).collect(),
+            })
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name, shared.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = KeyError;
+    fn from_str(s: &str) -> Result<Self, KeyError> {
+        Self::new(s)
+    }
+}
+
+/// What a process is in a cell, for its liveliness token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Controls an arm.
+    Arm,
+    /// Publishes a camera's images.
+    Camera,
+    /// Moves joints: a robot driver or the simulator.
+    Device,
+    /// Runs the policy.
+    Engine,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Arm, Self::Camera, Self::Device, Self::Engine];
+
+    /// Word in keys.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Arm => "arm",
+            Self::Camera => "camera",
+            Self::Device => "device",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// What a key is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// `foxglove.CompressedImage` of a camera.
+    CameraImage(Name),
+    /// [`crate::CameraInfo`], published and queryable.
+    CameraInfo(Name),
+    /// [`tactus_types::JointState`] as the device measures it.
+    DeviceState(Name),
+    /// [`crate::DeviceCommand`].
+    DeviceCommand(Name),
+    /// [`tactus_types::ArmInfo`] of the device, published and queryable.
+    DeviceInfo(Name),
+    /// [`tactus_types::JointState`] as the arm host uses it.
+    ArmState(Name),
+    /// [`tactus_types::ArmInfo`] of the arm, published and queryable.
+    ArmInfo(Name),
+    /// [`tactus_types::InferenceRequest`].
+    ArmRequest(Name),
+    /// [`crate::ChunkReply`].
+    ArmChunk(Name),
+    /// [`crate::AppliedBatch`].
+    ArmApplied(Name),
+    /// [`crate::ModeReport`], published; [`crate::ModeOrder`] as a query.
+    ArmMode(Name),
+    /// [`crate::Telemetry`].
+    ArmTelemetry(Name),
+    /// State of an engine.
+    EngineStatus(Name),
+    /// [`crate::EpisodeEvent`].
+    Episode,
+    /// [`crate::SimWorld`].
+    SimWorld,
+    /// [`crate::SimReset`] as a query.
+    SimReset,
+    /// Liveliness token.
+    Alive(Role, Name),
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CameraImage(name) => write!(f, "camera/{name}/image"),
+            Self::CameraInfo(name) => write!(f, "camera/{name}/info"),
+            Self::DeviceState(name) => write!(f, "device/{name}/state"),
+            Self::DeviceCommand(name) => write!(f, "device/{name}/command"),
+            Self::DeviceInfo(name) => write!(f, "device/{name}/info"),
+            Self::ArmState(name) => write!(f, "arm/{name}/state"),
+            Self::ArmInfo(name) => write!(f, "arm/{name}/info"),
+            Self::ArmRequest(name) => write!(f, "arm/{name}/request"),
+            Self::ArmChunk(name) => write!(f, "arm/{name}/chunk"),
+            Self::ArmApplied(name) => write!(f, "arm/{name}/applied"),
+            Self::ArmMode(name) => write!(f, "arm/{name}/mode"),
+            Self::ArmTelemetry(name) => write!(f, "arm/{name}/telemetry"),
+            Self::EngineStatus(name) => write!(f, "engine/{name}/status"),
+            Self::Episode => write!(f, "episode"),
+            Self::SimWorld => write!(f, "sim/world"),
+            Self::SimReset => write!(f, "sim/reset"),
+            Self::Alive(role, name) => write!(f, "alive/{}/{name}", role.word()),
+        }
+    }
+}
+
+impl Topic {
+    /// Inverse of the `Display` form.
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let named = |name: &str, topic: fn(Name) -> Self| Name::new(name).ok().map(topic);
+        match parts.as_slice() {
+            ["camera", name, "image"] => named(name, Self::CameraImage),
+            ["camera", name, "info"] => named(name, Self::CameraInfo),
+            ["device", name, "state"] => named(name, Self::DeviceState),
+            ["device", name, "command"] => named(name, Self::DeviceCommand),
+            ["device", name, "info"] => named(name, Self::DeviceInfo),
+            ["arm", name, "state"] => named(name, Self::ArmState),
+            ["arm", name, "info"] => named(name, Self::ArmInfo),
+            ["arm", name, "request"] => named(name, Self::ArmRequest),
+            ["arm", name, "chunk"] => named(name, Self::ArmChunk),
+            ["arm", name, "applied"] => named(name, Self::ArmApplied),
+            ["arm", name, "mode"] => named(name, Self::ArmMode),
+            ["arm", name, "telemetry"] => named(name, Self::ArmTelemetry),
+            ["engine", name, "status"] => named(name, Self::EngineStatus),
+            ["episode"] => Some(Self::Episode),
+            ["sim", "world"] => Some(Self::SimWorld),
+            ["sim", "reset"] => Some(Self::SimReset),
+            ["alive", role, name] => {
+                let role = Role::ALL.into_iter().find(|r| r.word() == *role)?;
+                Some(Self::Alive(role, Name::new(name).ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A key expression of one cell: a topic's key, or a pattern over liveliness tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(Arc<str>);
+
+impl Key {
+    /// The whole key, `tactus/<cell>/...`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One cell: the namespace of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cell(Name);
+
+impl Cell {
+    /// The cell called `name`.
+    ///
+    /// # Errors
+    /// [`KeyError::Name`].
+    pub fn new(name: &str) -> Result<Self, KeyError> {
+        Name::new(name).map(Self)
+    }
+
+    /// Name of the cell.
+    pub fn name(&self) -> &Name {
+        &self.0
+    }
+
+    /// Key of `topic` in this cell.
+    pub fn key(&self, topic: &Topic) -> Key {
+        Key(format!("tactus/{}/{topic}", self.0).into())
+    }
+
+    /// Key expression of every liveliness token of this cell.
+    pub fn all_alive(&self) -> Key {
+        Key(format!("tactus/{}/alive/**", self.0).into())
+    }
+
+    /// Topic of `key` in this cell.
+    ///
+    /// # Errors
+    /// [`KeyError::Key`] when it is of another cell or not in the grammar.
+    pub fn topic(&self, key: &str) -> Result<Topic, KeyError> {
+        key.strip_prefix("tactus/")
+            .and_then(|rest| rest.strip_prefix(self.0.as_str()))
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(Topic::parse)
+            .ok_or_else(|| KeyError::Key {
+                cell: self.0.clone(),
+                actual: key.chars().take(256).collect(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name() -> impl Strategy<Value = Name> {
+        "[a-z0-9_-]{1,64}".prop_map(|s| Name::new(&s).expect("a legal name"))
+    }
+
+    fn topic() -> impl Strategy<Value = Topic> {
+        let named: [fn(Name) -> Topic; 13] = [
+            Topic::CameraImage,
+            Topic::CameraInfo,
+            Topic::DeviceState,
+            Topic::DeviceCommand,
+            Topic::DeviceInfo,
+            Topic::ArmState,
+            Topic::ArmInfo,
+            Topic::ArmRequest,
+            Topic::ArmChunk,
+            Topic::ArmApplied,
+            Topic::ArmMode,
+            Topic::ArmTelemetry,
+            Topic::EngineStatus,
+        ];
+        prop_oneof![
+            (prop::sample::select(named.to_vec()), name()).prop_map(|(topic, name)| topic(name)),
+            Just(Topic::Episode),
+            Just(Topic::SimWorld),
+            Just(Topic::SimReset),
+            (prop::sample::select(Role::ALL.to_vec()), name())
+                .prop_map(|(role, name)| Topic::Alive(role, name)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_says_which_topic_it_is(cell in name(), topic in topic()) {
+            let cell = Cell(cell);
+            let key = cell.key(&topic);
+            prop_assert_eq!(cell.topic(key.as_str()), Ok(topic));
+        }
+
+        #[test]
+        fn every_key_is_one_that_zenoh_takes_as_it_is(cell in name(), topic in topic()) {
+            let key = Cell(cell).key(&topic);
+            let expression = zenoh::key_expr::KeyExpr::try_from(key.as_str().to_owned());
+            prop_assert_eq!(expression.map(|e| e.as_str() == key.as_str()).ok(), Some(true));
+        }
+
+        #[test]
+        fn any_text_is_a_legal_name_or_refused(text in ".{0,70}") {
+            let legal = (1..=64).contains(&text.len())
+                && text.chars().all(|c| "abcdefghijklmnopqrstuvwxyz0123456789_-".contains(c));
+            prop_assert_eq!(Name::new(&text).is_ok(), legal);
+        }
+    }
+
+    #[test]
+    fn keys_of_other_cells_and_wildcards_are_refused() {
+        let cell = Cell::new("demo").expect("name");
+        for key in [
+            "tactus/demo2/episode",
+            "tactus/demo",
+            "tactus/demo/",
+            "tactus/demo/camera/*/image",
+            "tactus/demo/alive/**",
+            "tactus/demo/alive/robot/a",
+            "tactus/demo/camera/scene/image/x",
+            "demo/episode",
+        ] {
+            assert!(cell.topic(key).is_err(), "{key}");
+        }
+        assert_eq!(cell.topic("tactus/demo/episode"), Ok(Topic::Episode));
+    }
+}

@@ -1,0 +1,28 @@
+//! The messages: encodings of the nouns of `tactus-types`, and the nouns that only travel.
+//!
+//! - [`camera`]: [`tactus_types::CameraFrame`], [`CameraInfo`].
+//! - [`device`]: [`tactus_types::JointState`], [`DeviceCommand`], [`tactus_types::ArmInfo`].
+//! - [`infer`]: [`tactus_types::InferenceRequest`], [`ChunkReply`].
+//! - [`applied`]: [`AppliedBatch`].
+//! - [`mode`]: [`ModeReport`], [`ModeOrder`], [`ModeOrderReply`].
+//! - [`telemetry`]: [`Telemetry`].
+//! - [`episode`]: [`EpisodeEvent`].
+//! - [`sim`]: [`SimWorld`], [`SimReset`], [`SimResetReply`].
+
+pub mod applied;
+pub mod camera;
+pub mod device;
+pub mod episode;
+pub mod infer;
+pub mod mode;
+pub mod sim;
+pub mod telemetry;
+
+pub use applied::AppliedBatch;
+pub use camera::CameraInfo;
+pub use device::DeviceCommand;
+pub use episode::{EpisodeEvent, EpisodePhase};
+pub use infer::ChunkReply;
+pub use mode::{Counters, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
+pub use sim::{SimReset, SimResetReply, SimWorld};
+pub use telemetry::{Lateness, Telemetry};

@@ -1,0 +1,101 @@
+//! Statistics of an arm host, for a live view. Nothing is decided by them.
+
+use prost::Message as _;
+use tactus_types::StageTimes;
+
+use super::infer::{stages_from, stages_to};
+use crate::{
+    Message, Qos, WireError,
+    message::{Envelope, parse},
+    proto::tactus as pb,
+};
+
+/// Lateness of control ticks against their absolute deadlines, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Lateness {
+    /// Median.
+    pub p50_micros: f64,
+    /// 99th percentile.
+    pub p99_micros: f64,
+    /// 99.9th percentile.
+    pub p999_micros: f64,
+    /// Largest.
+    pub max_micros: f64,
+}
+
+/// Statistics of an arm host.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Telemetry {
+    /// Request behind the last accepted chunk; 0 before the first.
+    pub request_id: u64,
+    /// Control ticks counted since the arm was enabled.
+    pub ticks: u64,
+    /// Of the control loop.
+    pub lateness: Lateness,
+    /// Median age of the observation behind a command when it was applied, milliseconds.
+    pub age_p50_millis: f64,
+    /// 99th percentile of that age, milliseconds.
+    pub age_p99_millis: f64,
+    /// Stage times of the last accepted chunk.
+    pub stages: StageTimes,
+    /// Of the last accepted chunk: from the later of newest frame received and engine free, to accepted by the
+    /// scheduler, less the time inside ONNX Runtime; milliseconds.
+    pub overhead_millis: f64,
+    /// Of the last accepted chunk: time inside ONNX Runtime, milliseconds.
+    pub inference_millis: f64,
+    /// Of the last accepted chunk: frame received to engine free, milliseconds.
+    pub queue_millis: f64,
+}
+
+impl Message for Telemetry {
+    const SCHEMA: &'static str = "tactus.v1.Telemetry";
+    const QOS: Qos = Qos::Data;
+
+    fn encode(&self) -> Vec<u8> {
+        let Lateness {
+            p50_micros,
+            p99_micros,
+            p999_micros,
+            max_micros,
+        } = self.lateness;
+        pb::Telemetry {
+            lateness: Some(pb::telemetry::Lateness {
+                p50_micros,
+                p99_micros,
+                p999_micros,
+                max_micros,
+            }),
+            age_p50_millis: self.age_p50_millis,
+            age_p99_millis: self.age_p99_millis,
+            stages: stages_to(&self.stages),
+            overhead_millis: self.overhead_millis,
+            inference_millis: self.inference_millis,
+            queue_millis: self.queue_millis,
+            request_id: self.request_id,
+            ticks: self.ticks,
+        }
+        .encode_to_vec()
+    }
+
+    fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
+        let telemetry: pb::Telemetry = parse(Self::SCHEMA, payload, envelope)?;
+        let late = envelope.present("lateness", telemetry.lateness)?;
+        let number = |field: &str, value| envelope.not_negative(field, value);
+        Ok(Self {
+            lateness: Lateness {
+                p50_micros: number("lateness.p50_micros", late.p50_micros)?,
+                p99_micros: number("lateness.p99_micros", late.p99_micros)?,
+                p999_micros: number("lateness.p999_micros", late.p999_micros)?,
+                max_micros: number("lateness.max_micros", late.max_micros)?,
+            },
+            age_p50_millis: number("age_p50_millis", telemetry.age_p50_millis)?,
+            age_p99_millis: number("age_p99_millis", telemetry.age_p99_millis)?,
+            stages: stages_from(&telemetry.stages, envelope)?,
+            overhead_millis: envelope.finite("overhead_millis", telemetry.overhead_millis)?,
+            inference_millis: number("inference_millis", telemetry.inference_millis)?,
+            queue_millis: number("queue_millis", telemetry.queue_millis)?,
+            request_id: telemetry.request_id,
+            ticks: telemetry.ticks,
+        })
+    }
+}

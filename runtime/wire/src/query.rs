@@ -1,0 +1,187 @@
+//! Questions that get exactly one answer: orders, and infos asked for by whoever comes late.
+
+use std::{marker::PhantomData, time::Duration};
+
+use zenoh::{
+    Wait,
+    bytes::ZBytes,
+    handlers::FifoChannel,
+    qos::{CongestionControl, Priority},
+    query::ConsolidationMode,
+};
+
+use crate::{
+    Delivery, Key, Message, Session, SessionError, WireError, message::decode, session::Stamper,
+    subscribe::raw,
+};
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QueryError {
+    /// Nobody answered: nobody is there, or it took too long.
+    #[error("no answer on `{key}` within {timeout_millis} ms")]
+    NoAnswer {
+        /// Key that was asked.
+        key: String,
+        /// How long it was waited, milliseconds.
+        timeout_millis: u128,
+    },
+    /// The question was refused.
+    #[error("`{key}` refused: {reason}")]
+    Refused {
+        /// Key that was asked.
+        key: String,
+        /// What the other side said.
+        reason: String,
+    },
+    /// The answer is not what it should be.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The question could not be sent.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Keeps a queryable; dropping it ends it.
+#[must_use = "nobody answers when this is dropped"]
+pub struct Queryable {
+    _zenoh: zenoh::query::Queryable<()>,
+}
+
+/// Answers one question; may be taken to another thread. Dropping it unanswered leaves the asker with
+/// [`QueryError::NoAnswer`].
+pub struct Responder<A> {
+    query: zenoh::query::Query,
+    stamper: Stamper,
+    answer: PhantomData<fn(A)>,
+}
+
+impl<A: Message> Responder<A> {
+    /// Answers.
+    pub fn answer(self, answer: &A) {
+        let header = self.stamper.header(answer.captured_at(), answer.seq());
+        let reply = self
+            .query
+            .reply(self.query.key_expr(), answer.encode())
+            .attachment(header.encode())
+            .wait();
+        if let Err(e) = reply {
+            tracing::warn!("answer on `{}` not sent: {e}", self.query.key_expr());
+        }
+    }
+
+    /// Refuses, saying why.
+    pub fn refuse(self, reason: &str) {
+        if let Err(e) = self.query.reply_err(reason).wait() {
+            tracing::warn!("refusal on `{}` not sent: {e}", self.query.key_expr());
+        }
+    }
+}
+
+impl Session {
+    /// Calls `on_question` with every question on `key` that passes the checks; any other is refused with its error.
+    ///
+    /// It is called on a thread of Zenoh's: hand the responder over when the answer takes longer.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`].
+    pub fn queryable<Q: Message, A: Message>(
+        &self,
+        key: &Key,
+        on_question: impl Fn(Delivery<Q>, Responder<A>) + Send + Sync + 'static,
+    ) -> Result<Queryable, SessionError> {
+        let stamper = self.stamper.clone();
+        let nothing = ZBytes::new();
+        self.zenoh
+            .declare_queryable(key.as_str().to_owned())
+            .complete(true)
+            .callback(move |query| {
+                let raw = raw(
+                    query.key_expr().as_str(),
+                    query.attachment(),
+                    query.payload().unwrap_or(&nothing),
+                    stamper.now(),
+                );
+                let question = decode(&raw, stamper.clock_id());
+                drop(raw);
+                let responder = Responder {
+                    query,
+                    stamper: stamper.clone(),
+                    answer: PhantomData,
+                };
+                match question {
+                    Ok(question) => on_question(question, responder),
+                    Err(e) => {
+                        tracing::warn!("question refused: {e}");
+                        responder.refuse(&e.to_string());
+                    }
+                }
+            })
+            .wait()
+            .map(|zenoh| Queryable { _zenoh: zenoh })
+            .map_err(|e| SessionError::Key {
+                key: key.to_string(),
+                action: "answer queries",
+                reason: e.to_string(),
+            })
+    }
+
+    /// Asks `question` on `key` and waits for the answer.
+    ///
+    /// # Errors
+    /// [`QueryError`]; [`QueryError::NoAnswer`] at once when nobody answers questions on `key`.
+    pub fn query<Q: Message, A: Message>(
+        &self,
+        key: &Key,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<Delivery<A>, QueryError> {
+        let header = self
+            .stamper
+            .header(question.captured_at(), question.seq())
+            .encode();
+        let replies = self
+            .zenoh
+            .get(key.as_str())
+            .payload(question.encode())
+            .attachment(header)
+            .congestion_control(CongestionControl::Block)
+            .priority(Priority::RealTime)
+            .express(true)
+            .consolidation(ConsolidationMode::None)
+            .timeout(timeout)
+            .with(FifoChannel::new(4))
+            .wait()
+            .map_err(|e| SessionError::Key {
+                key: key.to_string(),
+                action: "ask",
+                reason: e.to_string(),
+            })?;
+        let no_answer = || QueryError::NoAnswer {
+            key: key.to_string(),
+            timeout_millis: timeout.as_millis(),
+        };
+        let reply = replies.recv().map_err(|_| no_answer())?;
+        match reply.result() {
+            Ok(sample) => {
+                let raw = raw(
+                    sample.key_expr().as_str(),
+                    sample.attachment(),
+                    sample.payload(),
+                    self.stamper.now(),
+                );
+                Ok(decode(&raw, self.stamper.clock_id())?)
+            }
+            Err(error) => {
+                let reason = String::from_utf8_lossy(&error.payload().to_bytes()).into_owned();
+                if reason == "Timeout" {
+                    return Err(no_answer());
+                }
+                Err(QueryError::Refused {
+                    key: key.to_string(),
+                    reason,
+                })
+            }
+        }
+    }
+}

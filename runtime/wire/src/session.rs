@@ -1,0 +1,255 @@
+//! One Zenoh peer session per process: how processes find each other and what is off by default.
+//!
+//! - Processes of a cell *connect* to one seed endpoint (the launcher's) and listen on loopback. Gossip then introduces
+//!   every peer to every other, so that they exchange directly and the seed's death cuts nothing between them.
+//! - No multicast: nothing is found, and nothing is told, outside the configured endpoints.
+//! - No shared memory: JPEG frames gain nothing from it.
+//!
+//! Everything here is synchronous and made for plain threads. Zenoh runs its own; inside a Tokio runtime it needs the
+//! multi-thread flavour.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use tactus_types::{Clock, ClockId, Time};
+use zenoh::{Wait, config::EndPoint};
+
+use crate::Header;
+
+/// The endpoint that a process listens on unless it is told otherwise: any free port of the loopback interface.
+pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
+
+/// How a session is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Endpoints to listen on, for example `tcp/127.0.0.1:7447`. Default: [`LOOPBACK`].
+    pub listen: Vec<String>,
+    /// Endpoints that must be reachable. Default: none.
+    pub connect: Vec<String>,
+    /// How long to try to reach them. Default: 5 s.
+    pub connect_timeout: Duration,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            listen: vec![LOOPBACK.into()],
+            connect: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why the network cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// An option is wrong.
+    #[error("session option `{field}`: expected {expected}, got `{actual}`")]
+    Option {
+        /// Which option.
+        field: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        actual: String,
+    },
+    /// No connection within the time.
+    #[error("cannot reach {endpoints} within {timeout_millis} ms: {reason}")]
+    Unreachable {
+        /// The endpoints that were tried.
+        endpoints: String,
+        /// How long, milliseconds.
+        timeout_millis: u128,
+        /// What Zenoh said.
+        reason: String,
+    },
+    /// The listener cannot be opened.
+    #[error("cannot listen on {endpoints}: {reason}")]
+    Listen {
+        /// The endpoints.
+        endpoints: String,
+        /// What Zenoh said.
+        reason: String,
+    },
+    /// A key cannot be published, subscribed, queried or watched.
+    #[error("key `{key}`: cannot {action}: {reason}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What was tried.
+        action: &'static str,
+        /// What Zenoh said.
+        reason: String,
+    },
+}
+
+/// Stamps outgoing messages. It holds no session, so that callbacks may keep it without keeping the session open.
+#[derive(Clone)]
+pub(crate) struct Stamper {
+    clock: Arc<dyn Clock>,
+    source: Arc<str>,
+    seq: Arc<AtomicU64>,
+}
+
+impl Stamper {
+    pub(crate) fn new(clock: Arc<dyn Clock>, source: &str) -> Self {
+        Self {
+            clock,
+            source: source.into(),
+            seq: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// The same process and clock with a counter of its own.
+    pub(crate) fn with_own_counter(&self) -> Self {
+        Self {
+            seq: Arc::new(AtomicU64::new(0)),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    pub(crate) fn clock_id(&self) -> ClockId {
+        self.clock.id()
+    }
+
+    /// The header of a message that is handed to the network now.
+    pub(crate) fn header(&self, captured_at: Option<Time>, seq: Option<u64>) -> Header {
+        let published_at = self.clock.now();
+        Header {
+            clock: self.clock.id(),
+            captured_at: captured_at.unwrap_or(published_at),
+            published_at,
+            seq: seq.unwrap_or_else(|| self.seq.fetch_add(1, Ordering::Relaxed)),
+            source: self.source.to_string(),
+        }
+    }
+}
+
+/// A peer on the network. Clones share it; it closes when the last clone is gone.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) zenoh: zenoh::Session,
+    pub(crate) stamper: Stamper,
+}
+
+impl Session {
+    /// Opens a session. `source` names this process in every message, for example `camera/scene`; `clock` stamps them
+    /// and is the cell's clock for everything received.
+    ///
+    /// # Errors
+    /// [`SessionError`] naming the option or the endpoint; at the latest shortly after the connect timeout.
+    pub fn open(
+        options: &SessionOptions,
+        source: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SessionError> {
+        let SessionOptions {
+            listen,
+            connect,
+            connect_timeout,
+        } = options;
+        for (field, endpoints) in [("listen", listen), ("connect", connect)] {
+            for endpoint in endpoints {
+                check_endpoint(field, endpoint)?;
+            }
+        }
+        if connect_timeout.is_zero() {
+            return Err(SessionError::Option {
+                field: "connect_timeout",
+                expected: "more than 0 ms".into(),
+                actual: "0 ms".into(),
+            });
+        }
+        let config = config(options).map_err(|reason| SessionError::Option {
+            field: "listen, connect",
+            expected: "endpoints that Zenoh takes".into(),
+            actual: reason,
+        })?;
+        let zenoh = zenoh::open(config).wait().map_err(|e| {
+            let reason = e.to_string();
+            if connect.is_empty() || reason.contains("listener") {
+                SessionError::Listen {
+                    endpoints: listen.join(", "),
+                    reason,
+                }
+            } else {
+                SessionError::Unreachable {
+                    endpoints: connect.join(", "),
+                    timeout_millis: connect_timeout.as_millis(),
+                    reason,
+                }
+            }
+        })?;
+        Ok(Self {
+            zenoh,
+            stamper: Stamper::new(clock, source),
+        })
+    }
+
+    /// The endpoints that others can connect to, with the ports that were chosen.
+    pub fn endpoints(&self) -> Vec<String> {
+        let locators = self.zenoh.info().locators().wait();
+        locators.iter().map(ToString::to_string).collect()
+    }
+
+    /// How many peers this session is connected to directly.
+    pub fn peers(&self) -> usize {
+        self.zenoh.info().peers_zid().wait().count()
+    }
+
+    /// The clock that stamps this session's messages.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.stamper.clock
+    }
+
+    /// Says goodbye to every peer and closes; what was declared on the session is gone with it.
+    pub fn close(&self) {
+        if let Err(e) = self.zenoh.close().wait() {
+            tracing::warn!("closing the Zenoh session: {e}");
+        }
+    }
+}
+
+fn check_endpoint(field: &'static str, endpoint: &str) -> Result<(), SessionError> {
+    match endpoint.parse::<EndPoint>() {
+        Ok(parsed) if parsed.protocol().as_str() == "tcp" => Ok(()),
+        Ok(_) | Err(_) => Err(SessionError::Option {
+            field,
+            expected: "an endpoint such as `tcp/127.0.0.1:7447`".into(),
+            actual: endpoint.into(),
+        }),
+    }
+}
+
+fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
+    let timeout_millis = u64::try_from(options.connect_timeout.as_millis()).unwrap_or(u64::MAX);
+    let text = json!({
+        "mode": "peer",
+        "listen": { "endpoints": options.listen },
+        "connect": {
+            "endpoints": options.connect,
+            "timeout_ms": timeout_millis,
+            "exit_on_failure": true,
+            "retry": { "period_init_ms": 20, "period_max_ms": 500, "period_increase_factor": 2 },
+        },
+        "scouting": {
+            "multicast": { "enabled": false },
+            "gossip": {
+                "enabled": true,
+                "autoconnect": { "peer": ["peer"] },
+                "autoconnect_strategy": { "peer": { "to_peer": "greater-zid" } },
+            },
+        },
+    });
+    zenoh::Config::from_json5(&text.to_string()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,65 @@
+//! Receiving one kind of message.
+
+use tactus_types::Time;
+use zenoh::{Wait, bytes::ZBytes};
+
+use crate::{
+    Delivery, Key, Message, Session, SessionError, WireError,
+    message::{Raw, decode},
+};
+
+/// Keeps a subscription; dropping it ends it.
+#[must_use = "the subscription ends when this is dropped"]
+pub struct Subscriber {
+    _zenoh: zenoh::pubsub::Subscriber<()>,
+}
+
+impl Session {
+    /// Calls `on_message` with every message on `key` that passes the checks, and with the error of every other.
+    ///
+    /// It is called on a thread of Zenoh's that serves other subscriptions too, so it must be short: hand the message
+    /// over and return.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`].
+    pub fn subscribe<M: Message>(
+        &self,
+        key: &Key,
+        on_message: impl Fn(Result<Delivery<M>, WireError>) + Send + Sync + 'static,
+    ) -> Result<Subscriber, SessionError> {
+        let stamper = self.stamper.clone();
+        self.zenoh
+            .declare_subscriber(key.as_str().to_owned())
+            .callback(move |sample| {
+                let raw = raw(
+                    sample.key_expr().as_str(),
+                    sample.attachment(),
+                    sample.payload(),
+                    stamper.now(),
+                );
+                on_message(decode(&raw, stamper.clock_id()));
+            })
+            .wait()
+            .map(|zenoh| Subscriber { _zenoh: zenoh })
+            .map_err(|e| SessionError::Key {
+                key: key.to_string(),
+                action: "subscribe",
+                reason: e.to_string(),
+            })
+    }
+}
+
+/// A sample's bytes, borrowed where they are contiguous.
+pub(crate) fn raw<'a>(
+    key: &'a str,
+    attachment: Option<&'a ZBytes>,
+    payload: &'a ZBytes,
+    received_at: Time,
+) -> Raw<'a> {
+    Raw {
+        key,
+        attachment: attachment.map(ZBytes::to_bytes),
+        payload: payload.to_bytes(),
+        received_at,
+    }
+}

@@ -1,0 +1,653 @@
+//! Laws of the encodings: what is sent is what arrives, and no bytes make a receiver panic or accept nonsense.
+
+use std::{borrow::Cow, time::Duration};
+
+use proptest::{collection::vec, prelude::*};
+use tactus_types::{
+    Action, ActionChunk, Applied, ArmInfo, CameraFrame, ClampedBy, ClockId, Command, Encoding,
+    FrameRef, Generation, InferenceRequest, JointLimits, JointState, JointVec, MAX_JOINTS, Refusal,
+    RefusalReason, Setpoint, Source, Stage, StageTimes, Time, TimedAction,
+};
+use tactus_wire::{
+    AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
+    Header, Lateness, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw,
+    SimReset, SimResetReply, SimWorld, Telemetry, WireError, decode,
+};
+
+const CELL: ClockId = ClockId(7);
+const KEY: &str = "tactus/demo/camera/scene/image";
+const RECEIVED: Time = Time::from_millis(1_000_000);
+
+/// What the other end makes of `message`.
+fn travel<M: Message>(message: &M) -> Result<M, WireError> {
+    let header = Header {
+        clock: CELL,
+        captured_at: message.captured_at().unwrap_or(Time::from_nanos(5)),
+        published_at: Time::from_nanos(6),
+        seq: message.seq().unwrap_or(3),
+        source: "camera/scene".into(),
+    };
+    let raw = Raw {
+        key: KEY,
+        attachment: Some(header.encode().into()),
+        payload: message.encode().into(),
+        received_at: RECEIVED,
+    };
+    decode(&raw, CELL).map(|delivery| delivery.message)
+}
+
+fn finite() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        -10.0..10.0,
+        any::<f64>().prop_filter("finite", |v| v.is_finite())
+    ]
+}
+
+fn positive() -> impl Strategy<Value = f64> {
+    (1e-6..1e6f64).prop_map(|v| v)
+}
+
+fn joints(len: usize) -> impl Strategy<Value = JointVec> {
+    vec(finite(), len).prop_map(|v| JointVec::from_slice(&v).expect("at most MAX_JOINTS"))
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    any::<u64>().prop_map(Time::from_nanos)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    any::<u64>().prop_map(Duration::from_nanos)
+}
+
+fn generation() -> impl Strategy<Value = Generation> {
+    any::<(u64, u64)>().prop_map(|(boot, count)| Generation { boot, count })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    ".{0,40}"
+}
+
+fn stages() -> impl Strategy<Value = StageTimes> {
+    vec(duration(), Stage::ALL.len()).prop_map(|durations| {
+        let mut stages = StageTimes::default();
+        for (stage, duration) in Stage::ALL.into_iter().zip(durations) {
+            stages.set(stage, duration);
+        }
+        stages
+    })
+}
+
+fn joint_state() -> impl Strategy<Value = JointState> {
+    (1..=MAX_JOINTS)
+        .prop_flat_map(|n| (joints(n), joints(n), finite(), time(), any::<(u64, u64)>()))
+        .prop_map(|(q, dq, opening, captured_at, (seq, epoch))| JointState {
+            captured_at,
+            seq,
+            epoch,
+            q,
+            dq,
+            opening,
+        })
+}
+
+fn device_command() -> impl Strategy<Value = DeviceCommand> {
+    (1..=MAX_JOINTS)
+        .prop_flat_map(|n| {
+            (
+                joints(n),
+                joints(n),
+                0.0..=1.0,
+                generation(),
+                any::<(u64, u64)>(),
+            )
+        })
+        .prop_map(
+            |(q, dq, opening, generation, (epoch, tick))| DeviceCommand {
+                epoch,
+                tick,
+                q,
+                dq,
+                opening,
+                generation,
+            },
+        )
+}
+
+fn arm_info() -> impl Strategy<Value = ArmInfo> {
+    let limits = (finite(), positive(), positive(), positive()).prop_filter_map(
+        "lower below upper",
+        |(lower, span, velocity, acceleration)| {
+            let upper = lower + span;
+            (upper > lower && upper.is_finite()).then_some(JointLimits {
+                lower,
+                upper,
+                velocity,
+                acceleration,
+            })
+        },
+    );
+    (
+        text(),
+        vec((text(), limits), 1..=MAX_JOINTS),
+        any::<(bool, bool)>(),
+        positive(),
+        positive(),
+    )
+        .prop_map(|(model, joints, (gripper, brakes), rate, deadline)| {
+            let (joints, limits) = joints.into_iter().unzip();
+            ArmInfo {
+                model,
+                joints,
+                limits,
+                gripper,
+                state_rate_hz: rate,
+                brakes,
+                command_deadline_secs: deadline,
+            }
+        })
+}
+
+fn action(joints_len: usize) -> impl Strategy<Value = Action> {
+    (joints(joints_len), finite()).prop_map(|(q, opening)| Action { q, opening })
+}
+
+fn request() -> impl Strategy<Value = InferenceRequest> {
+    let timed = |n| (time(), action(n)).prop_map(|(due, action)| TimedAction { due, action });
+    (
+        any::<(u64, u64)>(),
+        generation(),
+        text(),
+        (time(), time()),
+        duration(),
+        (1..=MAX_JOINTS).prop_flat_map(move |n| vec(timed(n), 0..8)),
+    )
+        .prop_map(
+            |((id, seed), generation, text, times, expected_delay, prefix)| InferenceRequest {
+                id,
+                generation,
+                instruction: text.into(),
+                observe_after: times.0,
+                deadline: times.1,
+                expected_delay,
+                prefix,
+                seed,
+            },
+        )
+}
+
+fn chunk() -> impl Strategy<Value = ChunkReply> {
+    let frame = (text(), any::<u64>(), time()).prop_map(|(camera, seq, captured_at)| FrameRef {
+        camera: camera.into(),
+        seq,
+        captured_at,
+    });
+    (
+        (any::<u64>(), generation()),
+        (time(), time(), 1..=u64::MAX),
+        (1..=MAX_JOINTS).prop_flat_map(|n| vec(action(n), 1..20)),
+        (text(), vec(frame, 0..4)),
+        stages(),
+    )
+        .prop_map(
+            |(ids, (observed_at, first_due, period), actions, (bundle, frames), stages)| {
+                ChunkReply::Chunk(ActionChunk {
+                    request_id: ids.0,
+                    generation: ids.1,
+                    observed_at,
+                    first_due,
+                    period: Duration::from_nanos(period),
+                    actions,
+                    bundle_id: bundle.into(),
+                    frames,
+                    stages,
+                })
+            },
+        )
+}
+
+fn refusal() -> impl Strategy<Value = ChunkReply> {
+    let reason = prop_oneof![
+        text().prop_map(|stream| RefusalReason::Missing { stream }),
+        text().prop_map(|message| RefusalReason::Policy { message }),
+        (text(), any::<(u64, u64)>()).prop_map(|(stream, (age_millis, limit_millis))| {
+            RefusalReason::Stale {
+                stream,
+                age_millis,
+                limit_millis,
+            }
+        }),
+    ];
+    (any::<u64>(), generation(), reason).prop_map(|(request_id, generation, reason)| {
+        ChunkReply::Refusal(Refusal {
+            request_id,
+            generation,
+            reason,
+        })
+    })
+}
+
+fn applied() -> impl Strategy<Value = Applied> {
+    (1..=MAX_JOINTS)
+        .prop_flat_map(|n| {
+            (
+                (joints(n), joints(n), finite()),
+                (joints(n), joints(n), finite()),
+                prop_oneof![Just(Source::Hold), Just(Source::Policy)],
+                (any::<(u64, u64, u64, u32)>(), prop::option::of(time())),
+                (0..32u32, generation(), time()),
+            )
+        })
+        .prop_map(
+            |(command, setpoint, source, (numbers, observed_at), rest)| Applied {
+                command: Command {
+                    tick: numbers.0,
+                    epoch: numbers.1,
+                    q: command.0,
+                    dq: command.1,
+                    opening: command.2,
+                    setpoint: Setpoint {
+                        source,
+                        q: setpoint.0,
+                        dq: setpoint.1,
+                        opening: setpoint.2,
+                        request_id: numbers.2,
+                        action_index: numbers.3,
+                        observed_at,
+                    },
+                    clamped_by: ClampedBy::from_bits(rest.0),
+                    generation: rest.1,
+                },
+                at: rest.2,
+            },
+        )
+}
+
+fn mode_word() -> impl Strategy<Value = ModeWord> {
+    prop::sample::select(vec![
+        ModeWord::Boot,
+        ModeWord::Ready,
+        ModeWord::Policy,
+        ModeWord::Hold,
+        ModeWord::Stopped,
+    ])
+}
+
+fn mode_report() -> impl Strategy<Value = ModeReport> {
+    (
+        mode_word(),
+        (text(), text()),
+        generation(),
+        time(),
+        any::<[u64; 7]>(),
+    )
+        .prop_map(
+            |(mode, (reason, instruction), generation, since, n)| ModeReport {
+                mode,
+                reason,
+                generation,
+                since,
+                instruction,
+                counters: Counters {
+                    ticks: n[0],
+                    overruns: n[1],
+                    starved_ticks: n[2],
+                    holds: n[3],
+                    limited_ticks: n[4],
+                    chunks_accepted: n[5],
+                    chunks_discarded: n[6],
+                },
+            },
+        )
+}
+
+fn mode_order() -> impl Strategy<Value = ModeOrder> {
+    prop_oneof![
+        Just(ModeOrder::Enable),
+        Just(ModeOrder::StopEpisode),
+        Just(ModeOrder::Stop),
+        (any::<(u64, u64)>(), text()).prop_map(|((episode, seed), instruction)| {
+            ModeOrder::StartEpisode {
+                episode,
+                instruction,
+                seed,
+            }
+        }),
+    ]
+}
+
+fn telemetry() -> impl Strategy<Value = Telemetry> {
+    (prop::array::uniform9(positive()), stages()).prop_map(|(v, stages)| Telemetry {
+        lateness: Lateness {
+            p50_micros: v[0],
+            p99_micros: v[1],
+            p999_micros: v[2],
+            max_micros: v[3],
+        },
+        age_p50_millis: v[4],
+        age_p99_millis: v[5],
+        stages,
+        overhead_millis: -v[6],
+        inference_millis: v[7],
+        queue_millis: v[8],
+    })
+}
+
+fn episode() -> impl Strategy<Value = EpisodeEvent> {
+    let phase = prop_oneof![
+        (text(), any::<u64>())
+            .prop_map(|(instruction, seed)| EpisodePhase::Started { instruction, seed }),
+        (any::<bool>(), text())
+            .prop_map(|(success, reason)| EpisodePhase::Stopped { success, reason }),
+    ];
+    (any::<u64>(), phase).prop_map(|(episode, phase)| EpisodeEvent { episode, phase })
+}
+
+fn world() -> impl Strategy<Value = SimWorld> {
+    (
+        any::<u64>(),
+        finite(),
+        vec(finite(), 0..40),
+        vec((any::<bool>(), finite()), 1..5),
+        prop::option::of(0..1u32),
+    )
+        .prop_map(|(epoch, sim_time_secs, qpos, cubes, first_lifted)| {
+            let (lifted, cube_heights) = cubes.into_iter().unzip();
+            SimWorld {
+                epoch,
+                sim_time_secs,
+                qpos,
+                lifted,
+                first_lifted,
+                cube_heights,
+            }
+        })
+}
+
+macro_rules! arrives_as_sent {
+    ($($name:ident: $strategy:expr;)*) => {
+        proptest! {
+            $(
+                #[test]
+                fn $name(message in $strategy) {
+                    prop_assert_eq!(travel(&message), Ok(message));
+                }
+            )*
+        }
+    };
+}
+
+arrives_as_sent! {
+    joint_states_arrive: joint_state();
+    device_commands_arrive: device_command();
+    arm_infos_arrive: arm_info();
+    requests_arrive: request();
+    chunks_arrive: chunk();
+    refusals_arrive: refusal();
+    batches_arrive: vec(applied(), 0..10).prop_map(|applied| AppliedBatch { applied });
+    mode_reports_arrive: mode_report();
+    mode_orders_arrive: mode_order();
+    order_replies_arrive: (any::<bool>(), text(), mode_word())
+        .prop_map(|(accepted, message, mode)| ModeOrderReply { accepted, message, mode });
+    telemetry_arrives: telemetry();
+    episodes_arrive: episode();
+    worlds_arrive: world();
+    resets_arrive: any::<u64>().prop_map(|seed| SimReset { seed });
+    reset_replies_arrive: any::<u64>().prop_map(|epoch| SimResetReply { epoch });
+    camera_infos_arrive: (1..=16384u32, 1..=16384u32, positive())
+        .prop_map(|(width, height, rate_hz)| CameraInfo { width, height, rate_hz });
+}
+
+/// The smallest thing that is a JPEG header: start, one quantisation table, frame, scan.
+fn jpeg(width: u16, height: u16) -> Vec<u8> {
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    bytes.extend([1; 64]);
+    bytes.extend([0xff, 0xc0, 0, 11, 8]);
+    bytes.extend(height.to_be_bytes());
+    bytes.extend(width.to_be_bytes());
+    bytes.extend([1, 1, 0x11, 0]);
+    for class in [0x00, 0x10] {
+        bytes.extend([0xff, 0xc4, 0, 20, class]);
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    bytes.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0, 0xff, 0xd9]);
+    bytes
+}
+
+fn frame(width: u16, height: u16) -> CameraFrame {
+    CameraFrame {
+        camera: "scene".into(),
+        captured_at: Time::from_nanos(1_500_000_000),
+        received_at: RECEIVED,
+        seq: 9,
+        width: width.into(),
+        height: height.into(),
+        encoding: Encoding::Jpeg,
+        data: jpeg(width, height).into(),
+    }
+}
+
+/// Decodes `payload` and `attachment` as every kind of message; the point is that it returns.
+fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError>> {
+    let raw = Raw {
+        key: KEY,
+        attachment: attachment.map(Cow::from),
+        payload: payload.into(),
+        received_at: RECEIVED,
+    };
+    fn one<M: Message>(raw: &Raw<'_>) -> Option<WireError> {
+        decode::<M>(raw, CELL).err()
+    }
+    vec![
+        one::<JointState>(&raw),
+        one::<DeviceCommand>(&raw),
+        one::<ArmInfo>(&raw),
+        one::<CameraFrame>(&raw),
+        one::<CameraInfo>(&raw),
+        one::<InferenceRequest>(&raw),
+        one::<ChunkReply>(&raw),
+        one::<AppliedBatch>(&raw),
+        one::<ModeReport>(&raw),
+        one::<ModeOrder>(&raw),
+        one::<ModeOrderReply>(&raw),
+        one::<Telemetry>(&raw),
+        one::<EpisodeEvent>(&raw),
+        one::<SimWorld>(&raw),
+        one::<SimReset>(&raw),
+        one::<SimResetReply>(&raw),
+        one::<Nothing>(&raw),
+    ]
+}
+
+fn header(clock: ClockId) -> Header {
+    Header {
+        clock,
+        captured_at: Time::from_nanos(1),
+        published_at: Time::from_nanos(2),
+        seq: 3,
+        source: "test".into(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn frames_arrive((width, height) in (1..4000u16, 1..4000u16)) {
+        let frame = frame(width, height);
+        prop_assert_eq!(travel(&frame), Ok(frame));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(
+        attachment in prop::option::of(vec(any::<u8>(), 0..64)),
+        payload in vec(any::<u8>(), 0..400),
+    ) {
+        decode_all(attachment.as_deref(), &payload);
+        decode_all(Some(&header(CELL).encode()), &payload);
+    }
+
+    #[test]
+    fn damaged_messages_never_panic(
+        (mut payload, at, bits) in prop_oneof![
+            chunk().prop_map(|m| m.encode()),
+            world().prop_map(|m| m.encode()),
+            arm_info().prop_map(|m| m.encode()),
+            Just(frame(64, 48).encode()),
+        ].prop_flat_map(|p| { let n = p.len(); (Just(p), 0..n, any::<u8>()) }),
+    ) {
+        payload[at] ^= bits;
+        decode_all(Some(&header(CELL).encode()), &payload);
+        payload.truncate(at);
+        decode_all(Some(&header(CELL).encode()), &payload);
+    }
+
+    #[test]
+    fn a_message_without_this_clock_and_version_is_never_accepted(
+        payload in vec(any::<u8>(), 0..40),
+        clock in any::<u64>().prop_filter("foreign", |c| *c != CELL.0),
+    ) {
+        let foreign = header(ClockId(clock)).encode();
+        for attachment in [None, Some(&foreign[..])] {
+            prop_assert!(decode_all(attachment, &payload).iter().all(Option::is_some));
+        }
+    }
+}
+
+/// The text of the refusal of `message`; panics when it is accepted.
+fn refused<M: Message + std::fmt::Debug>(message: &M) -> String {
+    travel(message).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn refusals_name_key_field_expected_and_actual() {
+    let q = JointVec::from_fn(6, |_| 0.5);
+    let command = DeviceCommand {
+        epoch: 1,
+        tick: 1,
+        q,
+        dq: q,
+        opening: 0.5,
+        generation: Generation::default(),
+    };
+    assert!(travel(&command).is_ok());
+    let mut nan = command;
+    nan.q[2] = f64::NAN;
+    assert_eq!(
+        refused(&nan),
+        format!("message on `{KEY}`: field `q`: expected finite numbers, got NaN")
+    );
+    let short = DeviceCommand {
+        dq: JointVec::zeros(5),
+        ..command
+    };
+    assert!(refused(&short).contains("field `dq`: expected 6 numbers, got 5"));
+    let wide = DeviceCommand {
+        opening: 1.5,
+        ..command
+    };
+    assert!(refused(&wide).contains("field `opening`: expected 0.0 to 1.0, got 1.5"));
+}
+
+#[test]
+fn chunks_of_absurd_size_or_no_period_are_refused() {
+    let chunk = |count: usize, period: Duration| {
+        ChunkReply::Chunk(ActionChunk {
+            request_id: 1,
+            generation: Generation::default(),
+            observed_at: Time::ZERO,
+            first_due: Time::ZERO,
+            period,
+            actions: vec![
+                Action {
+                    q: JointVec::zeros(6),
+                    opening: 0.0
+                };
+                count
+            ],
+            bundle_id: "b".into(),
+            frames: Vec::new(),
+            stages: StageTimes::default(),
+        })
+    };
+    let period = Duration::from_millis(50);
+    assert!(travel(&chunk(1024, period)).is_ok());
+    assert!(refused(&chunk(1025, period)).contains("field `actions`: expected 1 to 1024"));
+    assert!(refused(&chunk(0, period)).contains("field `actions`"));
+    assert!(refused(&chunk(4, Duration::ZERO)).contains("field `period_nanos`"));
+}
+
+#[test]
+fn a_bad_setpoint_is_still_recorded() {
+    let q = JointVec::zeros(2);
+    let mut applied = Applied {
+        command: Command {
+            tick: 1,
+            epoch: 1,
+            q,
+            dq: q,
+            opening: 0.0,
+            setpoint: Setpoint {
+                source: Source::Policy,
+                q: JointVec::from_fn(2, |_| f64::NAN),
+                dq: q,
+                opening: f64::INFINITY,
+                request_id: 1,
+                action_index: 0,
+                observed_at: None,
+            },
+            clamped_by: ClampedBy::default(),
+            generation: Generation::default(),
+        },
+        at: Time::ZERO,
+    };
+    let batch = |applied| AppliedBatch {
+        applied: vec![applied],
+    };
+    assert!(travel(&batch(applied)).is_ok());
+    applied.command.q = JointVec::from_fn(2, |_| f64::NAN);
+    assert!(refused(&batch(applied)).contains("field `applied.q`"));
+}
+
+#[test]
+fn what_is_not_a_jpeg_of_sane_size_is_no_frame() {
+    let not_a_jpeg = CameraFrame {
+        data: vec![1; 100].into(),
+        ..frame(8, 8)
+    };
+    assert!(refused(&not_a_jpeg).contains("expected a JPEG file"));
+    let raw = CameraFrame {
+        encoding: Encoding::Rgb8,
+        ..frame(8, 8)
+    };
+    assert!(refused(&raw).contains("field `format`"));
+    let huge = CameraFrame {
+        data: vec![0xff; (16 << 20) + 1].into(),
+        ..frame(8, 8)
+    };
+    assert!(refused(&huge).contains("at most 16777216"));
+}
+
+#[test]
+fn long_texts_and_large_payloads_are_refused() {
+    let event = |reason: String| EpisodeEvent {
+        episode: 1,
+        phase: EpisodePhase::Stopped {
+            success: false,
+            reason,
+        },
+    };
+    assert!(travel(&event("x".repeat(64 << 10))).is_ok());
+    assert!(refused(&event("x".repeat((64 << 10) + 1))).contains("at most 65536 bytes"));
+    assert!(refused(&event("x".repeat(2 << 20))).contains("field `(payload)`"));
+}
+
+#[test]
+fn another_schema_version_is_refused_by_name() {
+    // Field 1 (schema_version) = 2, nothing else.
+    let errors = decode_all(Some(&[0x08, 0x02]), &[]);
+    for error in errors {
+        let error = error.expect("refused").to_string();
+        assert!(
+            error.contains("`schema_version`: expected 1, got 2"),
+            "{error}"
+        );
+    }
+}
