@@ -1,1 +1,39 @@
-//! (to be written)
+//! What every driver process shares, and how the arm host reaches one.
+//!
+//! A device process owns joints. It reports their state at a fixed rate, takes position goals, and holds by itself when
+//! none comes: nothing above it has to work for the arm to stand still.
+//!
+//! - [`pace`]: absolute deadlines of a loop that may not drift and may not burst.
+//! - [`watchdog`]: the device-side command deadline.
+//! - [`gate`]: which commands a device takes, and the goal that follows from them.
+//! - [`device`]: the [`Device`] trait and [`serve_device`], the shell around one.
+//! - [`camera`]: [`CameraPort`] and [`serve_camera`], the shell around a camera.
+//! - [`wire_driver`]: [`WireDriver`], the arm host's side of a device process.
+//!
+//! # The protocol of a device process, for any language
+//! Keys, under `tactus/<cell>/device/<name>/`; messages are those of `runtime/wire/proto`, each with a
+//! `tactus.v1.Header` as Zenoh attachment, times on the host's `CLOCK_MONOTONIC`:
+//! - `info`: answers every query with `ArmInfo`, and publishes it once.
+//! - `state`: publishes `JointState` at `ArmInfo.state_rate_hz`. The epoch is a number never used before on this host
+//!   (the clock's nanoseconds at start do), and grows when old commands must not count any more.
+//! - `command`: subscribes to `DeviceCommand`. A command counts when its epoch is the device's, its tick is above the
+//!   last one's, its length is the arm's, its numbers are finite, its opening is within 0..1 and it was published less
+//!   than a command deadline ago. Anything else is counted and ignored.
+//! - The token `tactus/<cell>/alive/device/<name>` is held while the device serves.
+//! - Without a command for `command_deadline_secs` the device holds: it keeps its last goal; when there was none in this
+//!   epoch, the pose measured when the epoch began.
+#![forbid(unsafe_code)]
+
+pub mod camera;
+pub mod device;
+pub mod gate;
+pub mod pace;
+pub mod watchdog;
+pub mod wire_driver;
+
+pub use camera::{CameraPort, serve_camera};
+pub use device::{Device, DeviceError, DeviceOptions, DeviceReport, ServeError, serve_device};
+pub use gate::{CommandGate, Goal, Refusals, Refused};
+pub use pace::Pacer;
+pub use watchdog::Watchdog;
+pub use wire_driver::{ConnectError, WireDriver};

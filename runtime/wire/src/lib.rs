@@ -44,9 +44,9 @@ pub use header::{Header, SCHEMA_VERSION};
 pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};
 pub use messages::{
-    AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
-    Lateness, ModeOrder, ModeOrderReply, ModeReport, ModeWord, SimReset, SimResetReply, SimWorld,
-    Telemetry,
+    AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EngineStatus, EpisodeEvent,
+    EpisodePhase, Lateness, ModeOrder, ModeOrderReply, ModeReport, ModeWord, SimReset,
+    SimResetReply, SimWorld, Telemetry,
 };
 pub use publish::Publisher;
 pub use query::{QueryError, Queryable, Responder};

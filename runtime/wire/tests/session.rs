@@ -59,7 +59,7 @@ fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 type States = mpsc::Receiver<Result<Delivery<JointState>, WireError>>;
 
 fn states_of(session: &Session, device: &str) -> (tactus_wire::Subscriber, States) {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1024);
     let key = cell().key(&Topic::DeviceState(name(device)));
     let subscriber = session
         .subscribe(&key, move |delivery| sender.send(delivery).unwrap_or(()))
@@ -268,10 +268,11 @@ fn a_responder_may_answer_from_another_thread_and_a_slow_one_times_out() {
     let key = cell().key(&Topic::SimReset);
     let _queryable = a
         .queryable::<SimReset, SimResetReply>(&key, |order, responder| {
-            std::thread::spawn(move || {
+            let answer = move || {
                 std::thread::sleep(Duration::from_millis(order.message.seed));
                 responder.answer(&SimResetReply { epoch: 4 });
-            });
+            };
+            std::thread::Builder::new().spawn(answer).expect("a thread");
         })
         .expect("queryable");
     let ask = |seed, timeout| b.query::<_, SimResetReply>(&key, &SimReset { seed }, timeout);
@@ -296,7 +297,7 @@ fn roles_are_seen_when_they_are_there_come_and_go() {
     let a = open("engine/e", &[]);
     let b = open("arm/a", &a.endpoints());
     let there = a.alive(&cell(), Role::Engine, &name("e")).expect("token");
-    let (sender, changes) = mpsc::channel();
+    let (sender, changes) = mpsc::sync_channel(1024);
     let _watch = b
         .watch_alive(&cell(), move |role, name, alive| {
             sender.send((role, name.to_string(), alive)).unwrap_or(());
@@ -321,7 +322,7 @@ fn two_cells_on_one_network_do_not_meet() {
     let b = open("arm/a", &a.endpoints());
     let other = Cell::new("other").expect("name");
     let _stranger = a.alive(&other, Role::Engine, &name("x")).expect("token");
-    let (sender, changes) = mpsc::channel();
+    let (sender, changes) = mpsc::sync_channel(1024);
     let _watch = b
         .watch_alive(&cell(), move |_, name, _| {
             sender.send(name.to_string()).unwrap_or(())

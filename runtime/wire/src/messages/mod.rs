@@ -3,6 +3,7 @@
 //! - [`camera`]: [`tactus_types::CameraFrame`], [`CameraInfo`].
 //! - [`device`]: [`tactus_types::JointState`], [`DeviceCommand`], [`tactus_types::ArmInfo`].
 //! - [`infer`]: [`tactus_types::InferenceRequest`], [`ChunkReply`].
+//! - [`engine`]: [`EngineStatus`].
 //! - [`applied`]: [`AppliedBatch`].
 //! - [`mode`]: [`ModeReport`], [`ModeOrder`], [`ModeOrderReply`].
 //! - [`telemetry`]: [`Telemetry`].
@@ -12,6 +13,7 @@
 pub mod applied;
 pub mod camera;
 pub mod device;
+pub mod engine;
 pub mod episode;
 pub mod infer;
 pub mod mode;
@@ -21,6 +23,7 @@ pub mod telemetry;
 pub use applied::AppliedBatch;
 pub use camera::CameraInfo;
 pub use device::DeviceCommand;
+pub use engine::EngineStatus;
 pub use episode::{EpisodeEvent, EpisodePhase};
 pub use infer::ChunkReply;
 pub use mode::{Counters, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
