@@ -1,1 +1,40 @@
-//! (to be written)
+//! The simulated robot cell: physics, cameras, the task, a scripted expert and the recorder of its episodes.
+//!
+//! Decides: what the arm, the table, the cubes and the cameras are ([`scene`], `assets/cell.xml`), how an episode
+//! starts ([`scenario`]), how the world moves ([`world`]), what counts as success ([`task`]), how the pictures look
+//! ([`render`]), and what a demonstration is ([`expert`], [`dart`], [`record`], [`dataset`]).
+//!
+//! Does not decide: what moves the arm. A policy, the expert or a person all speak through [`world::Goal`].
+//!
+//! Terms. *Goal*: the position targets a device is given. *Policy period*: 50 ms, 25 physics steps. *Tip*: the point
+//! between the finger pads, 15 mm above their ends. *Base frame*: origin under the yaw axis, x forward, y left,
+//! z up, z = 0 on the table; it coincides with the world frame.
+
+// What there is.
+pub mod scene;
+
+// How it starts and moves.
+pub mod kinematics;
+pub mod scenario;
+pub mod world;
+
+// What it is for.
+pub mod task;
+
+// What is seen of it.
+pub mod camera;
+pub mod render;
+
+// What is learnt from it.
+pub mod expert;
+
+pub mod dart;
+pub mod dataset;
+pub mod record;
+
+pub mod error;
+
+pub use error::SimError;
+pub use scenario::{Scenario, StartPoses};
+pub use scene::Cube;
+pub use world::{Goal, World, WorldSnapshot};

@@ -1,0 +1,114 @@
+//! Names and numbers of the scene in `assets/cell.xml`. Decides nothing at run time.
+
+use std::sync::Arc;
+
+use mujoco_rs::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::SimError;
+
+/// The scene in MuJoCo's XML format.
+pub const CELL_XML: &str = include_str!("../assets/cell.xml");
+
+/// Arm joints in the order of every joint vector of this crate. All revolute, radians.
+pub const JOINT_NAMES: [&str; 6] = [
+    "base_yaw",
+    "shoulder_pitch",
+    "elbow_pitch",
+    "forearm_roll",
+    "wrist_pitch",
+    "wrist_roll",
+];
+
+/// Slide joints of the two fingers, 0 (pads touch) to [`FINGER_TRAVEL_M`] each.
+pub const FINGER_NAMES: [&str; 2] = ["finger_left", "finger_right"];
+
+/// Travel of one finger, m. The opening fraction is the sum of both positions over twice this.
+pub const FINGER_TRAVEL_M: f64 = 0.042;
+
+/// Lowest and highest position of each arm joint, rad; the same as in the scene (a test compares them).
+pub const JOINT_RANGE_RAD: [[f64; 2]; 6] = [
+    [-2.6, 2.6],
+    [-1.3, 2.0],
+    [-0.2, 2.75],
+    [-2.8, 2.8],
+    [-2.0, 2.0],
+    [-2.8, 2.8],
+];
+
+/// Physics time step, s.
+pub const STEP_S: f64 = 0.002;
+
+/// Physics steps per policy period.
+pub const STEPS_PER_PERIOD: usize = 25;
+
+/// Policy period, s.
+pub const PERIOD_S: f64 = 0.05;
+
+/// Edge of a cube, m.
+pub const CUBE_EDGE_M: f64 = 0.04;
+
+/// Height of a cube's centre when it rests on the table, m.
+pub const CUBE_REST_Z_M: f64 = CUBE_EDGE_M / 2.0;
+
+/// The cameras that a policy sees, in the order of the data set and of the prompt.
+pub const CAMERA_NAMES: [&str; 2] = ["scene", "wrist"];
+
+/// Width and height of a camera picture, pixels.
+pub const PICTURE_SIZE: usize = 224;
+
+/// JPEG quality of camera pictures.
+pub const JPEG_QUALITY: u8 = 90;
+
+/// One of the three cubes, in the order of every per-cube array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cube {
+    /// Index 0.
+    Red,
+    /// Index 1.
+    Green,
+    /// Index 2.
+    Blue,
+}
+
+impl Cube {
+    /// All cubes in index order.
+    pub const ALL: [Self; 3] = [Self::Red, Self::Green, Self::Blue];
+
+    /// Position in per-cube arrays, 0..3.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Red => 0,
+            Self::Green => 1,
+            Self::Blue => 2,
+        }
+    }
+
+    /// The colour's name, which is also the name of the cube's body, joint and geom in the scene.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Red => "red",
+            Self::Green => "green",
+            Self::Blue => "blue",
+        }
+    }
+}
+
+/// Compiles the built-in scene, to be shared.
+///
+/// # Errors
+/// [`SimError::Scene`] if MuJoCo refuses it.
+pub fn load() -> Result<Arc<MjModel>, SimError> {
+    load_owned().map(Arc::new)
+}
+
+/// Compiles the built-in scene, to be changed.
+///
+/// # Errors
+/// [`SimError::Scene`] if MuJoCo refuses it.
+pub fn load_owned() -> Result<MjModel, SimError> {
+    MjModel::from_xml_string(CELL_XML).map_err(|error| SimError::Scene {
+        reason: error.to_string(),
+    })
+}
