@@ -103,6 +103,9 @@ impl Scheduler {
             return Err(Discard::Generation);
         }
         check(chunk, info).map_err(Discard::Flaw)?;
+        if chunk.observed_at > now {
+            return Err(Discard::Flaw(ChunkFlaw::Future));
+        }
         if self
             .plan
             .as_ref()
@@ -311,6 +314,10 @@ pub(crate) mod tests {
             Err(Discard::Flaw(ChunkFlaw::Joints { .. }))
         ));
         assert_eq!(try_it(&chunk(0, &[0.0]), 1), Err(Discard::Late));
+        assert_eq!(
+            try_it(&chunk(61, &[0.0]), 1),
+            Err(Discard::Flaw(ChunkFlaw::Future))
+        );
         assert_eq!(try_it(&good, 1), Ok(()));
         assert_eq!(try_it(&chunk(9, &[0.0, 0.1]), 1), Err(Discard::OutOfOrder));
     }

@@ -107,8 +107,8 @@ pub enum ChunkFlaw {
     },
     /// The period is zero.
     Period,
-    /// It was made by another bundle than the one the arm was enabled with.
-    Bundle,
+    /// It was observed later than now.
+    Future,
 }
 
 impl std::fmt::Display for ChunkFlaw {
@@ -121,7 +121,7 @@ impl std::fmt::Display for ChunkFlaw {
             Self::NotFinite => write!(f, "an action is NaN or infinite"),
             Self::OutOfRange { joint } => write!(f, "joint {joint} far outside its limits"),
             Self::Period => write!(f, "its period is zero"),
-            Self::Bundle => write!(f, "made by another bundle"),
+            Self::Future => write!(f, "observed in the future"),
         }
     }
 }

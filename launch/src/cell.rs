@@ -1,0 +1,432 @@
+//! Cell files: which processes a cell has, how they find each other, and the times they promise.
+//!
+//! Decides what a legal cell is: every field is known, present and within its bounds ([`BOUNDS`]), or the file is
+//! refused with the field, what was expected and what was there. Starts nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tactus_control::{ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume};
+use tactus_types::{Budget, Stage, StageTimes};
+use tactus_wire::Name;
+
+/// Version of cell files that this program reads.
+const SCHEMA: u32 = 1;
+
+/// Legal range of every number in a cell file, with its unit.
+const BOUNDS: &[(&str, f64, f64, &str)] = &[
+    ("arm.control_rate_hz", 50.0, 1000.0, "Hz"),
+    ("arm.realtime_priority", 1.0, 98.0, ""),
+    ("arm.limit_scale", 0.01, 1.0, ""),
+    ("arm.max_lead_rad", 0.01, 1.5, "rad"),
+    ("arm.tail_ms", 0.0, 1000.0, "ms"),
+    ("arm.proprio_limit_ms", 2.0, 500.0, "ms"),
+    ("arm.settle_ms", 0.0, 60_000.0, "ms"),
+    ("request.trigger_ms", 1.0, 5000.0, "ms"),
+    ("request.answer_within_ms", 5.0, 10_000.0, "ms"),
+    ("request.retry_ms", 1.0, 10_000.0, "ms"),
+    ("engine.intra_threads", 1.0, 64.0, "threads"),
+    ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
+    ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
+    ("camera.rate_hz", 1.0, 200.0, "Hz"),
+    ("budget", 0.0, 10_000.0, "ms"),
+];
+
+/// Why a cell file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CellError {
+    /// It cannot be read.
+    #[error("cell file {}: {reason}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// It is not a cell file: bad TOML, an unknown field, a missing one, a wrong type.
+    #[error("cell file {}: {reason}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// Line, field and expectation, in the parser's words.
+        reason: String,
+    },
+    /// A field has a value that cannot be used.
+    #[error("cell file {}: field `{field}`: expected {expected}, got {actual}", file.display())]
+    Field {
+        /// The file.
+        file: PathBuf,
+        /// The field.
+        field: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        actual: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCell {
+    schema: u32,
+    name: String,
+    bundle: PathBuf,
+    resume: RawResume,
+    arm: RawArm,
+    request: RawRequest,
+    engine: RawEngine,
+    camera: Vec<RawCamera>,
+    budget: RawBudget,
+    sim: Option<RawSim>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSim {
+    seed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawResume {
+    Auto,
+    Operator,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawArm {
+    name: String,
+    device: String,
+    control_rate_hz: f64,
+    realtime_priority: i32,
+    limit_scale: f64,
+    max_lead_rad: f64,
+    tail_ms: f64,
+    proprio_limit_ms: f64,
+    settle_ms: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRequest {
+    trigger_ms: f64,
+    answer_within_ms: f64,
+    retry_ms: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEngine {
+    name: String,
+    provider: RawProvider,
+    intra_threads: u32,
+    frame_limit_ms: f64,
+    max_skew_ms: f64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawProvider {
+    Cpu,
+    Cuda,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCamera {
+    name: String,
+    source: RawSource,
+    rate_hz: f64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawSource {
+    Sim,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBudget {
+    capture: f64,
+    transport: f64,
+    queue: f64,
+    assemble: f64,
+    decode: f64,
+    preprocess: f64,
+    vision: f64,
+    backbone: f64,
+    context: f64,
+    denoise: f64,
+    deliver: f64,
+    limit: f64,
+    actuate: f64,
+    margin: f64,
+}
+
+/// A camera of the cell, rendered by the simulator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellCamera {
+    /// Its name.
+    pub name: Name,
+    /// Frames per second.
+    pub rate_hz: f64,
+}
+
+/// A legal cell.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// File it came from.
+    pub file: PathBuf,
+    /// Key prefix.
+    pub name: Name,
+    /// Bundle directory.
+    pub bundle: PathBuf,
+    /// Name of the arm host.
+    pub arm: Name,
+    /// Name of the device that the arm host drives.
+    pub device: Name,
+    /// Name of the engine.
+    pub engine: Name,
+    /// Cameras.
+    pub cameras: Vec<CellCamera>,
+    /// Control rate, Hz.
+    pub control_rate_hz: f64,
+    /// `SCHED_FIFO` priority that the control thread asks for.
+    pub realtime_priority: i32,
+    /// Whether the engine prefers CUDA.
+    pub cuda: bool,
+    /// Threads inside ONNX Runtime.
+    pub intra_threads: usize,
+    /// Latency budget.
+    pub budget: Budget,
+    /// The device is the simulator, which `tactus run` starts with a world of this seed.
+    pub sim_seed: Option<u64>,
+    request: RequestSpec,
+    bounds: Bounds,
+    limit: LimitSpec,
+    frame_limit: Duration,
+    max_skew: Duration,
+}
+
+/// Reads `file` and checks everything that can be checked without starting anything.
+///
+/// # Errors
+/// [`CellError`] with the field that is wrong.
+pub fn load(file: &Path) -> Result<Cell, CellError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|reason| CellError::Unreadable { file: file.into(), reason })?;
+    parse(&text, file)
+}
+
+fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
+    let raw: RawCell = toml::from_str(text).map_err(|e| {
+        let reason = e.to_string().trim_end().to_owned();
+        CellError::Malformed { file: file.into(), reason }
+    })?;
+    let check = Check { file };
+    if raw.schema != SCHEMA {
+        return Err(check.error("schema", &format!("{SCHEMA}"), raw.schema));
+    }
+    let RawArm { control_rate_hz, realtime_priority, limit_scale, max_lead_rad, .. } = raw.arm;
+    check.bounded("arm.control_rate_hz", control_rate_hz)?;
+    check.bounded("arm.realtime_priority", f64::from(realtime_priority))?;
+    check.bounded("arm.limit_scale", limit_scale)?;
+    check.bounded("arm.max_lead_rad", max_lead_rad)?;
+    check.bounded("engine.intra_threads", f64::from(raw.engine.intra_threads))?;
+    if raw.camera.is_empty() {
+        return Err(check.error("camera", "at least one [[camera]]", "none"));
+    }
+    let mut cameras: Vec<CellCamera> = Vec::new();
+    for RawCamera { name, source: RawSource::Sim, rate_hz } in &raw.camera {
+        let name = check.name("camera.name", name)?;
+        if cameras.iter().any(|c| c.name == name) {
+            return Err(check.error("camera.name", "each name once", name));
+        }
+        cameras.push(CellCamera { name, rate_hz: check.bounded("camera.rate_hz", *rate_hz)? });
+    }
+    let directory = file.parent().unwrap_or(Path::new("."));
+    Ok(Cell {
+        file: file.into(),
+        name: check.name("name", &raw.name)?,
+        bundle: directory.join(&raw.bundle),
+        arm: check.name("arm.name", &raw.arm.name)?,
+        device: check.name("arm.device", &raw.arm.device)?,
+        engine: check.name("engine.name", &raw.engine.name)?,
+        cameras,
+        control_rate_hz,
+        realtime_priority,
+        cuda: matches!(raw.engine.provider, RawProvider::Cuda),
+        intra_threads: raw.engine.intra_threads as usize,
+        budget: check.budget(&raw.budget)?,
+        sim_seed: raw.sim.map(|sim| sim.seed),
+        request: RequestSpec {
+            trigger_period: check.millis("request.trigger_ms", raw.request.trigger_ms)?,
+            answer_within: check.millis("request.answer_within_ms", raw.request.answer_within_ms)?,
+            retry_after: check.millis("request.retry_ms", raw.request.retry_ms)?,
+        },
+        bounds: Bounds {
+            tail: check.millis("arm.tail_ms", raw.arm.tail_ms)?,
+            proprio_limit: check.millis("arm.proprio_limit_ms", raw.arm.proprio_limit_ms)?,
+            settle: check.millis("arm.settle_ms", raw.arm.settle_ms)?,
+            resume: match raw.resume {
+                RawResume::Auto => Resume::Auto,
+                RawResume::Operator => Resume::Operator,
+            },
+        },
+        limit: LimitSpec { max_lead: max_lead_rad, scale: limit_scale },
+        frame_limit: check.millis("engine.frame_limit_ms", raw.engine.frame_limit_ms)?,
+        max_skew: check.millis("engine.max_skew_ms", raw.engine.max_skew_ms)?,
+    })
+}
+
+impl Cell {
+    /// What the arm host is configured with; `boot` is drawn once per start of it.
+    pub fn arm_spec(&self, boot: u64) -> ArmSpec {
+        ArmSpec {
+            request: self.request,
+            bounds: self.bounds,
+            limit: self.limit,
+            period_secs: 1.0 / self.control_rate_hz,
+            boot,
+        }
+    }
+
+    /// What the engine's assembler is configured with, for the cameras of a bundle in its order.
+    ///
+    /// # Errors
+    /// [`CellError`] when the bundle wants a camera that the cell does not have.
+    pub fn assembly(&self, cameras: &[Arc<str>]) -> Result<AssemblySpec, CellError> {
+        for camera in cameras {
+            if !self.cameras.iter().any(|c| c.name.as_str() == &**camera) {
+                let expected = format!("a [[camera]] named `{camera}`, which the bundle wants");
+                let names: Vec<&str> = self.cameras.iter().map(|c| c.name.as_str()).collect();
+                return Err(Check { file: &self.file }.error("camera", &expected, names.join(", ")));
+            }
+        }
+        Ok(AssemblySpec {
+            cameras: cameras.to_vec(),
+            frame_limit: self.frame_limit,
+            proprio_limit: self.bounds.proprio_limit.max(Duration::from_millis(20)),
+            max_skew: self.max_skew,
+        })
+    }
+
+    /// Who ends a hold.
+    pub fn resume(&self) -> Resume {
+        self.bounds.resume
+    }
+}
+
+/// Checks of one file's fields.
+struct Check<'a> {
+    file: &'a Path,
+}
+
+impl Check<'_> {
+    fn error(&self, field: &str, expected: &str, actual: impl std::fmt::Display) -> CellError {
+        CellError::Field {
+            file: self.file.into(),
+            field: field.into(),
+            expected: expected.into(),
+            actual: actual.to_string(),
+        }
+    }
+
+    /// `value`, if it lies within the range that [`BOUNDS`] gives `field` (or the table it is in).
+    fn bounded(&self, field: &str, value: f64) -> Result<f64, CellError> {
+        let key = if field.starts_with("budget.") { "budget" } else { field };
+        match BOUNDS.iter().find(|(name, ..)| *name == key) {
+            Some((_, low, high, _)) if (*low..=*high).contains(&value) => Ok(value),
+            Some((_, low, high, unit)) => {
+                let expected = format!("{low} to {high} {unit}");
+                Err(self.error(field, expected.trim_end(), value))
+            }
+            None => Err(self.error(field, "a field with bounds", value)),
+        }
+    }
+
+    fn millis(&self, field: &str, value: f64) -> Result<Duration, CellError> {
+        // Bounded above, so the product is far inside u64.
+        Ok(Duration::from_nanos((self.bounded(field, value)? * 1e6).round() as u64))
+    }
+
+    fn name(&self, field: &str, value: &str) -> Result<Name, CellError> {
+        Name::new(value)
+            .map_err(|_| self.error(field, "1 to 64 characters of a-z, 0-9, _ and -", value))
+    }
+
+    fn budget(&self, raw: &RawBudget) -> Result<Budget, CellError> {
+        let mut stages = StageTimes::default();
+        for stage in Stage::ALL {
+            let value = match stage {
+                Stage::Capture => raw.capture,
+                Stage::Transport => raw.transport,
+                Stage::Queue => raw.queue,
+                Stage::Assemble => raw.assemble,
+                Stage::Decode => raw.decode,
+                Stage::Preprocess => raw.preprocess,
+                Stage::Vision => raw.vision,
+                Stage::Backbone => raw.backbone,
+                Stage::Context => raw.context,
+                Stage::Denoise => raw.denoise,
+                Stage::Deliver => raw.deliver,
+                Stage::Limit => raw.limit,
+                Stage::Actuate => raw.actuate,
+            };
+            stages.set(stage, self.millis(&format!("budget.{}", stage.name()), value)?);
+        }
+        Ok(Budget::new(stages, self.millis("budget.margin", raw.margin)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEMO: &str = include_str!("../cells/demo.toml");
+
+    fn parsed(text: &str) -> Result<Cell, String> {
+        parse(text, Path::new("cells/x.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_demo_cell_is_legal() {
+        let cell = parsed(DEMO).expect("legal");
+        assert_eq!(cell.resume(), Resume::Auto);
+        assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
+        assert!(cell.assembly(&["wrist".into(), "scene".into()]).is_ok());
+        let missing = cell.assembly(&["left".into()]).expect_err("not there").to_string();
+        assert!(missing.contains("`left`") && missing.contains("scene, wrist"), "{missing}");
+    }
+
+    #[test]
+    fn every_refusal_names_file_field_expected_and_actual() {
+        for (from, to, wanted) in [
+            ("control_rate_hz = 500", "control_rate_hz = 5000", "`arm.control_rate_hz`: expected 50 to 1000 Hz, got 5000"),
+            ("tail_ms = 150", "tail_ms = nan", "`arm.tail_ms`: expected 0 to 1000 ms, got NaN"),
+            ("intra_threads = 1", "intra_threads = 0", "`engine.intra_threads`: expected 1 to 64 threads, got 0"),
+            ("vision = 12", "vision = -1", "`budget.vision`: expected 0 to 10000 ms, got -1"),
+            ("name = \"arm\"", "name = \"Arm 1\"", "`arm.name`: expected 1 to 64 characters"),
+            ("name = \"wrist\"", "name = \"scene\"", "`camera.name`: expected each name once, got scene"),
+            ("schema = 1", "schema = 2", "`schema`: expected 1, got 2"),
+            ("tail_ms", "tial_ms", "unknown field `tial_ms`"),
+            ("resume = \"auto\"", "resume = \"maybe\"", "unknown variant `maybe`"),
+            ("limit = 0.5", "", "missing field `limit`"),
+        ] {
+            let error = parsed(&DEMO.replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(wanted) && error.contains("cells/x.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_table_has_no_name_twice_and_no_empty_range() {
+        for (i, (name, low, high, _)) in BOUNDS.iter().enumerate() {
+            assert!(low < high);
+            assert!(BOUNDS.iter().skip(i + 1).all(|(other, ..)| other != name));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A cell's processes as supervised children: one per role, so that a crash in one cannot take the others with it.
+//!
+//! Decides what happens when one ends: before the cell was up that is fatal, and its last words are the error; after
+//! that it is started again, with a pause that grows. Ends them in an order in which the arm is never left alone with a
+//! live policy: engine and cameras first, then the arm host, which brakes, and the simulated device last.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::cell::Cell;
+
+/// First pause before a role is started again; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause before a role is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A role that ran this long starts with the first pause again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// How long a role may take to end.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// A role and what runs it.
+struct Running {
+    role: &'static str,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+    started: Instant,
+    pause: Duration,
+    restart_at: Option<Instant>,
+}
+
+/// The processes of a cell.
+pub struct Children {
+    running: Vec<Running>,
+    /// Where each role's stderr goes.
+    pub logs: PathBuf,
+}
+
+/// Something that happened to a role.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The role.
+    pub role: &'static str,
+    /// How it ended.
+    pub how: String,
+    /// The last line it wrote.
+    pub last_words: String,
+}
+
+impl Children {
+    /// Starts every role of `cell`, which meet at `endpoint`.
+    ///
+    /// # Errors
+    /// When a process or its log cannot be created; what was started is ended again.
+    pub fn start(
+        cell: &Cell,
+        endpoint: &str,
+        bundle: Option<&Path>,
+        onnxruntime: Option<&Path>,
+        log: &str,
+    ) -> anyhow::Result<Self> {
+        let logs = std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
+        std::fs::create_dir_all(&logs).with_context(|| format!("log folder {}", logs.display()))?;
+        let mut children = Self { running: Vec::new(), logs };
+        let file = cell.file.display().to_string();
+        let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
+        if cell.sim_seed.is_some() {
+            roles.push(("sim", vec![]));
+        }
+        roles.push(("camera", vec![]));
+        let mut engine = Vec::new();
+        if let Some(bundle) = bundle {
+            engine.extend(["--bundle".to_owned(), bundle.display().to_string()]);
+        }
+        if let Some(library) = onnxruntime {
+            engine.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
+        }
+        roles.push(("engine", engine));
+        roles.push(("arm", vec![]));
+        for (role, extra) in roles {
+            let mut args: Vec<String> =
+                ["--log", log, role, "--cell", &file, "--connect", endpoint, "--supervised"]
+                    .map(str::to_owned)
+                    .to_vec();
+            args.extend(extra);
+            let log = children.logs.join(format!("{role}.log"));
+            let mut running = Running {
+                role,
+                args,
+                log,
+                child: None,
+                started: Instant::now(),
+                pause: FIRST_PAUSE,
+                restart_at: None,
+            };
+            running.start()?;
+            children.running.push(running);
+        }
+        Ok(children)
+    }
+
+    /// Process id of `role`, while it runs.
+    pub fn pid(&self, role: &str) -> Option<u32> {
+        self.running.iter().find(|r| r.role == role)?.child.as_ref().map(Child::id)
+    }
+
+    /// Fails with the last words of a role that has ended.
+    ///
+    /// # Errors
+    /// When any role has ended.
+    pub fn check_all_run(&mut self) -> anyhow::Result<()> {
+        for running in &mut self.running {
+            if let Some(Ended { role, how, last_words }) = running.ended() {
+                if last_words.is_empty() {
+                    bail!("role `{role}` ended at start: {how}; see {}", running.log.display());
+                }
+                bail!("role `{role}`: {}", last_words.trim_start_matches("tactus: "));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notices roles that have ended and starts them again when their pause is over.
+    pub fn supervise(&mut self) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for running in &mut self.running {
+            if let Some(e) = running.ended() {
+                running.pause = if running.started.elapsed() > HEALTHY_AFTER {
+                    FIRST_PAUSE
+                } else {
+                    (running.pause * 2).min(LONGEST_PAUSE)
+                };
+                running.restart_at = Some(Instant::now() + running.pause);
+                running.child = None;
+                ended.push(e);
+            }
+            if running.restart_at.is_some_and(|at| Instant::now() >= at) {
+                running.restart_at = None;
+                if let Err(e) = running.start() {
+                    tracing::error!("{e:#}");
+                }
+            }
+        }
+        ended
+    }
+
+    /// Ends all roles in order and waits for them.
+    pub fn end(&mut self) {
+        for stage in [&["engine", "camera"][..], &["arm"], &["sim"]] {
+            let mut these: Vec<&mut Running> =
+                self.running.iter_mut().filter(|r| stage.contains(&r.role)).collect();
+            for running in &mut these {
+                running.restart_at = None;
+                running.signal();
+            }
+            for running in these {
+                running.wait();
+            }
+        }
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Running {
+    fn start(&mut self) -> anyhow::Result<()> {
+        use std::os::unix::process::CommandExt;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("log {}", self.log.display()))?;
+        let exe = std::env::current_exe().context("where this program lies")?;
+        // A group of its own: Ctrl-C at the terminal reaches only us, and we end the roles in order.
+        let child = Command::new(exe)
+            .args(&self.args)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("role `{}`", self.role))?;
+        self.child = Some(child);
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        let last_words = std::fs::read_to_string(&self.log)
+            .ok()
+            .and_then(|text| text.lines().rev().find(|l| !l.trim().is_empty()).map(str::to_owned))
+            .unwrap_or_default();
+        Some(Ended { role: self.role, how: status.to_string(), last_words })
+    }
+
+    fn signal(&self) {
+        if let Some(pid) = self.child.as_ref().and_then(|c| i32::try_from(c.id()).ok())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            && let Err(e) = rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+        {
+            tracing::debug!("role `{}` is gone already: {e}", self.role);
+        }
+    }
+
+    fn wait(&mut self) {
+        let Some(child) = self.child.as_mut() else { return };
+        let until = Instant::now() + END_WITHIN;
+        while Instant::now() < until {
+            if !matches!(child.try_wait(), Ok(None)) {
+                self.child = None;
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        tracing::warn!("role `{}` did not end within {END_WITHIN:?}: killed", self.role);
+        if let Err(e) = child.kill().and_then(|()| child.wait().map(drop)) {
+            tracing::error!("role `{}`: {e}", self.role);
+        }
+        self.child = None;
+    }
+}
+
+/// A loopback endpoint that nothing listens on at the moment.
+pub fn free_endpoint() -> anyhow::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("a free loopback port")?;
+    Ok(format!("tcp/{}", listener.local_addr()?))
+}

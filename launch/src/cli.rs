@@ -1,0 +1,218 @@
+//! The command line, as close to the flags as possible; nothing is checked here that needs a file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs vision-language-action policies on robot arms and keeps them on the beat.
+///
+/// Start with `tactus demo`: a simulated arm, two cameras, a trained policy, all processes of a real cell.
+/// A cell of your own is described by a cell file; see launch/cells/README.md.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What is logged to stderr: error, warn, info, debug or trace.
+    #[arg(long, global = true, default_value = "info")]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the built-in simulated cell and watch a policy pick up the cube that the sentence names.
+    Demo(DemoArgs),
+    /// Bring up all processes of a cell and supervise them until Ctrl-C.
+    Run(RunArgs),
+    /// Run the policy: frames, joint states and requests in, action chunks out.
+    Engine(EngineArgs),
+    /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate.
+    Arm(RoleArgs),
+    /// Run the cell's cameras (simulated: rendered from the simulator's world).
+    Camera(RoleArgs),
+    /// Run the simulated device, or use the simulator to record and check demonstrations.
+    Sim(SimArgs),
+    /// Give an arm host an order: enable, start, end or stop.
+    Order(OrderArgs),
+    /// Check a bundle.
+    Bundle(BundleArgs),
+}
+
+/// `tactus demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// No live view: a progress bar on stderr and a table at the end.
+    #[arg(long)]
+    pub headless: bool,
+    /// Same decisions on a virtual clock in one process: no real time, no wire, repeatable bit for bit.
+    #[arg(long)]
+    pub lockstep: bool,
+    /// Episodes to run. The live view goes on until `q` unless this is given; headless runs 20.
+    #[arg(long, value_name = "N")]
+    pub episodes: Option<u64>,
+    /// Seed of the first episode; episode k uses seed S + k.
+    #[arg(long, value_name = "S", default_value_t = 7001)]
+    pub seed: u64,
+    /// What the arm is told, in every episode. Default: one of the three cubes in one of the known phrasings, by seed.
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
+    /// Bundle directory, instead of the cell file's.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Write figures and one row per episode to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// `tactus run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Cell file.
+    pub cell: PathBuf,
+    /// Endpoint that the cell's processes meet at, for example tcp/127.0.0.1:7447. Default: a free loopback port.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub listen: Option<String>,
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// What every role of a cell takes.
+#[derive(Debug, Args)]
+pub struct RoleArgs {
+    /// Cell file.
+    #[arg(long, value_name = "FILE")]
+    pub cell: PathBuf,
+    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Vec<String>,
+    /// Endpoint to listen on. Default: a free loopback port.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub listen: Vec<String>,
+    /// End in an orderly way when the parent process dies.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// `tactus engine`.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Bundle directory, instead of the cell file's.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// `tactus sim`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct SimArgs {
+    /// Something other than running the device.
+    #[command(subcommand)]
+    pub verb: Option<SimVerb>,
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: Option<RoleArgs>,
+}
+
+/// What the simulator can do besides being a device.
+#[derive(Debug, Subcommand)]
+pub enum SimVerb {
+    /// Record episodes of the scripted expert: the data that the demo policy is trained on.
+    Record {
+        /// Episodes to attempt; failed ones are dropped and counted.
+        #[arg(long, value_name = "N", default_value_t = 1600)]
+        episodes: u64,
+        /// Seed of the first episode.
+        #[arg(long, value_name = "S", default_value_t = 100_000)]
+        seed: u64,
+        /// Directory to write; must not exist.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Threads, one shard each.
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        workers: usize,
+    },
+    /// Let the scripted expert do the task: proof that it can be done.
+    Expert {
+        /// Episodes.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        episodes: u64,
+        /// Seed of the first episode.
+        #[arg(long, value_name = "S", default_value_t = 7001)]
+        seed: u64,
+    },
+    /// Write a picture of the cell.
+    Portrait {
+        /// JPEG file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Seed of the world.
+        #[arg(long, value_name = "S", default_value_t = 7001)]
+        seed: u64,
+    },
+}
+
+/// `tactus order`.
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// The order.
+    #[command(subcommand)]
+    pub order: OrderVerb,
+}
+
+/// Orders.
+#[derive(Debug, Subcommand)]
+pub enum OrderVerb {
+    /// Boot -> ready; or end a hold.
+    Enable,
+    /// Ready -> policy: start an episode.
+    Start {
+        /// What the arm is told.
+        instruction: String,
+        /// Seed of the policy's noise.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// End the episode: brake and hold, ready for the next.
+    End,
+    /// Brake, hold, and stay stopped until the arm host is restarted.
+    Stop,
+}
+
+/// `tactus bundle`.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: BundleVerb,
+}
+
+/// What can be done with a bundle.
+#[derive(Debug, Subcommand)]
+pub enum BundleVerb {
+    /// Check hashes and graphs, and replay the golden tensors through the whole path.
+    Verify {
+        /// Bundle directory.
+        bundle: PathBuf,
+        /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+        #[arg(long, value_name = "FILE")]
+        onnxruntime: Option<PathBuf>,
+    },
+}

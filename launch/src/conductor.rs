@@ -1,0 +1,403 @@
+//! The demo: brings up the built-in cell, runs episodes, keeps the score.
+//!
+//! Plays the part of the operator: enables the arm, resets the world, starts and ends episodes, and judges them by the
+//! simulated world, which the policy never sees. Everything that moves the arm happens in the other processes.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use tactus_bundle::Bundle;
+use tactus_control::Resume;
+use tactus_sim::{Cube, task};
+use tactus_wire::{
+    EngineStatus, EpisodeEvent, EpisodePhase, ModeOrder, ModeWord, Nothing, Publisher, Session,
+    SimReset, SimResetReply, Topic,
+};
+
+use crate::cell::{self, Cell};
+use crate::children::{self, Children};
+use crate::cli::{DemoArgs, RoleArgs};
+use crate::live::Shared;
+use crate::order;
+use crate::summary::{self, ControlFigures, Lateness, Millis, Row, Summary};
+use crate::{checkout, lockstep, roles, view};
+
+/// Episodes of a headless run without `--episodes`.
+const HEADLESS_EPISODES: u64 = 20;
+/// An episode without success ends after this much time of the simulated world, seconds.
+pub const EPISODE_SECS: f64 = 10.0;
+/// All processes must be up within this time.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+/// How long a step of an episode may take outside the policy's control.
+const STEP_WITHIN: Duration = Duration::from_secs(5);
+/// How often the conductor looks.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// `tactus demo`.
+pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let file = match &args.cell {
+        Some(file) => file.clone(),
+        None => checkout::demo_cell()?,
+    };
+    let cell = cell::load(&file)?;
+    if cell.sim_seed.is_none() {
+        bail!("cell file {}: the demo needs a cell with [sim]; bring this one up with `tactus run`", file.display());
+    }
+    let bundle = Bundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let bundle_id = bundle.id().to_string();
+    if args.lockstep {
+        let summary = lockstep::demo(args, &cell, &bundle_id)?;
+        return finish(args, &summary, None);
+    }
+    let live_view = !args.headless && std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let episodes = args.episodes.or((!live_view).then_some(HEADLESS_EPISODES));
+    let shared = Shared::new(&cell, episodes, !live_view);
+    let stop = roles::stop_flag(false)?;
+
+    let endpoint = children::free_endpoint()?;
+    let role = RoleArgs { cell: file, connect: vec![], listen: vec![endpoint.clone()], supervised: false };
+    let session = roles::session(&role, "demo")?;
+    let mut children = Children::start(
+        &cell,
+        &endpoint,
+        args.bundle.as_deref(),
+        args.onnxruntime.as_deref(),
+        "info",
+    )?;
+    shared.news(format!("processes of cell `{}` start; their logs: {}", cell.name, children.logs.display()));
+    let wire = roles::wire_cell(&cell);
+    let _subscriptions = shared.follow(&session, &wire, &cell, live_view)?;
+    let mut conductor = Conductor {
+        args,
+        cell: &cell,
+        events: session.publisher(&wire.key(&Topic::Episode))?,
+        wire,
+        session,
+        shared: shared.clone(),
+        stop: &stop,
+    };
+    let outcome = std::thread::scope(|scope| {
+        // The view runs beside the conductor; whichever ends first ends the other.
+        let viewer = live_view.then(|| scope.spawn(|| view::show(&shared, &cell, &stop)));
+        let outcome = conductor.run(&mut children, episodes);
+        stop.store(true, Ordering::Relaxed);
+        if let Some(viewer) = viewer {
+            match viewer.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => tracing::error!("live view: {e:#}"),
+                Err(_) => tracing::error!("live view: it panicked"),
+            }
+        }
+        outcome
+    });
+    let provider = conductor.engine_status().map_or_else(|| "unknown".into(), |s| s.provider);
+    children.end();
+    let summary = summarise(&shared, &cell, bundle_id, provider);
+    match outcome {
+        Ok(()) => finish(args, &summary, None),
+        Err(e) if summary.rows.is_empty() => Err(e),
+        Err(e) => finish(args, &summary, Some(&e)),
+    }
+}
+
+/// Writes the result; exit code 3 when the run was cut short.
+fn finish(args: &DemoArgs, summary: &Summary, cut: Option<&anyhow::Error>) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &args.json {
+        write_json(file, summary)?;
+    }
+    println!("{summary}");
+    Ok(match cut {
+        None => ExitCode::SUCCESS,
+        Some(e) => {
+            eprintln!("tactus: cut short: {e:#}");
+            ExitCode::from(3)
+        }
+    })
+}
+
+fn write_json(file: &Path, summary: &Summary) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(summary).context("figures as JSON")?;
+    std::fs::write(file, text + "\n").with_context(|| format!("result file {}", file.display()))
+}
+
+/// What episode `k` asks for: its instruction and the cube that it names.
+pub fn task_of(args: &DemoArgs, seed: u64) -> (String, Option<Cube>) {
+    match &args.instruction {
+        Some(text) => (text.clone(), task::named_cube(text)),
+        None => {
+            // Cube and phrasing vary independently: neighbouring seeds differ in both.
+            let cube = Cube::ALL[(seed % 3) as usize];
+            (task::instruction(cube, (seed / 3) as usize), Some(cube))
+        }
+    }
+}
+
+struct Conductor<'a> {
+    args: &'a DemoArgs,
+    cell: &'a Cell,
+    wire: tactus_wire::Cell,
+    session: Session,
+    events: Publisher<EpisodeEvent>,
+    shared: Shared,
+    stop: &'a AtomicBool,
+}
+
+impl Conductor<'_> {
+    fn run(&mut self, children: &mut Children, episodes: Option<u64>) -> anyhow::Result<()> {
+        self.wait_until_up(children)?;
+        if self.stopping() {
+            return Ok(());
+        }
+        self.order(&ModeOrder::Enable)?;
+        let resume = match self.cell.resume() {
+            Resume::Auto => "resume = \"auto\": after a hold the arm goes on by itself once all is well again",
+            Resume::Operator => "resume = \"operator\": after a hold the arm waits for an operator",
+        };
+        self.shared.news(format!("arm enabled; {resume}"));
+        let bar = self.progress(episodes);
+        let mut episode = 0;
+        while episodes.is_none_or(|n| episode < n) && !self.stopping() {
+            match self.episode(children, episode)? {
+                Some(row) => {
+                    if let Some(bar) = &bar {
+                        bar.println(line(&row));
+                        bar.inc(1);
+                    }
+                    self.shared.lock().rows.push(row);
+                }
+                None => break,
+            }
+            episode += 1;
+        }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        Ok(())
+    }
+
+    fn progress(&self, episodes: Option<u64>) -> Option<ProgressBar> {
+        let n = episodes.filter(|_| self.args.headless)?;
+        let bar = ProgressBar::new(n);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left") {
+            bar.set_style(style);
+        }
+        Some(bar)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the engine answers and the arm host reports.
+    fn wait_until_up(&self, children: &mut Children) -> anyhow::Result<()> {
+        let until = Instant::now() + UP_WITHIN;
+        while !self.stopping() {
+            children.check_all_run()?;
+            let arm = self.shared.lock().mode.is_some() && self.shared.lock().state.is_some();
+            if arm && self.shared.lock().world.is_some() && self.engine_status().is_some() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("not all processes came up within {} s; see {}", UP_WITHIN.as_secs(), children.logs.display());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Provider and bundle of the engine, if it answers.
+    fn engine_status(&self) -> Option<EngineStatus> {
+        let key = self.wire.key(&Topic::EngineStatus(self.cell.engine.clone()));
+        self.session.query(&key, &Nothing, Duration::from_millis(500)).ok().map(|d| d.message)
+    }
+
+    fn order(&self, order: &ModeOrder) -> anyhow::Result<()> {
+        let key = self.wire.key(&Topic::ArmMode(self.cell.arm.clone()));
+        order::send(&self.session, &key, order).map(drop)
+    }
+
+    /// Runs one episode; `None` when the demo was stopped before it began.
+    fn episode(&mut self, children: &mut Children, number: u64) -> anyhow::Result<Option<Row>> {
+        let seed = self.args.seed.wrapping_add(number);
+        let (instruction, target) = task_of(self.args, seed);
+        let epoch = self.reset(seed)?;
+        let (holds, chunks) = self.counters();
+        self.start(children, number, &instruction, seed)?;
+        {
+            let mut live = self.shared.lock();
+            live.instruction.clone_from(&instruction);
+            live.episode = Some((number + 1, Instant::now()));
+        }
+        let mut row = Row {
+            episode: number,
+            seed,
+            instruction,
+            target: target.map(Cube::name),
+            lifted: None,
+            success: false,
+            secs: 0.0,
+            holds: 0,
+            chunks: 0,
+            aborted: None,
+        };
+        while !self.stopping() {
+            for ended in children.supervise() {
+                let words = format!("{} {}", ended.how, ended.last_words);
+                self.shared.news(format!("role `{}` ended ({}); it is started again", ended.role, words.trim()));
+            }
+            let live = self.shared.lock();
+            let world = live.world.as_ref();
+            let boot = live.mode.as_ref().is_some_and(|m| m.mode == ModeWord::Boot);
+            if let Some(world) = world.filter(|w| w.epoch == epoch) {
+                row.secs = world.sim_time_secs;
+                row.lifted = world
+                    .first_lifted
+                    .and_then(|i| Cube::ALL.get(i as usize))
+                    .map(|cube| cube.name());
+                let done = |cube: &Cube| world.lifted.get(cube.index()) == Some(&true);
+                row.success = target.as_ref().is_some_and(done);
+            }
+            let lost = world.is_some_and(|w| w.epoch != epoch);
+            drop(live);
+            if row.success || row.secs >= EPISODE_SECS {
+                break;
+            }
+            if lost {
+                row.aborted = Some("the simulated world was restarted".into());
+                break;
+            }
+            if boot {
+                row.aborted = Some("the arm host was restarted and stays in boot".into());
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+        let (holds_after, chunks_after) = self.counters();
+        row.holds = holds_after.saturating_sub(holds);
+        row.chunks = chunks_after.saturating_sub(chunks);
+        self.tell(number, EpisodePhase::Stopped {
+            success: row.success,
+            reason: row.aborted.clone().unwrap_or_default(),
+        });
+        if let Some(reason) = row.aborted.clone().filter(|r| r.contains("arm host")) {
+            self.shared.lock().rows.push(row);
+            bail!("{reason}: enabling it again is an operator's decision");
+        }
+        if !self.stopping() {
+            self.order(&ModeOrder::StopEpisode)?;
+        }
+        Ok(Some(row))
+    }
+
+    fn tell(&self, episode: u64, phase: EpisodePhase) {
+        if let Err(e) = self.events.put(&EpisodeEvent { episode, phase }) {
+            tracing::warn!("episode event not sent: {e}");
+        }
+    }
+
+    fn counters(&self) -> (u64, u64) {
+        let live = self.shared.lock();
+        live.mode.as_ref().map_or((0, 0), |m| (m.counters.holds, m.counters.chunks_accepted))
+    }
+
+    /// Resets the world and waits until the arm host works with its new epoch.
+    fn reset(&self, seed: u64) -> anyhow::Result<u64> {
+        let reply = self
+            .session
+            .query::<SimReset, SimResetReply>(&self.wire.key(&Topic::SimReset), &SimReset { seed }, STEP_WITHIN)
+            .context("the simulator does not answer")?;
+        let epoch = reply.message.epoch;
+        self.wait("the arm host has seen the new world", |live| {
+            live.state.is_some_and(|s| s.epoch == epoch)
+                && live.world.as_ref().is_some_and(|w| w.epoch == epoch)
+        })?;
+        Ok(epoch)
+    }
+
+    /// Starts the policy; an engine or camera that is just coming back is waited for.
+    fn start(
+        &self,
+        children: &mut Children,
+        episode: u64,
+        instruction: &str,
+        seed: u64,
+    ) -> anyhow::Result<()> {
+        let order = ModeOrder::StartEpisode { episode, instruction: instruction.to_owned(), seed };
+        let until = Instant::now() + STEP_WITHIN;
+        loop {
+            match self.order(&order) {
+                Ok(()) => break,
+                Err(e) if Instant::now() > until || self.stopping() => return Err(e),
+                Err(_) => {
+                    children.supervise();
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+        self.tell(episode, EpisodePhase::Started { instruction: instruction.to_owned(), seed });
+        Ok(())
+    }
+
+    fn wait(&self, what: &str, done: impl Fn(&crate::live::Live) -> bool) -> anyhow::Result<()> {
+        let until = Instant::now() + STEP_WITHIN;
+        while !done(&self.shared.lock()) {
+            if Instant::now() > until {
+                bail!("waited {} s in vain until {what}", STEP_WITHIN.as_secs());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+}
+
+/// One episode as a line of text.
+pub fn line(row: &Row) -> String {
+    let verdict = if row.success { "ok  " } else { "MISS" };
+    let lifted = row.lifted.unwrap_or("none");
+    let holds = if row.holds > 0 { format!(", {} holds", row.holds) } else { String::new() };
+    format!("{verdict} {:3}  seed {}  {:32} lifted: {lifted:5}  {:.1} s{holds}", row.episode, row.seed, row.instruction, row.secs)
+}
+
+fn summarise(shared: &Shared, cell: &Cell, bundle_id: String, provider: String) -> Summary {
+    let live = shared.lock();
+    let successes = live.rows.iter().filter(|r| r.success).count() as u64;
+    let episodes = live.rows.len() as u64;
+    let telemetry = live.telemetry.unwrap_or_default();
+    let counters = live.mode.as_ref().map(|m| m.counters).unwrap_or_default();
+    let round = |v: f64| (v * 1e3).round() / 1e3;
+    Summary {
+        mode: "realtime",
+        episodes,
+        successes,
+        success_rate: if episodes == 0 { 0.0 } else { successes as f64 / episodes as f64 },
+        bundle_id,
+        provider,
+        control: Some(ControlFigures {
+            rate_hz: cell.control_rate_hz,
+            ticks: telemetry.ticks,
+            overruns: counters.overruns,
+            lateness_us: Lateness {
+                p50: round(telemetry.lateness.p50_micros),
+                p99: round(telemetry.lateness.p99_micros),
+                p999: round(telemetry.lateness.p999_micros),
+                max: round(telemetry.lateness.max_micros),
+            },
+        }),
+        age_at_actuation_ms: Some(Millis {
+            p50: round(telemetry.age_p50_millis),
+            p99: round(telemetry.age_p99_millis),
+        }),
+        inference_ms: Millis::of(&live.chunks.inference),
+        overhead_ms: Some(Millis::of(&live.chunks.overhead)),
+        queue_ms: Some(Millis::of(&live.chunks.queue)),
+        stages_ms: summary::stages(&live.chunks.stages),
+        starved_ticks: counters.starved_ticks,
+        holds: counters.holds,
+        limited_ticks: counters.limited_ticks,
+        rows: live.rows.clone(),
+    }
+}

@@ -1,0 +1,197 @@
+//! What the demo knows at this moment: written by subscriptions and the conductor, read by the view and the summary.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tactus_host::account::Durations;
+use tactus_types::{Budget, CameraFrame, JointState, Stage, StageTimes};
+use tactus_wire::{
+    Cell as WireCell, Delivery, ModeReport, ModeWord, Session, SessionError, SimWorld, Subscriber,
+    Telemetry, Topic,
+};
+
+use crate::cell::Cell;
+use crate::summary::Row;
+
+/// Messages that the view shows at most.
+const NEWS: usize = 50;
+
+/// The newest of everything.
+#[derive(Default)]
+pub struct Live {
+    /// Mode of the arm host.
+    pub mode: Option<ModeReport>,
+    /// Statistics of the arm host.
+    pub telemetry: Option<Telemetry>,
+    /// The simulated world.
+    pub world: Option<SimWorld>,
+    /// Newest joint state.
+    pub state: Option<JointState>,
+    /// Newest frame per camera, in the cell's order.
+    pub frames: Vec<Option<CameraFrame>>,
+    /// What the arm is told.
+    pub instruction: String,
+    /// Episode being run, counted from 1, and when it began.
+    pub episode: Option<(u64, Instant)>,
+    /// Episodes wanted; `None` without end.
+    pub episodes: Option<u64>,
+    /// Finished episodes.
+    pub rows: Vec<Row>,
+    /// What happened, newest last, with its time since the start.
+    pub news: VecDeque<(Duration, String)>,
+    /// Quantiles over all chunks.
+    pub chunks: Chunks,
+    /// Declared budget.
+    pub budget: Option<Budget>,
+}
+
+/// Quantiles over all chunks of a run.
+#[derive(Default)]
+pub struct Chunks {
+    last: u64,
+    /// Inside ONNX Runtime.
+    pub inference: Durations,
+    /// From ready to accepted, less inference.
+    pub overhead: Durations,
+    /// Received to engine free.
+    pub queue: Durations,
+    /// Per stage.
+    pub stages: [Durations; Stage::ALL.len()],
+}
+
+impl Chunks {
+    fn take(&mut self, telemetry: &Telemetry) {
+        if telemetry.request_id == 0 || telemetry.request_id == self.last {
+            return;
+        }
+        self.last = telemetry.request_id;
+        let millis = |ms: f64| Duration::try_from_secs_f64(ms.max(0.0) * 1e-3).unwrap_or_default();
+        self.inference.record(millis(telemetry.inference_millis));
+        self.overhead.record(millis(telemetry.overhead_millis));
+        self.queue.record(millis(telemetry.queue_millis));
+        self.stages(&telemetry.stages);
+    }
+
+    fn stages(&mut self, stages: &StageTimes) {
+        for (durations, stage) in self.stages.iter_mut().zip(Stage::ALL) {
+            durations.record(stages.get(stage));
+        }
+    }
+}
+
+/// Shared by all who write and read it.
+#[derive(Clone)]
+pub struct Shared {
+    live: Arc<Mutex<Live>>,
+    started: Instant,
+    echo: bool,
+}
+
+impl Shared {
+    /// Nothing known yet. With `echo`, news are also written to stderr.
+    pub fn new(cell: &Cell, episodes: Option<u64>, echo: bool) -> Self {
+        let live = Live {
+            frames: vec![None; cell.cameras.len()],
+            budget: Some(cell.budget),
+            episodes,
+            ..Live::default()
+        };
+        Self { live: Arc::new(Mutex::new(live)), started: Instant::now(), echo }
+    }
+
+    /// Access. A writer that panicked left at worst one field old.
+    pub fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something an operator should read.
+    pub fn news(&self, text: impl Into<String>) {
+        let text = text.into();
+        if self.echo {
+            eprintln!("{text}");
+        }
+        let mut live = self.lock();
+        if live.news.len() == NEWS {
+            live.news.pop_front();
+        }
+        live.news.push_back((self.started.elapsed(), text));
+    }
+
+    /// Subscribes to everything that is shown; `frames` only where pictures are shown.
+    ///
+    /// # Errors
+    /// [`SessionError`] when a key cannot be subscribed.
+    pub fn follow(
+        &self,
+        session: &Session,
+        wire: &WireCell,
+        cell: &Cell,
+        frames: bool,
+    ) -> Result<Vec<Subscriber>, SessionError> {
+        let arm = || cell.arm.clone();
+        let mut subscriptions = Vec::new();
+        let to = self.clone();
+        let key = wire.key(&Topic::ArmMode(arm()));
+        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<ModeReport>, _>| {
+            if let Ok(delivery) = m {
+                to.mode(delivery.message);
+            }
+        })?);
+        let to = self.clone();
+        let key = wire.key(&Topic::ArmTelemetry(arm()));
+        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<Telemetry>, _>| {
+            if let Ok(delivery) = m {
+                let mut live = to.lock();
+                live.chunks.take(&delivery.message);
+                live.telemetry = Some(delivery.message);
+            }
+        })?);
+        let to = self.clone();
+        let key = wire.key(&Topic::SimWorld);
+        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<SimWorld>, _>| {
+            if let Ok(delivery) = m {
+                to.lock().world = Some(delivery.message);
+            }
+        })?);
+        let to = self.clone();
+        let key = wire.key(&Topic::ArmState(arm()));
+        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<JointState>, _>| {
+            if let Ok(delivery) = m {
+                to.lock().state = Some(delivery.message);
+            }
+        })?);
+        if frames {
+            for (i, camera) in cell.cameras.iter().enumerate() {
+                let to = self.clone();
+                let key = wire.key(&Topic::CameraImage(camera.name.clone()));
+                let take = move |m: Result<Delivery<CameraFrame>, _>| {
+                    if let Ok(delivery) = m
+                        && let Some(slot) = to.lock().frames.get_mut(i)
+                    {
+                        *slot = Some(delivery.message);
+                    }
+                };
+                subscriptions.push(session.subscribe(&key, take)?);
+            }
+        }
+        Ok(subscriptions)
+    }
+
+    /// Takes a mode report; a change into or out of a hold is news.
+    fn mode(&self, report: ModeReport) {
+        let before = self.lock().mode.as_ref().map(|m| m.mode);
+        let text = match (before, report.mode) {
+            (Some(old), new) if old == new => None,
+            (_, ModeWord::Hold) => Some(format!("hold: {}", report.reason)),
+            (Some(ModeWord::Hold), ModeWord::Policy) => {
+                Some("resumed: fresh observation, new generation".to_owned())
+            }
+            _ => None,
+        };
+        self.lock().mode = Some(report);
+        if let Some(text) = text {
+            self.news(text);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The demo in lock-step: the simulated world as a [`Plant`] on a virtual clock, scored like the real-time demo.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use tactus_control::Order;
+use tactus_host::account::Durations;
+use tactus_host::{Lockstep, LockstepSpec, Plant, PlantError};
+use tactus_sim::{Cube, Goal, LiftDetector, Renderer, Scenario, StartPoses, World, scene};
+use tactus_types::{
+    ActionChunk, ArmInfo, CameraFrame, Command, Encoding, InferenceRequest, JointState, JointVec,
+    Observation, Policy, PolicyError, Stage, Time,
+};
+
+use crate::cell::Cell;
+use crate::cli::DemoArgs;
+use crate::conductor::{EPISODE_SECS, line, task_of};
+use crate::roles;
+use crate::summary::{self, Millis, Row, Summary};
+
+/// Virtual time from capture to the engine, and from there to the arm host. Round figures of the order that the
+/// real-time demo reports; they are part of what lock-step repeats bit for bit.
+const CAPTURE_DELAY: Duration = Duration::from_millis(10);
+const INFERENCE_DELAY: Duration = Duration::from_millis(20);
+
+/// The simulated cell as a plant.
+pub struct SimPlant {
+    world: World,
+    renderer: Renderer,
+    detector: LiftDetector,
+    goal: Goal,
+    cameras: Vec<Arc<str>>,
+    steps: u64,
+    epoch: u64,
+    seq: u64,
+    /// Cubes that count as lifted now.
+    pub lifted: [bool; 3],
+    /// Cube that was lifted first.
+    pub first_lifted: Option<Cube>,
+}
+
+impl SimPlant {
+    /// A world of `seed` that draws `cameras`.
+    pub fn new(seed: u64, cameras: Vec<Arc<str>>) -> anyhow::Result<Self> {
+        let mut world = World::new()?;
+        let scenario = Scenario::sample(seed, StartPoses::Task);
+        world.reset(&scenario);
+        let goal = Goal { q_rad: scenario.q_rad, opening: scenario.opening };
+        Ok(Self {
+            world,
+            renderer: Renderer::new()?,
+            detector: LiftDetector::new(),
+            goal,
+            cameras,
+            steps: 0,
+            epoch: 1,
+            seq: 0,
+            lifted: [false; 3],
+            first_lifted: None,
+        })
+    }
+
+    /// Another world.
+    pub fn reset(&mut self, seed: u64) {
+        let scenario = Scenario::sample(seed, StartPoses::Task);
+        self.world.reset(&scenario);
+        self.goal = Goal { q_rad: scenario.q_rad, opening: scenario.opening };
+        self.detector = LiftDetector::new();
+        self.steps = 0;
+        self.epoch += 1;
+        self.lifted = [false; 3];
+        self.first_lifted = None;
+    }
+
+    /// Simulated time since the reset, seconds.
+    pub fn secs(&self) -> f64 {
+        self.steps as f64 * scene::STEP_S
+    }
+}
+
+impl Plant for SimPlant {
+    fn info(&self) -> ArmInfo {
+        tactus_sim::arm_info()
+    }
+
+    fn state(&self, now: Time) -> JointState {
+        let state = self.world.state();
+        JointState {
+            captured_at: now,
+            seq: self.steps,
+            epoch: self.epoch,
+            q: JointVec::from_fn(6, |i| state.q_rad[i]),
+            dq: JointVec::from_fn(6, |i| state.dq_rad_per_sec[i]),
+            opening: state.opening,
+        }
+    }
+
+    fn frames(&mut self, now: Time) -> Result<Vec<CameraFrame>, PlantError> {
+        let fail = |e: tactus_sim::SimError| PlantError(e.to_string());
+        self.renderer.show(&self.world.snapshot()).map_err(fail)?;
+        self.seq += 1;
+        let mut frames = Vec::with_capacity(self.cameras.len());
+        for camera in &self.cameras {
+            let jpeg = self.renderer.jpeg(camera).map_err(fail)?;
+            frames.push(CameraFrame {
+                camera: camera.clone(),
+                captured_at: now,
+                received_at: now,
+                seq: self.seq,
+                width: scene::PICTURE_SIZE as u32,
+                height: scene::PICTURE_SIZE as u32,
+                encoding: Encoding::Jpeg,
+                data: jpeg.into(),
+            });
+        }
+        Ok(frames)
+    }
+
+    fn step(&mut self, command: Option<&Command>) -> Result<(), PlantError> {
+        if let Some(command) = command.filter(|c| c.epoch == self.epoch) {
+            for (goal, q) in self.goal.q_rad.iter_mut().zip(command.q.iter()) {
+                *goal = *q;
+            }
+            self.goal.opening = command.opening;
+        }
+        self.world.step(&self.goal);
+        self.steps += 1;
+        if self.steps.is_multiple_of(scene::STEPS_PER_PERIOD as u64) {
+            self.lifted = self.detector.update(&self.world.state());
+            if self.first_lifted.is_none() {
+                self.first_lifted = Cube::ALL.into_iter().find(|c| self.lifted[c.index()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A policy whose stages are counted: inference is real even where time is not.
+struct Counted<P> {
+    policy: P,
+    inference: Arc<std::sync::Mutex<(Durations, [Durations; Stage::ALL.len()])>>,
+}
+
+impl<P: Policy> Policy for Counted<P> {
+    fn infer(&mut self, o: &Observation, r: &InferenceRequest) -> Result<ActionChunk, PolicyError> {
+        let chunk = self.policy.infer(o, r)?;
+        let mut counted = self.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        counted.0.record(chunk.stages.inference());
+        for (durations, stage) in counted.1.iter_mut().zip(Stage::ALL) {
+            durations.record(chunk.stages.get(stage));
+        }
+        Ok(chunk)
+    }
+
+    fn cameras(&self) -> &[Arc<str>] {
+        self.policy.cameras()
+    }
+
+    fn bundle_id(&self) -> &Arc<str> {
+        self.policy.bundle_id()
+    }
+
+    fn provider(&self) -> &str {
+        self.policy.provider()
+    }
+}
+
+/// `tactus demo --lockstep`.
+pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Summary> {
+    let episodes = args.episodes.unwrap_or(20);
+    let info = tactus_sim::arm_info();
+    let policy = roles::open_policy(cell, args.bundle.as_deref(), args.onnxruntime.as_deref(), &info.joints)?;
+    let provider = policy.provider().to_owned();
+    let cameras = policy.cameras().to_vec();
+    let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
+    let spec = LockstepSpec {
+        arm: cell.arm_spec(1),
+        assembly: cell.assembly(&cameras)?,
+        camera_period: Duration::from_secs_f64(camera_period),
+        capture_delay: CAPTURE_DELAY,
+        inference_delay: INFERENCE_DELAY,
+    };
+    let counted = Arc::default();
+    let plant = SimPlant::new(args.seed, cameras)?;
+    let policy = Counted { policy, inference: Arc::clone(&counted) };
+    let mut lockstep = Lockstep::new(spec, plant, Box::new(policy));
+    lockstep.tick()?;
+    lockstep.order(&Order::Enable)?;
+    let bar = ProgressBar::new(episodes);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left") {
+        bar.set_style(style);
+    }
+    let mut rows = Vec::new();
+    for k in 0..episodes {
+        let row = episode(&mut lockstep, args, k).with_context(|| format!("episode {k}"))?;
+        bar.println(line(&row));
+        bar.inc(1);
+        rows.push(row);
+    }
+    bar.finish_and_clear();
+    let successes = rows.iter().filter(|r| r.success).count() as u64;
+    let counters = lockstep.cycle.counters;
+    let counted = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(Summary {
+        mode: "lockstep",
+        episodes,
+        successes,
+        success_rate: if episodes == 0 { 0.0 } else { successes as f64 / episodes as f64 },
+        bundle_id: bundle_id.to_owned(),
+        provider,
+        control: None,
+        age_at_actuation_ms: None,
+        inference_ms: Millis::of(&counted.0),
+        overhead_ms: None,
+        queue_ms: None,
+        stages_ms: summary::stages(&counted.1),
+        starved_ticks: counters.starved_ticks,
+        holds: counters.holds,
+        limited_ticks: counters.limited_ticks,
+        rows,
+    })
+}
+
+fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> anyhow::Result<Row> {
+    let seed = args.seed.wrapping_add(number);
+    let (instruction, target) = task_of(args, seed);
+    lockstep.plant.reset(seed);
+    lockstep.tick()?;
+    let before = lockstep.cycle.counters;
+    lockstep.order(&Order::Start { instruction: instruction.as_str().into(), seed })?;
+    let lifted = |plant: &SimPlant| target.is_some_and(|cube| plant.lifted[cube.index()]);
+    while !lifted(&lockstep.plant) && lockstep.plant.secs() < EPISODE_SECS {
+        lockstep.tick()?;
+    }
+    let after = lockstep.cycle.counters;
+    lockstep.order(&Order::EndEpisode)?;
+    let plant = &lockstep.plant;
+    Ok(Row {
+        episode: number,
+        seed,
+        instruction,
+        target: target.map(Cube::name),
+        lifted: plant.first_lifted.map(Cube::name),
+        success: lifted(plant),
+        secs: plant.secs(),
+        holds: after.holds - before.holds,
+        chunks: after.chunks_accepted - before.chunks_accepted,
+        aborted: None,
+    })
+}

@@ -1,0 +1,147 @@
+//! The roles of a cell, each the `main` of its own process: open everything, say what is missing, run until stopped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tactus_drivers_api::WireDriver;
+use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
+use tactus_types::{Clock, Policy};
+use tactus_vla::{Provider, VlaOptions, VlaPolicy};
+use tactus_wire::{MonotonicClock, Session, SessionOptions};
+
+use crate::cell::{self, Cell};
+use crate::cli::{EngineArgs, RoleArgs};
+
+/// How long a role waits for the others it cannot do without.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long an arm host waits for its device's description.
+const DEVICE_WITHIN: Duration = Duration::from_secs(15);
+
+/// A process that takes part in a cell.
+pub struct Joined {
+    /// The network.
+    pub session: Session,
+    /// The clock of every message.
+    pub clock: Arc<MonotonicClock>,
+    /// Set by Ctrl-C, SIGTERM, or the death of the parent when supervised.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Opens the network for `source` and listens to signals.
+pub fn join(args: &RoleArgs, source: &str) -> anyhow::Result<Joined> {
+    let stop = stop_flag(args.supervised)?;
+    let (session, clock) = open(args, source)?;
+    Ok(Joined { session, clock, stop })
+}
+
+/// Opens the network for `source`.
+pub fn session(args: &RoleArgs, source: &str) -> anyhow::Result<Session> {
+    Ok(open(args, source)?.0)
+}
+
+fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<MonotonicClock>)> {
+    let clock = Arc::new(MonotonicClock::new()?);
+    let mut options = SessionOptions {
+        connect: args.connect.clone(),
+        connect_timeout: CONNECT_WITHIN,
+        ..SessionOptions::default()
+    };
+    if !args.listen.is_empty() {
+        options.listen = args.listen.clone();
+    }
+    let session = Session::open(&options, source, clock.clone())?;
+    Ok((session, clock))
+}
+
+/// A flag that Ctrl-C and SIGTERM set; with `supervised`, the parent's death too.
+pub fn stop_flag(supervised: bool) -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("signal handler")?;
+    if supervised {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .context("parent death signal")?;
+    }
+    Ok(stop)
+}
+
+/// Cell of `args`, as the wire names it.
+pub fn wire_cell(cell: &Cell) -> tactus_wire::Cell {
+    tactus_wire::Cell::new(cell.name.clone())
+}
+
+/// Opens the policy of a cell for an arm with these joints.
+pub fn open_policy(
+    cell: &Cell,
+    bundle: Option<&std::path::Path>,
+    onnxruntime: Option<&std::path::Path>,
+    joints: &[String],
+) -> anyhow::Result<VlaPolicy> {
+    let options = VlaOptions {
+        ort_library: onnxruntime.map(Into::into),
+        intra_threads: cell.intra_threads,
+        provider: if cell.cuda { Provider::Cuda } else { Provider::Cpu },
+        joints: joints.to_vec(),
+    };
+    Ok(VlaPolicy::open(bundle.unwrap_or(&cell.bundle), &options)?)
+}
+
+/// `tactus engine`.
+pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
+    let cell = cell::load(&args.role.cell)?;
+    let Joined { session, clock, stop } = join(&args.role, &format!("engine/{}", cell.engine))?;
+    let wire = wire_cell(&cell);
+    // The arm's joint names decide which column of the policy is which joint.
+    let info = tactus_drivers_api::wire_driver::wait_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
+    let policy = open_policy(&cell, args.bundle.as_deref(), args.onnxruntime.as_deref(), &info.joints)?;
+    let assembly = cell.assembly(policy.cameras())?;
+    let options = EngineOptions {
+        cell: wire,
+        engine: cell.engine.clone(),
+        arm: cell.arm.clone(),
+        assembly,
+    };
+    run_engine(Box::new(policy), &options, &session, clock.as_ref(), &stop)?;
+    Ok(())
+}
+
+/// `tactus arm`.
+pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
+    let cell = cell::load(&args.cell)?;
+    let Joined { session, clock, stop } = join(args, &format!("arm/{}", cell.arm))?;
+    let wire = wire_cell(&cell);
+    let driver = WireDriver::connect(&session, &wire, &cell.device, DEVICE_WITHIN)?;
+    let info = driver.info().clone();
+    info.check()?;
+    let options = ArmOptions {
+        cell: wire,
+        arm: cell.arm.clone(),
+        engine: cell.engine.clone(),
+        cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
+        // Two starts of an arm host never share a generation.
+        spec: cell.arm_spec(clock.now().as_nanos() ^ (u64::from(std::process::id()) << 40)),
+        budget: cell.budget,
+        realtime_priority: cell.realtime_priority,
+    };
+    tracing::info!(model = info.model, rate_hz = cell.control_rate_hz, "arm host in boot");
+    let account = run_arm(Box::new(driver), info, &options, &session, clock, &stop)?;
+    let late = account.lateness.quantiles();
+    tracing::info!(ticks = account.ticks, p50 = ?late.p50, p99 = ?late.p99, max = ?late.max, "stopped");
+    Ok(())
+}
+
+/// `tactus camera`.
+pub fn camera(args: &RoleArgs) -> anyhow::Result<()> {
+    let cell = cell::load(&args.cell)?;
+    let Joined { session, clock, stop } = join(args, "camera")?;
+    let rate_hz = cell.cameras.first().map_or(20.0, |c| c.rate_hz);
+    let options = tactus_sim::CameraOptions {
+        cell: wire_cell(&cell),
+        cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
+        rate_hz,
+    };
+    tactus_sim::run_cameras(&options, &session, clock, &stop)?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The demo's result: one row per episode, figures over the run, as JSON and as tables.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use tactus_host::account::{Durations, Quantiles};
+use tactus_types::Stage;
+
+/// One episode.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Number of the episode, from 0.
+    pub episode: u64,
+    /// Seed of its world and of the policy's noise.
+    pub seed: u64,
+    /// What the arm was told.
+    pub instruction: String,
+    /// Cube that the instruction names, if it names one.
+    pub target: Option<&'static str>,
+    /// Cube that was lifted first.
+    pub lifted: Option<&'static str>,
+    /// The named cube was lifted.
+    pub success: bool,
+    /// Duration, seconds of the cell's clock.
+    pub secs: f64,
+    /// Holds during the episode.
+    pub holds: u64,
+    /// Chunks that entered during the episode.
+    pub chunks: u64,
+    /// Why it ended early, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<String>,
+}
+
+/// Median and 99th percentile, milliseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Millis {
+    /// Median.
+    pub p50: f64,
+    /// 99 %.
+    pub p99: f64,
+}
+
+impl Millis {
+    /// Of counted durations.
+    pub fn of(durations: &Durations) -> Self {
+        let Quantiles { p50, p99, .. } = durations.quantiles();
+        let millis = |d: Duration| round(d.as_secs_f64() * 1e3);
+        Self { p50: millis(p50), p99: millis(p99) }
+    }
+}
+
+/// Lateness of control ticks, microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Lateness {
+    /// Median.
+    pub p50: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The control loop.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct ControlFigures {
+    /// Control rate.
+    pub rate_hz: f64,
+    /// Ticks since the arm was enabled.
+    pub ticks: u64,
+    /// Ticks whose deadline passed before the thread asked for it.
+    pub overruns: u64,
+    /// Lateness.
+    pub lateness_us: Lateness,
+}
+
+/// Everything the demo reports.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// `realtime` or `lockstep`.
+    pub mode: &'static str,
+    /// Episodes run.
+    pub episodes: u64,
+    /// Episodes in which the named cube was lifted.
+    pub successes: u64,
+    /// Their share.
+    pub success_rate: f64,
+    /// SHA-256 of the bundle's manifest.
+    pub bundle_id: String,
+    /// What ran the graphs.
+    pub provider: String,
+    /// The control loop; `null` in lock-step, where time is not real.
+    pub control: Option<ControlFigures>,
+    /// Age of the observation behind each policy command when it was applied.
+    pub age_at_actuation_ms: Option<Millis>,
+    /// Inside ONNX Runtime.
+    pub inference_ms: Millis,
+    /// From the later of newest frame received and engine free, to chunk accepted, less inference.
+    pub overhead_ms: Option<Millis>,
+    /// Frame received to engine free.
+    pub queue_ms: Option<Millis>,
+    /// Each stage.
+    pub stages_ms: serde_json::Map<String, serde_json::Value>,
+    /// Ticks of an episode, after its first chunk, without an action that was due.
+    pub starved_ticks: u64,
+    /// Times a fault led to a hold.
+    pub holds: u64,
+    /// Ticks whose setpoint a limit changed.
+    pub limited_ticks: u64,
+    /// One per episode.
+    pub rows: Vec<Row>,
+}
+
+/// Names of the cubes, in the order of the confusion table.
+const CUBES: [&str; 3] = ["red", "green", "blue"];
+
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// Quantiles of each stage, by name.
+pub fn stages(durations: &[Durations]) -> serde_json::Map<String, serde_json::Value> {
+    Stage::ALL
+        .iter()
+        .zip(durations)
+        .map(|(stage, d)| {
+            let Millis { p50, p99 } = Millis::of(d);
+            (stage.name().to_owned(), serde_json::json!({ "p50": p50, "p99": p99 }))
+        })
+        .collect()
+}
+
+/// 95 % confidence interval of a share, by Wilson's score (Wilson 1927, with z = 1.96).
+pub fn wilson(successes: u64, trials: u64) -> (f64, f64) {
+    if trials == 0 {
+        return (0.0, 1.0);
+    }
+    let (n, z) = (trials as f64, 1.96_f64);
+    let p = successes as f64 / n;
+    let centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (low, high) = wilson(self.successes, self.episodes);
+        writeln!(
+            f,
+            "\n{} of {} episodes: the named cube was lifted ({:.0} %, 95 % interval {:.0} to {:.0} %)",
+            self.successes,
+            self.episodes,
+            100.0 * self.success_rate,
+            100.0 * low,
+            100.0 * high
+        )?;
+        writeln!(f, "{}", confusion(&self.rows))?;
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["", "p50", "p99", "p99.9", "max"]);
+        let cell = |v: f64| format!("{v:.2}");
+        if let Some(c) = &self.control {
+            let Lateness { p50, p99, p999, max } = c.lateness_us;
+            let name = format!("control lateness at {} Hz, us", c.rate_hz);
+            table.add_row([name, cell(p50), cell(p99), cell(p999), cell(max)]);
+        }
+        for (name, millis) in [
+            ("age at actuation, ms", self.age_at_actuation_ms),
+            ("inference, ms", Some(self.inference_ms)),
+            ("overhead, ms", self.overhead_ms),
+            ("queue, ms", self.queue_ms),
+        ] {
+            if let Some(Millis { p50, p99 }) = millis {
+                table.add_row([name.to_owned(), cell(p50), cell(p99), String::new(), String::new()]);
+            }
+        }
+        for (name, value) in &self.stages_ms {
+            let at = |q: &str| value.get(q).and_then(serde_json::Value::as_f64).map_or(String::new(), cell);
+            table.add_row([format!("  {name}, ms"), at("p50"), at("p99"), String::new(), String::new()]);
+        }
+        writeln!(f, "{table}")?;
+        let ticks = self.control.map_or(String::new(), |c| {
+            format!("{} ticks, {} overruns, ", c.ticks, c.overruns)
+        });
+        let Self { holds, starved_ticks, limited_ticks, provider, bundle_id, .. } = self;
+        let bundle: String = bundle_id.chars().take(12).collect();
+        write!(
+            f,
+            "{ticks}{holds} holds, {starved_ticks} starved ticks, {limited_ticks} limited ticks; \
+             provider {provider}, bundle {bundle}"
+        )
+    }
+}
+
+/// Rows: cube named; columns: cube lifted first.
+fn confusion(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["named \\ lifted", "red", "green", "blue", "none"]);
+    for target in CUBES {
+        let count = |lifted: Option<&str>| {
+            rows.iter().filter(|r| r.target == Some(target) && r.lifted == lifted).count().to_string()
+        };
+        let mut cells = vec![target.to_owned()];
+        cells.extend(CUBES.map(|c| count(Some(c))));
+        cells.push(count(None));
+        table.add_row(cells);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_agrees_with_published_values() {
+        // Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
+        let (low, high) = wilson(81, 263);
+        assert!((low - 0.2553).abs() < 5e-4 && (high - 0.3662).abs() < 5e-4, "{low} {high}");
+        assert_eq!(wilson(0, 0), (0.0, 1.0));
+    }
+}

@@ -1,0 +1,393 @@
+//! The arm host role: a control thread that never waits for anyone, and a messenger thread that talks for it.
+//!
+//! ```text
+//!   Zenoh threads --bounded rings--> control thread (absolute deadlines) --bounded ring--> messenger --> Zenoh
+//!   liveliness    --atomics-------->    |  ArmCycle::tick, Driver::apply
+//! ```
+//! The control thread takes no lock, makes no Zenoh call and does not free what it received: chunks go back to the
+//! messenger to be dropped there. What it decides is in `tactus-control`; this module moves values and measures.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, OrderRefused, TickInput};
+use tactus_types::{
+    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, Mode, Time,
+};
+use tactus_wire::{
+    Cell, ChunkReply, Delivery, ModeOrder, ModeOrderReply, ModeWord, Name, Responder, Role,
+    Session, SessionError, Topic,
+};
+
+use crate::account::Account;
+use crate::messenger::{Messenger, MessengerOptions};
+use crate::tick::{Realtime, Tick, Ticker};
+
+/// Chunks and refusals that may wait for a tick. More than two never do in health.
+const INBOUND: usize = 8;
+/// Ticks that may wait for the messenger: four seconds at 500 Hz.
+const EVENTS: usize = 2048;
+/// A stopping arm host gives up braking after this.
+const STOP_WITHIN: Duration = Duration::from_millis(500);
+
+/// How the arm host role is configured.
+#[derive(Debug, Clone)]
+pub struct ArmOptions {
+    /// The cell.
+    pub cell: Cell,
+    /// Name of this arm.
+    pub arm: Name,
+    /// Engine whose liveliness counts.
+    pub engine: Name,
+    /// Cameras whose liveliness counts.
+    pub cameras: Vec<Name>,
+    /// Everything the tick is configured with.
+    pub spec: ArmSpec,
+    /// Latency budget that chunks are held against.
+    pub budget: Budget,
+    /// `SCHED_FIFO` priority asked for.
+    pub realtime_priority: i32,
+}
+
+/// Why an arm host did not start or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ArmHostError {
+    /// A key cannot be declared.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A thread cannot be started.
+    #[error("thread `{name}`: {reason}")]
+    Thread {
+        /// The thread.
+        name: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What the control thread hands to the messenger.
+pub(crate) enum Event {
+    /// A tick.
+    Tick(TickRecord),
+    /// A request to send.
+    Request(InferenceRequest),
+    /// A chunk or refusal that the control thread is done with, and what became of it.
+    Reply {
+        delivery: Box<Delivery<ChunkReply>>,
+        accepted: Option<Result<(), Discard>>,
+        at: Time,
+    },
+    /// An order's outcome.
+    Order {
+        responder: Responder<ModeOrderReply>,
+        result: Result<(), OrderRefused>,
+        mode: ModeWord,
+    },
+}
+
+/// One tick, as measured.
+#[derive(Debug, Clone)]
+pub(crate) struct TickRecord {
+    pub tick: Tick,
+    pub state: Option<JointState>,
+    pub command: Option<Command>,
+    pub applied_at: Time,
+    pub decided_in: Duration,
+    pub applied_in: Duration,
+    pub mode: Mode,
+    pub mode_changed: bool,
+    pub generation: Generation,
+    pub instruction: Arc<str>,
+    pub counters: Counters,
+}
+
+/// What is alive, written by Zenoh's threads.
+struct Alive {
+    engine: AtomicBool,
+    /// One bit per camera of [`ArmOptions::cameras`].
+    cameras: AtomicU64,
+}
+
+type Orders = (Order, Responder<ModeOrderReply>);
+
+/// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.
+///
+/// # Errors
+/// [`ArmHostError`] when it could not start; nothing was commanded then.
+pub fn run_arm(
+    driver: Box<dyn Driver>,
+    info: ArmInfo,
+    options: &ArmOptions,
+    session: &Session,
+    clock: Arc<dyn Clock>,
+    stop: &AtomicBool,
+) -> Result<Account, ArmHostError> {
+    let ArmOptions {
+        cell,
+        arm,
+        engine,
+        cameras,
+        ..
+    } = options;
+    let (to_control, inbound) = RingBuffer::new(INBOUND);
+    let (order_in, orders) = RingBuffer::new(INBOUND);
+    let (events_in, events) = RingBuffer::new(EVENTS);
+    let alive = Arc::new(Alive {
+        engine: AtomicBool::new(false),
+        cameras: AtomicU64::new(0),
+    });
+
+    // A ring has one producer; Zenoh may call from any of its threads. The lock is on their side only.
+    let to_control = Mutex::new(to_control);
+    let chunk_key = cell.key(&Topic::ArmChunk(arm.clone()));
+    let _chunks = session.subscribe(
+        &chunk_key,
+        move |reply: Result<Delivery<ChunkReply>, _>| match reply {
+            Ok(delivery) => {
+                let mut ring = to_control.lock().unwrap_or_else(PoisonError::into_inner);
+                if ring.push(Box::new(delivery)).is_err() {
+                    tracing::error!("chunk dropped: the control thread does not take them");
+                }
+            }
+            Err(e) => tracing::warn!("chunk refused: {e}"),
+        },
+    )?;
+    let order_in = Mutex::new(order_in);
+    let mode_key = cell.key(&Topic::ArmMode(arm.clone()));
+    let _orders = session.queryable(
+        &mode_key,
+        move |q: Delivery<ModeOrder>, responder: Responder<_>| {
+            let mut ring = order_in.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(rtrb::PushError::Full((_, responder))) =
+                ring.push((order(&q.message), responder))
+            {
+                responder.refuse("the control thread does not take orders");
+            }
+        },
+    )?;
+    let (watched, names, own_engine) = (alive.clone(), cameras.clone(), engine.clone());
+    let _watch = session.watch_alive(cell, move |role, name, is_alive| match role {
+        Role::Engine if *name == own_engine => watched.engine.store(is_alive, Ordering::Relaxed),
+        Role::Camera => {
+            if let Some(i) = names.iter().position(|c| c == name) {
+                if is_alive {
+                    watched.cameras.fetch_or(1 << i, Ordering::Relaxed);
+                } else {
+                    watched.cameras.fetch_and(!(1 << i), Ordering::Relaxed);
+                }
+            }
+        }
+        Role::Engine | Role::Arm | Role::Device => {}
+    })?;
+    let _alive = session.alive(cell, Role::Arm, arm)?;
+
+    let done = AtomicBool::new(false);
+    let messenger_options = MessengerOptions {
+        cell: cell.clone(),
+        arm: arm.clone(),
+        info: info.clone(),
+        budget: options.budget,
+    };
+    let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
+    std::thread::scope(|scope| {
+        let spawn_error = |name| {
+            move |e: std::io::Error| ArmHostError::Thread {
+                name,
+                reason: e.to_string(),
+            }
+        };
+        let messenger = std::thread::Builder::new()
+            .name("messenger".into())
+            .spawn_scoped(scope, || messenger.run(events, &done))
+            .map_err(spawn_error("messenger"))?;
+        let mut control = Control {
+            cycle: ArmCycle::new(options.spec.clone(), info),
+            driver,
+            inbound,
+            orders,
+            events: events_in,
+            dropped_events: 0,
+            messenger: messenger.thread().clone(),
+            alive,
+            cameras: cameras.iter().map(Name::shared).collect(),
+            clock,
+            driver_error: None,
+        };
+        let priority = options.realtime_priority;
+        let period = Duration::from_nanos((options.spec.period_secs * 1e9).round() as u64);
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn_scoped(scope, move || {
+                let granted = Realtime::request(priority);
+                control.run(period, granted, stop);
+            })
+            .map_err(spawn_error("control"))?;
+        let ran = thread.join();
+        done.store(true, Ordering::Release);
+        messenger.thread().unpark();
+        let panicked = |name| ArmHostError::Thread {
+            name,
+            reason: "it panicked".into(),
+        };
+        let account = messenger.join().map_err(|_| panicked("messenger"))?;
+        ran.map_err(|_| panicked("control"))?;
+        Ok(account)
+    })
+}
+
+fn order(order: &ModeOrder) -> Order {
+    match order {
+        ModeOrder::Enable => Order::Enable,
+        ModeOrder::StartEpisode {
+            instruction, seed, ..
+        } => Order::Start {
+            instruction: instruction.as_str().into(),
+            seed: *seed,
+        },
+        ModeOrder::StopEpisode => Order::EndEpisode,
+        ModeOrder::Stop => Order::Stop,
+    }
+}
+
+/// The control thread's own state.
+struct Control {
+    cycle: ArmCycle,
+    driver: Box<dyn Driver>,
+    inbound: Consumer<Box<Delivery<ChunkReply>>>,
+    orders: Consumer<Orders>,
+    events: Producer<Event>,
+    dropped_events: u64,
+    messenger: std::thread::Thread,
+    alive: Arc<Alive>,
+    cameras: Vec<Arc<str>>,
+    clock: Arc<dyn Clock>,
+    driver_error: Option<Arc<str>>,
+}
+
+impl Control {
+    fn run(&mut self, period: Duration, granted: Realtime, stop: &AtomicBool) {
+        match granted {
+            Realtime {
+                fifo: true,
+                locked: true,
+            } => tracing::info!("control thread: SCHED_FIFO, memory locked"),
+            Realtime { fifo, locked } => tracing::warn!(
+                "control thread without full real-time permission (SCHED_FIFO: {fifo}, memory locked: {locked}): \
+                 expect more lateness; run as root or grant CAP_SYS_NICE and CAP_IPC_LOCK"
+            ),
+        }
+        let mut ticker = Ticker::new(period, self.clock.now());
+        let mut stopping_since = None;
+        loop {
+            let tick = ticker.wait(self.clock.as_ref());
+            if stop.load(Ordering::Relaxed) && stopping_since.is_none() {
+                stopping_since = Some(tick.woke);
+                // Stop is accepted in every mode.
+                let _ = self
+                    .cycle
+                    .order(&Order::Stop, &TickInput::default(), tick.woke);
+            }
+            self.tick(tick);
+            if let Some(since) = stopping_since
+                && (self.cycle.at_rest() || tick.woke.since(since) > STOP_WITHIN)
+            {
+                break;
+            }
+        }
+    }
+
+    fn tick(&mut self, tick: Tick) {
+        let now = tick.woke;
+        let state = self.driver.state();
+        let reply = self.inbound.pop().ok();
+        let seen = self.alive.cameras.load(Ordering::Relaxed);
+        let dead_camera = self
+            .cameras
+            .iter()
+            .enumerate()
+            .find(|(i, _)| seen >> i & 1 == 0)
+            .map(|(_, name)| name);
+        let driver_error = self.driver_error.take();
+        let input = TickInput {
+            state: state.as_ref(),
+            chunk: match reply.as_deref() {
+                Some(Delivery {
+                    message: ChunkReply::Chunk(chunk),
+                    ..
+                }) => Some(chunk),
+                _ => None,
+            },
+            refusal: match reply.as_deref() {
+                Some(Delivery {
+                    message: ChunkReply::Refusal(refusal),
+                    ..
+                }) => Some(refusal),
+                _ => None,
+            },
+            engine_alive: self.alive.engine.load(Ordering::Relaxed),
+            dead_camera,
+            driver_error: driver_error.as_ref(),
+        };
+        let order = self
+            .orders
+            .pop()
+            .ok()
+            .map(|(order, responder)| (self.cycle.order(&order, &input, now), responder));
+        let output = self.cycle.tick(&input, now);
+        let decided_at = self.clock.now();
+        let mut record = TickRecord {
+            tick,
+            state,
+            command: output.command,
+            applied_at: decided_at,
+            decided_in: decided_at.since(now),
+            applied_in: Duration::ZERO,
+            mode: self.cycle.mode().clone(),
+            mode_changed: output.mode_changed,
+            generation: self.cycle.generation(),
+            instruction: self.cycle.instruction().clone(),
+            counters: self.cycle.counters,
+        };
+        if let Some(command) = &output.command {
+            if let Err(e) = self.driver.apply(command) {
+                self.driver_error = Some(e.to_string().into());
+                record.command = None;
+            }
+            record.applied_at = self.clock.now();
+            record.applied_in = record.applied_at.since(decided_at);
+        }
+        let urgent = output.request.is_some() || reply.is_some() || order.is_some();
+        if let Some((result, responder)) = order {
+            let mode = ModeWord::from(self.cycle.mode());
+            self.tell(Event::Order {
+                responder,
+                result,
+                mode,
+            });
+        }
+        if let Some(request) = output.request {
+            self.tell(Event::Request(request));
+        }
+        if let Some(delivery) = reply {
+            let at = record.applied_at;
+            self.tell(Event::Reply {
+                delivery,
+                accepted: output.accepted,
+                at,
+            });
+        }
+        self.tell(Event::Tick(record));
+        if urgent {
+            self.messenger.unpark();
+        }
+    }
+
+    /// Hands `event` to the messenger; one that has fallen four seconds behind loses events, and they are counted.
+    fn tell(&mut self, event: Event) {
+        if self.events.push(event).is_err() {
+            self.dropped_events += 1;
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The engine role: frames, joint states and requests in; one inference at a time; chunks or refusals out.
+//!
+//! Zenoh's threads only hand messages over; the inference thread (the caller's) decides through [`Dispatcher`] and
+//! [`Assembler`] and runs the policy. Measures the stages up to the chunk's departure. Decides nothing itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tactus_control::{Assembler, AssemblySpec, Dispatcher, Job};
+use tactus_types::{
+    ActionChunk, CameraFrame, Clock, InferenceRequest, JointState, Policy, PolicyError, Refusal,
+    RefusalReason, Stage, Time,
+};
+use tactus_wire::{
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Responder, Role, Session,
+    SessionError, Topic, WireError,
+};
+
+/// Messages kept for the inference thread; more arrive only when it hangs, and then the oldest are worthless.
+const INBOX: usize = 1024;
+
+/// How long the inference thread sleeps when nothing arrives: staleness is noticed this late at most.
+const NAP: Duration = Duration::from_millis(5);
+
+/// How the engine role is configured.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The cell.
+    pub cell: Cell,
+    /// Name of this engine.
+    pub engine: Name,
+    /// Arm whose requests it answers.
+    pub arm: Name,
+    /// What an observation needs; its cameras are the policy's.
+    pub assembly: AssemblySpec,
+}
+
+/// What reached the engine.
+enum Inbound {
+    Frame(CameraFrame, Duration),
+    State(JointState),
+    Request(InferenceRequest),
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: Mutex<Vec<Inbound>>,
+    arrived: Condvar,
+}
+
+impl Inbox {
+    /// A thread that panicked while holding the lock left at worst a message unqueued.
+    fn lock(&self) -> MutexGuard<'_, Vec<Inbound>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, message: Inbound) {
+        let mut messages = self.lock();
+        if messages.len() < INBOX {
+            // Joint states come at hundreds of hertz and are no reason to wake up.
+            let wake = !matches!(message, Inbound::State(_));
+            messages.push(message);
+            drop(messages);
+            if wake {
+                self.arrived.notify_one();
+            }
+        }
+    }
+
+    fn take_into(&self, batch: &mut Vec<Inbound>) {
+        let messages = self.lock();
+        let has_news = messages.iter().any(|m| !matches!(m, Inbound::State(_)));
+        let mut messages = if has_news {
+            messages
+        } else {
+            self.arrived
+                .wait_timeout(messages, NAP)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        };
+        batch.append(&mut messages);
+    }
+}
+
+fn refused(error: &WireError) {
+    tracing::warn!("message refused: {error}");
+}
+
+/// Runs the engine role until `stop` is set.
+///
+/// # Errors
+/// [`SessionError`] when a key cannot be declared.
+pub fn run_engine(
+    mut policy: Box<dyn Policy>,
+    options: &EngineOptions,
+    session: &Session,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+) -> Result<(), SessionError> {
+    let EngineOptions {
+        cell,
+        engine,
+        arm,
+        assembly,
+    } = options;
+    let inbox = Arc::new(Inbox::default());
+    let replies = session.publisher::<ChunkReply>(&cell.key(&Topic::ArmChunk(arm.clone())))?;
+    let mut subscriptions = Vec::new();
+    for camera in policy.cameras() {
+        let Ok(name) = Name::new(camera) else {
+            continue;
+        };
+        let to = inbox.clone();
+        let key = cell.key(&Topic::CameraImage(name));
+        subscriptions.push(session.subscribe(
+            &key,
+            move |frame: Result<Delivery<CameraFrame>, _>| match frame {
+                Ok(delivery) => {
+                    let transport = delivery.transport_time();
+                    to.push(Inbound::Frame(delivery.message, transport));
+                }
+                Err(e) => refused(&e),
+            },
+        )?);
+    }
+    let to = inbox.clone();
+    let key = cell.key(&Topic::ArmState(arm.clone()));
+    subscriptions.push(session.subscribe(
+        &key,
+        move |state: Result<Delivery<JointState>, _>| match state {
+            Ok(delivery) => to.push(Inbound::State(delivery.message)),
+            Err(e) => refused(&e),
+        },
+    )?);
+    let to = inbox.clone();
+    let key = cell.key(&Topic::ArmRequest(arm.clone()));
+    subscriptions.push(session.subscribe(
+        &key,
+        move |r: Result<Delivery<InferenceRequest>, _>| match r {
+            Ok(delivery) => to.push(Inbound::Request(delivery.message)),
+            Err(e) => refused(&e),
+        },
+    )?);
+    let status = EngineStatus {
+        provider: policy.provider().to_owned(),
+        bundle_id: policy.bundle_id().to_string(),
+    };
+    let answer = move |_: Delivery<Nothing>, responder: Responder<EngineStatus>| {
+        responder.answer(&status);
+    };
+    let _status = session.queryable(&cell.key(&Topic::EngineStatus(engine.clone())), answer)?;
+    let _alive = session.alive(cell, Role::Engine, engine)?;
+    tracing::info!(provider = policy.provider(), bundle = %policy.bundle_id(), "engine ready");
+
+    let mut state = EngineState::new(assembly.clone());
+    let mut batch = Vec::with_capacity(INBOX);
+    while !stop.load(Ordering::Relaxed) {
+        inbox.take_into(&mut batch);
+        for message in batch.drain(..) {
+            state.take(message);
+        }
+        if let Some(reply) = state.poll(policy.as_mut(), clock)
+            && let Err(e) = replies.put(&reply)
+        {
+            tracing::error!("chunk not sent: {e}");
+        }
+    }
+    Ok(())
+}
+
+/// The inference thread's own state.
+struct EngineState {
+    assembler: Assembler,
+    dispatcher: Dispatcher,
+    /// Time on the wire of the newest frame.
+    transport: Duration,
+    free_at: Time,
+}
+
+impl EngineState {
+    fn new(assembly: AssemblySpec) -> Self {
+        Self {
+            assembler: Assembler::new(assembly),
+            dispatcher: Dispatcher::new(),
+            transport: Duration::ZERO,
+            free_at: Time::ZERO,
+        }
+    }
+
+    fn take(&mut self, message: Inbound) {
+        match message {
+            Inbound::Frame(frame, transport) => {
+                self.transport = transport;
+                self.assembler.frame(frame);
+            }
+            Inbound::State(state) => self.assembler.state(state),
+            Inbound::Request(request) => self.dispatcher.request(request),
+        }
+    }
+
+    fn poll(&mut self, policy: &mut dyn Policy, clock: &dyn Clock) -> Option<ChunkReply> {
+        let job = self.dispatcher.poll(&self.assembler, clock.now())?;
+        let reply = match job {
+            Job::Refuse(refusal) => {
+                tracing::warn!(request = refusal.request_id, reason = ?refusal.reason, "refused");
+                ChunkReply::Refusal(refusal)
+            }
+            Job::Infer {
+                request,
+                observation,
+                received_at,
+            } => {
+                let ready_at = received_at.max(self.free_at);
+                let assembled_at = clock.now();
+                match policy.infer(&observation, &request) {
+                    Ok(chunk) => ChunkReply::Chunk(self.with_stages(
+                        chunk,
+                        received_at,
+                        ready_at,
+                        assembled_at,
+                    )),
+                    Err(PolicyError { stage, reason }) => {
+                        tracing::error!(stage, reason, "no chunk");
+                        let message = format!("{stage}: {reason}");
+                        ChunkReply::Refusal(Refusal {
+                            request_id: request.id,
+                            generation: request.generation,
+                            reason: RefusalReason::Policy { message },
+                        })
+                    }
+                }
+            }
+        };
+        self.free_at = clock.now();
+        Some(reply)
+    }
+
+    /// Fills the stages before inference, such that `observed_at + capture + transport` is `received_at`.
+    fn with_stages(
+        &self,
+        mut chunk: ActionChunk,
+        received_at: Time,
+        ready_at: Time,
+        assembled_at: Time,
+    ) -> ActionChunk {
+        let way = received_at.since(chunk.observed_at);
+        let transport = self.transport.min(way);
+        chunk.stages.set(Stage::Transport, transport);
+        chunk
+            .stages
+            .set(Stage::Capture, way.saturating_sub(transport));
+        chunk.stages.set(Stage::Queue, ready_at.since(received_at));
+        chunk
+            .stages
+            .set(Stage::Assemble, assembled_at.since(ready_at));
+        chunk
+    }
+}

@@ -1,0 +1,305 @@
+//! The arm host's messenger: talks on behalf of the control thread, and accounts for what it did.
+//!
+//! Publishes requests at once, joint states and applied commands decimated, the mode on every change and ten times a
+//! second, telemetry per chunk. Answers orders. Drops what the control thread received. Decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rtrb::Consumer;
+use tactus_control::{Counters, Discard};
+use tactus_types::{Applied, ArmInfo, Budget, Clock, InferenceRequest, JointState, Mode, Time};
+use tactus_wire::{
+    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeOrderReply, ModeReport, ModeWord, Name,
+    Nothing, Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
+};
+
+use crate::account::{Account, ChunkTimes};
+use crate::arm::{Event, TickRecord};
+
+/// Longest sleep between two looks at the ring: a joint state reaches the engine this much later at most.
+const NAP: Duration = Duration::from_millis(1);
+/// Joint states are published every so many ticks.
+const STATE_EVERY: u64 = 2;
+/// Applied commands are kept every so many ticks ..
+const APPLIED_EVERY: u64 = 10;
+/// .. and published in batches of so many.
+const APPLIED_BATCH: usize = 5;
+/// Time between periodic reports.
+const REPORT_PERIOD: Duration = Duration::from_millis(100);
+
+/// How the messenger is configured.
+pub(crate) struct MessengerOptions {
+    pub cell: Cell,
+    pub arm: Name,
+    pub info: ArmInfo,
+    pub budget: Budget,
+}
+
+/// Publishers and what was counted.
+pub(crate) struct Messenger {
+    clock: Arc<dyn Clock>,
+    budget: Budget,
+    requests: Publisher<InferenceRequest>,
+    states: Publisher<JointState>,
+    applied: Publisher<AppliedBatch>,
+    modes: Publisher<ModeReport>,
+    telemetry: Publisher<Telemetry>,
+    _info: Queryable,
+    account: Account,
+    batch: Vec<Applied>,
+    newest: Option<TickRecord>,
+    last_chunk: Option<ChunkTimes>,
+    mode_since: Time,
+    enabled: bool,
+    report_at: Time,
+    put_errors: u64,
+}
+
+impl Messenger {
+    pub(crate) fn new(
+        options: &MessengerOptions,
+        session: &Session,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SessionError> {
+        let MessengerOptions {
+            cell,
+            arm,
+            info,
+            budget,
+        } = options;
+        let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
+        let info = info.clone();
+        let answer =
+            move |_: Delivery<Nothing>, responder: Responder<ArmInfo>| responder.answer(&info);
+        Ok(Self {
+            requests: session.publisher(&key(Topic::ArmRequest))?,
+            states: session.publisher(&key(Topic::ArmState))?,
+            applied: session.publisher(&key(Topic::ArmApplied))?,
+            modes: session.publisher(&key(Topic::ArmMode))?,
+            telemetry: session.publisher(&key(Topic::ArmTelemetry))?,
+            _info: session.queryable(&key(Topic::ArmInfo), answer)?,
+            budget: *budget,
+            account: Account::default(),
+            batch: Vec::with_capacity(APPLIED_BATCH),
+            newest: None,
+            last_chunk: None,
+            mode_since: clock.now(),
+            enabled: false,
+            report_at: clock.now(),
+            put_errors: 0,
+            clock,
+        })
+    }
+
+    /// Serves the ring until `done` is set and the ring is empty.
+    pub(crate) fn run(mut self, mut events: Consumer<Event>, done: &AtomicBool) -> Account {
+        loop {
+            let finishing = done.load(Ordering::Acquire);
+            while let Ok(event) = events.pop() {
+                self.take(event);
+            }
+            if finishing {
+                self.report_mode();
+                return self.account;
+            }
+            let now = self.clock.now();
+            if now >= self.report_at {
+                self.report_at = now + REPORT_PERIOD;
+                self.report_mode();
+                self.report_telemetry();
+            }
+            std::thread::park_timeout(NAP);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Tick(record) => self.tick(record),
+            Event::Request(request) => {
+                let sent = self.requests.put(&request);
+                self.sent(sent);
+            }
+            Event::Reply {
+                delivery,
+                accepted,
+                at,
+            } => self.reply(&delivery, accepted, at),
+            Event::Order {
+                responder,
+                result,
+                mode,
+            } => {
+                let accepted = result.is_ok();
+                let message = match result {
+                    Ok(()) => String::new(),
+                    Err(e) => e.to_string(),
+                };
+                responder.answer(&ModeOrderReply {
+                    accepted,
+                    message,
+                    mode,
+                });
+            }
+        }
+    }
+
+    fn tick(&mut self, record: TickRecord) {
+        // Statistics begin when an operator enables the arm: start-up of the other processes is not the loop's.
+        if !self.enabled && record.mode != Mode::Boot {
+            self.enabled = true;
+            self.account = Account::default();
+        }
+        self.account.ticks += 1;
+        self.account.overruns += record.tick.overruns;
+        self.account.lateness.record(record.tick.lateness());
+        if let Some(state) = record
+            .state
+            .filter(|_| record.counters.ticks.is_multiple_of(STATE_EVERY))
+        {
+            let sent = self.states.put(&state);
+            self.sent(sent);
+        }
+        if let Some(command) = record.command {
+            let applied = Applied {
+                command,
+                at: record.applied_at,
+            };
+            if let Some(age) = applied.age() {
+                self.account.age.record(age);
+            }
+            if record.counters.ticks.is_multiple_of(APPLIED_EVERY) {
+                self.batch.push(applied);
+            }
+            if self.batch.len() == APPLIED_BATCH {
+                let batch = AppliedBatch {
+                    applied: std::mem::take(&mut self.batch),
+                };
+                let sent = self.applied.put(&batch);
+                self.sent(sent);
+            }
+        }
+        if record.mode_changed {
+            self.mode_since = record.applied_at;
+            match &record.mode {
+                Mode::Hold(reason) => tracing::warn!("hold: {reason}"),
+                mode => tracing::info!("mode: {}", mode.word()),
+            }
+        }
+        let changed = record.mode_changed;
+        self.newest = Some(record);
+        if changed {
+            self.report_mode();
+        }
+    }
+
+    fn reply(
+        &mut self,
+        delivery: &Delivery<ChunkReply>,
+        accepted: Option<Result<(), Discard>>,
+        at: Time,
+    ) {
+        match (&delivery.message, accepted) {
+            (ChunkReply::Chunk(chunk), Some(Ok(()))) => {
+                let mut times = ChunkTimes::new(chunk, delivery.header.published_at, at);
+                if let Some(record) = &self.newest {
+                    times
+                        .stages
+                        .set(tactus_types::Stage::Limit, record.decided_in);
+                    times
+                        .stages
+                        .set(tactus_types::Stage::Actuate, record.applied_in);
+                }
+                if let Some((stage, over)) = self.account.chunk(&times, &self.budget) {
+                    tracing::debug!(
+                        chunk = chunk.request_id,
+                        stage = stage.name(),
+                        ?over,
+                        "over budget"
+                    );
+                }
+                self.last_chunk = Some(times);
+                self.report_telemetry();
+            }
+            (ChunkReply::Chunk(chunk), Some(Err(why))) => {
+                tracing::debug!(chunk = chunk.request_id, ?why, "chunk discarded");
+            }
+            (ChunkReply::Refusal(refusal), _) => {
+                tracing::warn!(request = refusal.request_id, reason = ?refusal.reason, "engine refused");
+            }
+            (ChunkReply::Chunk(_), None) => {}
+        }
+    }
+
+    fn report_mode(&mut self) {
+        let Some(record) = &self.newest else { return };
+        let Counters {
+            ticks,
+            starved_ticks,
+            holds,
+            limited_ticks,
+            chunks_accepted,
+            chunks_foreign,
+            chunks_late,
+            chunks_flawed,
+            ..
+        } = record.counters;
+        let report = ModeReport {
+            mode: ModeWord::from(&record.mode),
+            reason: match &record.mode {
+                Mode::Hold(reason) => reason.to_string(),
+                _ => String::new(),
+            },
+            generation: record.generation,
+            since: self.mode_since,
+            instruction: record.instruction.to_string(),
+            counters: tactus_wire::Counters {
+                ticks,
+                overruns: self.account.overruns,
+                starved_ticks,
+                holds,
+                limited_ticks,
+                chunks_accepted,
+                chunks_discarded: chunks_foreign + chunks_late + chunks_flawed,
+            },
+        };
+        let sent = self.modes.put(&report);
+        self.sent(sent);
+    }
+
+    fn report_telemetry(&mut self) {
+        let lateness = self.account.lateness.quantiles();
+        let age = self.account.age.quantiles();
+        let micros = |d: Duration| d.as_secs_f64() * 1e6;
+        let millis = |d: Duration| d.as_secs_f64() * 1e3;
+        let report = Telemetry {
+            request_id: self.last_chunk.map_or(0, |c| c.request_id),
+            ticks: self.account.ticks,
+            lateness: Lateness {
+                p50_micros: micros(lateness.p50),
+                p99_micros: micros(lateness.p99),
+                p999_micros: micros(lateness.p999),
+                max_micros: micros(lateness.max),
+            },
+            age_p50_millis: millis(age.p50),
+            age_p99_millis: millis(age.p99),
+            stages: self.last_chunk.map_or_else(Default::default, |c| c.stages),
+            overhead_millis: self.last_chunk.map_or(0.0, |c| millis(c.overhead)),
+            inference_millis: self.last_chunk.map_or(0.0, |c| millis(c.inference)),
+            queue_millis: self.last_chunk.map_or(0.0, |c| millis(c.queue)),
+        };
+        let sent = self.telemetry.put(&report);
+        self.sent(sent);
+    }
+
+    /// Counts a message that could not be sent; says so once, since a closed session would say it a thousand times.
+    fn sent(&mut self, sent: Result<(), SessionError>) {
+        if let Err(e) = sent {
+            self.put_errors += 1;
+            if self.put_errors == 1 {
+                tracing::error!("message not sent: {e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Absolute deadlines of a periodic thread, and what the operating system grants it.
+//!
+//! A period is a chain of deadlines: `next += period`, never `sleep(period - elapsed)`, which drifts. A deadline that
+//! passed while the thread ran is skipped and counted, never made up for by a burst.
+
+use std::time::Duration;
+
+use rustix::thread::{ClockId, clock_nanosleep_absolute};
+use rustix::time::Timespec;
+use tactus_types::{Clock, Time};
+
+/// One tick of a periodic thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// When the thread should have woken.
+    pub deadline: Time,
+    /// When it woke.
+    pub woke: Time,
+    /// Deadlines that passed before the thread asked for this one.
+    pub overruns: u64,
+}
+
+impl Tick {
+    /// How late the thread woke.
+    pub fn lateness(&self) -> Duration {
+        self.woke.since(self.deadline)
+    }
+}
+
+/// Chain of absolute deadlines.
+#[derive(Debug)]
+pub struct Ticker {
+    period: Duration,
+    next: Time,
+}
+
+impl Ticker {
+    /// Deadlines every `period`, the first one period after `now`.
+    pub fn new(period: Duration, now: Time) -> Self {
+        Self {
+            period,
+            next: now + period,
+        }
+    }
+
+    /// The deadline to wait for, asked at `now`: deadlines already past are skipped. Returns it and how many were.
+    pub fn next_deadline(&mut self, now: Time) -> (Time, u64) {
+        let mut overruns = 0;
+        if now > self.next {
+            let period = u64::try_from(self.period.as_nanos())
+                .unwrap_or(u64::MAX)
+                .max(1);
+            overruns = now.since(self.next).as_nanos() as u64 / period + 1;
+            self.next = Time::from_nanos(self.next.as_nanos() + overruns * period);
+        }
+        let deadline = self.next;
+        self.next = deadline + self.period;
+        (deadline, overruns)
+    }
+
+    /// Sleeps until the next deadline on the host's monotonic clock, which `clock` must be.
+    pub fn wait(&mut self, clock: &dyn Clock) -> Tick {
+        let (deadline, overruns) = self.next_deadline(clock.now());
+        let request = Timespec {
+            tv_sec: (deadline.as_nanos() / 1_000_000_000) as i64,
+            tv_nsec: (deadline.as_nanos() % 1_000_000_000) as i64,
+        };
+        // A signal ends the sleep early; the deadline is absolute, so sleeping again is right.
+        while let Err(rustix::io::Errno::INTR) =
+            clock_nanosleep_absolute(ClockId::Monotonic, &request)
+        {}
+        Tick {
+            deadline,
+            woke: clock.now(),
+            overruns,
+        }
+    }
+}
+
+/// What the operating system granted the calling thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Realtime {
+    /// Scheduled first in, first out, above every ordinary thread.
+    pub fifo: bool,
+    /// All memory of the process is locked, so that a tick never waits for a page.
+    pub locked: bool,
+}
+
+impl Realtime {
+    /// Asks for `SCHED_FIFO` at `priority` (1..=99) for the calling thread and locks the memory of the process.
+    pub fn request(priority: i32) -> Self {
+        // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
+        let fifo = unsafe {
+            let param = libc::sched_param {
+                sched_priority: priority,
+            };
+            libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0
+        };
+        // SAFETY: takes flags only. MCL_ONFAULT locks pages as they are touched instead of touching every one.
+        let locked = unsafe {
+            libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) == 0
+        };
+        Self { fifo, locked }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_do_not_drift_and_missed_ones_are_skipped_and_counted() {
+        let ms = Time::from_millis;
+        let mut t = Ticker::new(Duration::from_millis(2), ms(0));
+        assert_eq!(t.next_deadline(ms(1)), (ms(2), 0));
+        assert_eq!(
+            t.next_deadline(ms(3)),
+            (ms(4), 0),
+            "lateness of one tick does not move the next"
+        );
+        assert_eq!(t.next_deadline(ms(11)), (ms(12), 3), "6, 8 and 10 are past");
+        assert_eq!(t.next_deadline(ms(12)), (ms(14), 0), "and no burst follows");
+    }
+}
