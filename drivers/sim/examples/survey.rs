@@ -77,7 +77,7 @@ fn expert(world: &mut World, starts: StartPoses) -> Result<(), SimError> {
     let (mut lifted, mut jump, mut speed, mut wall) = (Vec::new(), [0.0f64; 6], [0.0f64; 6], 0.0);
     let mut accel = [0.0f64; 6];
     let mut rows = 0;
-    let episodes = 60;
+    let episodes = 200;
     for seed in 0..episodes {
         let scenario = Scenario::sample(900_000 + seed, starts);
         let mut last: Option<[f64; 6]> = None;

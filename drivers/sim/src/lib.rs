@@ -10,6 +10,8 @@
 //! between the finger pads, 15 mm above their ends. *Base frame*: origin under the yaw axis, x forward, y left,
 //! z up, z = 0 on the table; it coincides with the world frame.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 // What there is.
 pub mod scene;
 
@@ -32,9 +34,17 @@ pub mod dart;
 pub mod dataset;
 pub mod record;
 
+// What processes of a cell run.
+pub mod cameras;
+pub mod device;
+
 pub mod error;
 
+pub use cameras::{CameraOptions, run_cameras};
+pub use device::{RunError, SimOptions, arm_info, run_sim};
 pub use error::SimError;
+pub use render::Renderer;
 pub use scenario::{Scenario, StartPoses};
 pub use scene::Cube;
+pub use task::LiftDetector;
 pub use world::{Goal, World, WorldSnapshot};

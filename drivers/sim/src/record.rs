@@ -152,7 +152,7 @@ pub fn record(
     })?;
 
     let cancelled = AtomicBool::new(false);
-    let (done, finished_episodes) = mpsc::channel();
+    let (done, finished_episodes) = mpsc::sync_channel(options.workers);
     let mut report = RecordReport::default();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.workers)
@@ -202,7 +202,7 @@ fn record_shard(
     options: &RecordOptions,
     worker: usize,
     cancelled: &AtomicBool,
-    done: &mpsc::Sender<()>,
+    done: &mpsc::SyncSender<()>,
 ) -> Result<RecordReport, SimError> {
     let mut world = World::new()?;
     let mut renderer = Renderer::new()?;

@@ -1,5 +1,7 @@
 //! The task is solvable: the scripted expert solves it, smoothly.
 
+#![allow(clippy::unwrap_used)]
+
 use tactus_sim::record::{Outcome, run_expert};
 use tactus_sim::scenario::{Scenario, StartPoses};
 use tactus_sim::world::World;

@@ -1,5 +1,7 @@
 //! A recorded data set is what its meta.json says, and the same options give the same numbers.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use tactus_sim::SimError;

@@ -1,0 +1,264 @@
+//! The simulated device as a process: physics in real time behind the same wire as any arm.
+//!
+//! Decides when the world is shown to cameras and scored, and what a reset does to the device: a new epoch, in which no
+//! old command counts. What moves the arm, and the command deadline, are the device shell's (`tactus-drivers-api`).
+
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+
+use tactus_drivers_api::device::first_epoch;
+use tactus_drivers_api::{
+    Device, DeviceError, DeviceOptions, DeviceReport, Goal as DeviceGoal, ServeError, serve_device,
+};
+use tactus_types::{ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
+use tactus_drivers_api::wire::{
+    Cell, Delivery, Name, Publisher, Responder, Session, SimReset, SimResetReply, SimWorld, Topic,
+};
+
+use crate::error::SimError;
+use crate::scene::{JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
+use crate::task::LiftDetector;
+use crate::{Cube, Goal, Scenario, StartPoses, World};
+
+/// Physics steps between two publications of the world: 100 Hz.
+const WORLD_EVERY: u64 = 5;
+/// Worlds and answers that may wait for the publisher thread.
+const OUTGOING: usize = 32;
+/// Speed that the simulated joints are rated for, rad/s.
+const VELOCITY_RAD_PER_SEC: f64 = 4.0;
+/// Acceleration that the simulated joints are rated for, rad/s^2.
+const ACCELERATION_RAD_PER_SEC2: f64 = 60.0;
+/// Without a command for this long the device holds by itself, seconds.
+const COMMAND_DEADLINE_SECS: f64 = 0.1;
+
+/// Where the simulated device is served, and its first world.
+#[derive(Debug, Clone)]
+pub struct SimOptions {
+    /// The cell.
+    pub cell: Cell,
+    /// Name of the device in it.
+    pub device: Name,
+    /// Seed of the first world.
+    pub seed: u64,
+}
+
+/// Why the simulated device does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The world or a picture of it.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+    /// The shell around the device.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The network.
+    #[error(transparent)]
+    Session(#[from] tactus_drivers_api::wire::SessionError),
+    /// A thread cannot be started.
+    #[error("cannot start thread `{thread}`: {reason}")]
+    Thread {
+        /// Its name.
+        thread: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What the simulated arm says of itself.
+pub fn arm_info() -> ArmInfo {
+    let limits = |[lower, upper]: [f64; 2]| JointLimits {
+        lower,
+        upper,
+        velocity: VELOCITY_RAD_PER_SEC,
+        acceleration: ACCELERATION_RAD_PER_SEC2,
+    };
+    ArmInfo {
+        model: "tactus-sim-6".into(),
+        joints: JOINT_NAMES.map(str::to_owned).to_vec(),
+        limits: JOINT_RANGE_RAD.map(limits).to_vec(),
+        gripper: true,
+        state_rate_hz: 1.0 / STEP_S,
+        brakes: true,
+        command_deadline_secs: COMMAND_DEADLINE_SECS,
+    }
+}
+
+/// A reset that waits for the ticking thread.
+type PendingReset = Arc<Mutex<Option<(u64, Responder<SimResetReply>)>>>;
+
+/// What the ticking thread hands to the publisher thread.
+enum Outgoing {
+    World(SimWorld),
+    Reset(Responder<SimResetReply>, u64),
+}
+
+/// Serves the simulated device on the calling thread until `stop` is set.
+///
+/// # Errors
+/// [`RunError`] when the scene cannot be loaded or the network not be used.
+pub fn run_sim(
+    options: &SimOptions,
+    session: &Session,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+) -> Result<DeviceReport, RunError> {
+    let SimOptions { cell, device, seed } = options;
+    let pending: PendingReset = Arc::default();
+    let asked = pending.clone();
+    let _resets = session.queryable(
+        &cell.key(&Topic::SimReset),
+        move |q: Delivery<SimReset>, responder: Responder<SimResetReply>| {
+            let mut slot = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            // An earlier reset that was not carried out yet is overtaken; its asker is told by the missing answer.
+            *slot = Some((q.message.seed, responder));
+        },
+    )?;
+    let worlds = session.publisher::<SimWorld>(&cell.key(&Topic::SimWorld))?;
+    let (outgoing, publishing) = sync_channel(OUTGOING);
+    let mut sim = SimDevice::new(*seed, first_epoch(clock.now()), pending, outgoing)?;
+    let options = DeviceOptions { cell: cell.clone(), name: device.clone() };
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("world-publish".into())
+            .spawn_scoped(scope, move || publish(&publishing, &worlds))
+            .map_err(|e| RunError::Thread { thread: "world-publish", reason: e.to_string() })?;
+        let report = serve_device(&mut sim, &options, session, stop);
+        // The publisher thread ends when its channel does.
+        drop(sim);
+        Ok(report?)
+    })
+}
+
+fn publish(publishing: &Receiver<Outgoing>, worlds: &Publisher<SimWorld>) {
+    while let Ok(outgoing) = publishing.recv() {
+        match outgoing {
+            Outgoing::World(world) => {
+                if let Err(e) = worlds.put(&world) {
+                    tracing::debug!("world not sent: {e}");
+                }
+            }
+            Outgoing::Reset(responder, epoch) => responder.answer(&SimResetReply { epoch }),
+        }
+    }
+}
+
+/// The world behind the device shell.
+struct SimDevice {
+    world: World,
+    goal: Goal,
+    detector: LiftDetector,
+    lifted: [bool; 3],
+    first_lifted: Option<Cube>,
+    epoch: u64,
+    steps: u64,
+    pending: PendingReset,
+    outgoing: SyncSender<Outgoing>,
+}
+
+impl SimDevice {
+    fn new(
+        seed: u64,
+        epoch: u64,
+        pending: PendingReset,
+        outgoing: SyncSender<Outgoing>,
+    ) -> Result<Self, SimError> {
+        let mut device = Self {
+            world: World::new()?,
+            goal: Goal { q_rad: [0.0; 6], opening: 0.0 },
+            detector: LiftDetector::new(),
+            lifted: [false; 3],
+            first_lifted: None,
+            epoch,
+            steps: 0,
+            pending,
+            outgoing,
+        };
+        device.reset(seed);
+        Ok(device)
+    }
+
+    fn reset(&mut self, seed: u64) {
+        let scenario = Scenario::sample(seed, StartPoses::Narrow);
+        self.world.reset(&scenario);
+        self.goal = Goal { q_rad: scenario.q_rad, opening: scenario.opening };
+        self.detector = LiftDetector::new();
+        self.lifted = [false; 3];
+        self.first_lifted = None;
+        self.steps = 0;
+    }
+
+    /// Carries out a waiting reset; a lock that is held by the asker right now is looked at again in the next tick.
+    fn take_reset(&mut self) {
+        let taken = match self.pending.try_lock() {
+            Ok(mut slot) => slot.take(),
+            Err(TryLockError::Poisoned(slot)) => slot.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if let Some((seed, responder)) = taken {
+            self.reset(seed);
+            self.epoch += 1;
+            self.tell(Outgoing::Reset(responder, self.epoch));
+        }
+    }
+
+    /// A publisher thread that does not keep up loses worlds: the next one is newer.
+    fn tell(&self, outgoing: Outgoing) {
+        if self.outgoing.try_send(outgoing).is_err() {
+            tracing::debug!("the publisher of the world does not keep up");
+        }
+    }
+}
+
+impl Device for SimDevice {
+    fn info(&self) -> ArmInfo {
+        arm_info()
+    }
+
+    fn state(&mut self, now: Time) -> Result<JointState, DeviceError> {
+        let state = self.world.state();
+        let vec = |values: [f64; 6]| JointVec::from_fn(values.len(), |i| values[i]);
+        Ok(JointState {
+            captured_at: now,
+            seq: 0,
+            epoch: self.epoch,
+            q: vec(state.q_rad),
+            dq: vec(state.dq_rad_per_sec),
+            opening: state.opening.clamp(0.0, 1.0),
+        })
+    }
+
+    fn apply(&mut self, goal: &DeviceGoal) -> Result<(), DeviceError> {
+        for (to, q) in self.goal.q_rad.iter_mut().zip(goal.q.iter()) {
+            *to = *q;
+        }
+        self.goal.opening = goal.opening;
+        Ok(())
+    }
+
+    fn step(&mut self, now: Time) -> Result<(), DeviceError> {
+        self.take_reset();
+        self.world.step(&self.goal);
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEPS_PER_PERIOD as u64) {
+            self.lifted = self.detector.update(&self.world.state());
+            if self.first_lifted.is_none() {
+                self.first_lifted = Cube::ALL.into_iter().find(|c| self.lifted[c.index()]);
+            }
+        }
+        if self.steps.is_multiple_of(WORLD_EVERY) {
+            let state = self.world.state();
+            let world = SimWorld {
+                captured_at: now,
+                epoch: self.epoch,
+                sim_time_secs: self.steps as f64 * STEP_S,
+                qpos: self.world.snapshot().qpos,
+                lifted: self.lifted.to_vec(),
+                first_lifted: self.first_lifted.map(|c| c.index() as u32),
+                cube_heights: state.cubes.iter().map(|c| c.position_m[2]).collect(),
+            };
+            self.tell(Outgoing::World(world));
+        }
+        Ok(())
+    }
+}
