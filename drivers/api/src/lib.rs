@@ -31,6 +31,9 @@ pub mod pace;
 pub mod watchdog;
 pub mod wire_driver;
 
+/// The wire, for drivers: they depend on this crate alone.
+pub use tactus_wire as wire;
+
 pub use camera::{CameraPort, serve_camera};
 pub use device::{Device, DeviceError, DeviceOptions, DeviceReport, ServeError, serve_device};
 pub use gate::{CommandGate, Goal, Refusals, Refused};

@@ -344,23 +344,26 @@ fn episode() -> impl Strategy<Value = EpisodeEvent> {
 
 fn world() -> impl Strategy<Value = SimWorld> {
     (
-        any::<u64>(),
+        (time(), any::<u64>()),
         finite(),
         vec(finite(), 0..40),
         vec((any::<bool>(), finite()), 1..5),
         prop::option::of(0..1u32),
     )
-        .prop_map(|(epoch, sim_time_secs, qpos, cubes, first_lifted)| {
-            let (lifted, cube_heights) = cubes.into_iter().unzip();
-            SimWorld {
-                epoch,
-                sim_time_secs,
-                qpos,
-                lifted,
-                first_lifted,
-                cube_heights,
-            }
-        })
+        .prop_map(
+            |((captured_at, epoch), sim_time_secs, qpos, cubes, first_lifted)| {
+                let (lifted, cube_heights) = cubes.into_iter().unzip();
+                SimWorld {
+                    captured_at,
+                    epoch,
+                    sim_time_secs,
+                    qpos,
+                    lifted,
+                    first_lifted,
+                    cube_heights,
+                }
+            },
+        )
 }
 
 macro_rules! arrives_as_sent {

@@ -1,6 +1,7 @@
 //! The simulated world: what cameras render and what success is judged by. A policy never sees it.
 
 use prost::Message as _;
+use tactus_types::Time;
 
 use crate::{
     Message, Qos, WireError,
@@ -9,9 +10,11 @@ use crate::{
     proto::tactus as pb,
 };
 
-/// One instant of the simulated world; the header's capture time is when it was that.
+/// One instant of the simulated world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimWorld {
+    /// When the world was that; capture time of the images rendered from it. Travels in the header.
+    pub captured_at: Time,
     /// Epoch of the world: raised by every reset.
     pub epoch: u64,
     /// Simulated time since the reset, seconds.
@@ -29,6 +32,10 @@ pub struct SimWorld {
 impl Message for SimWorld {
     const SCHEMA: &'static str = "tactus.v1.SimWorld";
     const QOS: Qos = Qos::RealTime;
+
+    fn captured_at(&self) -> Option<Time> {
+        Some(self.captured_at)
+    }
 
     fn encode(&self) -> Vec<u8> {
         pb::SimWorld {
@@ -62,6 +69,7 @@ impl Message for SimWorld {
             }
         }
         Ok(Self {
+            captured_at: envelope.header.captured_at,
             epoch: world.epoch,
             sim_time_secs: envelope.finite("sim_time_secs", world.sim_time_secs)?,
             qpos: world.qpos,
