@@ -50,7 +50,10 @@ fn main() -> Result<(), SimError> {
             times.push(started.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
-        println!("render {camera}: least {:.2} ms, p50 {:.2} ms, p90 {:.2} ms", times[0], times[150], times[270]);
+        println!(
+            "render {camera}: least {:.2} ms, p50 {:.2} ms, p90 {:.2} ms",
+            times[0], times[150], times[270]
+        );
     }
     if let Some(directory) = &pictures {
         let mut portrait = Renderer::for_portraits(1280, 960)?;
@@ -74,7 +77,10 @@ fn expert(world: &mut World, starts: StartPoses) -> Result<(), SimError> {
     let (mut lifted, mut jump, mut speed, mut wall) = (Vec::new(), [0.0f64; 6], [0.0f64; 6], 0.0);
     let mut accel = [0.0f64; 6];
     let mut rows = 0;
-    let episodes: u64 = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(200);
+    let episodes: u64 = std::env::args()
+        .nth(2)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(200);
     for seed in 0..episodes {
         let scenario = Scenario::sample(900_000 + seed, starts);
         let mut last: Option<[f64; 6]> = None;
