@@ -1,1 +1,43 @@
-//! (to be written)
+//! A RoboAlign-style vision-language-action policy: camera frames, joint state and an instruction in, a chunk of
+//! absolute actions out.
+//!
+//! Decides how pixels, words and joints become tensors exactly as the exporter's reference made them, in which order
+//! the four graphs run, and what their numbers mean as actions. Does not decide when to infer, which frames to use,
+//! or whether an action may be executed.
+//!
+//! The modules read as the path:
+//! - [`decode`]: JPEG to pixels.
+//! - [`resize`]: pixels to the size the policy sees, as PIL would.
+//! - [`patch`]: pixels to normalised patches in 2x2-merge order.
+//! - [`images`]: the three above, for all cameras of a bundle.
+//! - [`prompt`]: instruction to token ids.
+//! - [`position`]: positions of tokens and patches, attention windows.
+//! - [`joints`]: the bundle's joints found, by name, in the arm's.
+//! - [`normalise`]: joint state and actions to normalised columns and back.
+//! - [`prefix`]: committed actions to the rows of a chunk.
+//! - [`graphs`]: what the four graphs must look like.
+//! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
+//! - [`policy`]: [`VlaPolicy`], all of it together.
+//! - [`verify`]: the same path against the bundle's golden tensors.
+//! - [`error`]: every way opening or inferring can fail.
+#![forbid(unsafe_code)]
+
+pub mod decode;
+pub mod error;
+pub mod graphs;
+pub mod images;
+pub mod joints;
+pub mod normalise;
+pub mod patch;
+pub mod policy;
+pub mod position;
+pub mod prefix;
+pub mod prompt;
+pub mod resize;
+pub mod sequence;
+pub mod verify;
+
+pub use error::{InferError, VlaError};
+pub use policy::{VlaOptions, VlaPolicy};
+pub use tactus_onnx::Provider;
+pub use verify::{VerifyOptions, VerifyReport, VerifyRow, verify};

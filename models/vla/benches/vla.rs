@@ -1,0 +1,246 @@
+//! What an inference costs, part by part: `cargo bench -p tactus-vla`. One intra-op thread.
+//!
+//! `preprocess` is what this crate does to two 224x224 JPEG files, with `decode`, `resize` and `patch` by themselves;
+//! `inference` is a whole chunk; `vision` .. `denoise_step` are the graphs. Results depend on `./launch/setup` having
+//! placed ONNX Runtime.
+
+use std::path::{Path, PathBuf};
+
+use divan::Bencher;
+use tactus_bundle::{Bundle, CameraSpec, GoldenCase};
+use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
+use tactus_types::{
+    CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation, Policy,
+    Time,
+};
+use tactus_vla::{
+    VlaOptions, VlaPolicy,
+    decode::decode,
+    images::Images,
+    patch::{Grid, Patcher},
+    position::{VisionIndex, mrope},
+    prompt::Prompter,
+    resize::{Resize, Size, smart_resize},
+    sequence::{PromptTensors, Sequence},
+};
+
+fn main() {
+    divan::main();
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn library() -> PathBuf {
+    root().join("third_party/onnxruntime/libonnxruntime.so")
+}
+
+fn demo() -> (Bundle, GoldenCase) {
+    let bundle = Bundle::open(root().join("models/demo/bundle")).expect("the demo bundle");
+    let case = bundle.golden().expect("golden cases").swap_remove(0);
+    (bundle, case)
+}
+
+fn frames(bundle: &Bundle, case: &GoldenCase) -> Vec<CameraFrame> {
+    let frame = |camera: &CameraSpec| CameraFrame {
+        camera: camera.name.as_str().into(),
+        captured_at: Time::ZERO,
+        received_at: Time::ZERO,
+        seq: 0,
+        width: camera.width as u32,
+        height: camera.height as u32,
+        encoding: Encoding::Jpeg,
+        data: case
+            .u8(&format!("jpeg.{}", camera.name))
+            .expect("jpeg")
+            .into(),
+    };
+    bundle.manifest().cameras.iter().map(frame).collect()
+}
+
+/// Both cameras: JPEG files to `pixel_values`.
+#[divan::bench]
+fn preprocess(bencher: Bencher) {
+    let (bundle, case) = demo();
+    let frames = frames(&bundle, &case);
+    let mut images = Images::new(bundle.manifest()).expect("sizes");
+    let mut pixel_values = vec![0.0; images.pixel_values_len()];
+    bencher.bench_local(|| images.run(&frames, &mut pixel_values).expect("frames"));
+}
+
+/// One camera.
+#[divan::bench(name = "preprocess_decode")]
+fn decode_one(bencher: Bencher) {
+    let (bundle, case) = demo();
+    let frames = frames(&bundle, &case);
+    let camera = &bundle.manifest().cameras[0];
+    let mut scratch = vec![0; camera.width * camera.height * 3];
+    bencher.bench_local(|| {
+        decode(&frames[0], camera, &mut scratch)
+            .expect("a JPEG")
+            .len()
+    });
+}
+
+fn sizes(bundle: &Bundle) -> (Size, Size) {
+    let camera = &bundle.manifest().cameras[0];
+    let from = Size {
+        width: camera.width,
+        height: camera.height,
+    };
+    (
+        from,
+        smart_resize(from, &bundle.manifest().vision).expect("a size"),
+    )
+}
+
+/// One camera.
+#[divan::bench(name = "preprocess_resize")]
+fn resize_one(bencher: Bencher) {
+    let (bundle, case) = demo();
+    let (from, to) = sizes(&bundle);
+    let rgb = case.u8("rgb.scene").expect("pixels");
+    let mut resize = Resize::new(from, to);
+    let mut out = vec![0; to.rgb_len()];
+    bencher.bench_local(|| assert!(resize.run(rgb, &mut out)));
+}
+
+/// One camera.
+#[divan::bench(name = "preprocess_patch")]
+fn patch_one(bencher: Bencher) {
+    let (bundle, case) = demo();
+    let (_, to) = sizes(&bundle);
+    let vision = &bundle.manifest().vision;
+    let grid = Grid::of(to, vision);
+    let rgb = case.u8("resized.scene").expect("pixels");
+    let patcher = Patcher::new(vision);
+    let mut out = vec![0.0; grid.patches() * vision.row_len()];
+    bencher.bench_local(|| assert!(patcher.run(rgb, grid, &mut out)));
+}
+
+/// What a new instruction costs before the graphs run.
+#[divan::bench]
+fn prompt(bencher: Bencher) {
+    let (bundle, _) = demo();
+    let (prompter, grids) = prompter(&bundle);
+    let merge = bundle.manifest().vision.merge;
+    bencher.bench_local(|| {
+        let tokens = prompter.encode("Pick up the red cube.").expect("a prompt");
+        mrope(&tokens.ids, prompter.image_token(), &grids, merge).len()
+    });
+}
+
+/// Observation and request to chunk.
+#[divan::bench]
+fn inference(bencher: Bencher) {
+    let (bundle, case) = demo();
+    let joints = bundle.manifest().action.joints.clone();
+    let options = VlaOptions {
+        ort_library: Some(library()),
+        intra_threads: 1,
+        provider: Provider::Cpu,
+        joints: &joints,
+    };
+    let mut policy = VlaPolicy::open(bundle.dir(), options).expect("opens");
+    let q = JointVec::zeros(joints.len());
+    let state = JointState {
+        captured_at: Time::ZERO,
+        seq: 0,
+        epoch: 0,
+        q,
+        dq: q,
+        opening: 0.5,
+    };
+    let observation = Observation {
+        observed_at: Time::ZERO,
+        frames: frames(&bundle, &case),
+        state,
+    };
+    let mut request = InferenceRequest {
+        id: 0,
+        generation: Generation::default(),
+        instruction: "Pick up the red cube.".into(),
+        observe_after: Time::ZERO,
+        deadline: Time::ZERO,
+        expected_delay: std::time::Duration::ZERO,
+        prefix: Vec::new(),
+        seed: 0,
+    };
+    bencher.bench_local(|| {
+        request.seed += 1;
+        policy
+            .infer(&observation, &request)
+            .expect("a chunk")
+            .stages
+    });
+}
+
+fn prompter(bundle: &Bundle) -> (Prompter, Vec<Grid>) {
+    let manifest = bundle.manifest();
+    let grids = Images::new(manifest).expect("sizes").grids();
+    let units = manifest.vision.merge * manifest.vision.merge;
+    let tokens: Vec<usize> = grids.iter().map(|grid| grid.patches() / units).collect();
+    let prompter = Prompter::open(&bundle.tokenizer_path(), &manifest.prompt, &tokens);
+    (prompter.expect("a tokenizer"), grids)
+}
+
+/// The graphs with a prompt set and everything run once.
+fn sequence() -> Sequence {
+    let (bundle, case) = demo();
+    let (_, grids) = prompter(&bundle);
+    let vision = &bundle.manifest().vision;
+    let index = VisionIndex::new(&grids, vision.merge, vision.window / vision.factor());
+    let runtime = OnnxRuntime::load(Some(&library())).expect("./launch/setup places it");
+    let options = SessionOptions::default();
+    let mut sequence =
+        Sequence::open(&bundle, &runtime, options, &index, Place::Device).expect("opens");
+    sequence
+        .set_prompt(PromptTensors {
+            input_ids: case.i64("input_ids").expect("ids"),
+            image_rows: case.i64("image_rows").expect("rows"),
+            position_ids: case.i64("position_ids").expect("positions"),
+        })
+        .expect("a prompt");
+    let pixel_values = case.f32("pixel_values").expect("patches");
+    sequence
+        .pixel_values()
+        .expect("host memory")
+        .copy_from_slice(pixel_values);
+    sequence
+        .state()
+        .expect("host memory")
+        .copy_from_slice(case.f32("state").expect("state"));
+    sequence
+        .noise()
+        .expect("host memory")
+        .copy_from_slice(case.f32("noise").expect("noise"));
+    sequence.run_vision().expect("runs");
+    sequence.run_backbone().expect("runs");
+    sequence.run_context().expect("runs");
+    sequence
+}
+
+#[divan::bench(name = "graph_vision")]
+fn vision(bencher: Bencher) {
+    let mut sequence = sequence();
+    bencher.bench_local(|| sequence.run_vision().expect("runs"));
+}
+
+#[divan::bench(name = "graph_backbone")]
+fn backbone(bencher: Bencher) {
+    let mut sequence = sequence();
+    bencher.bench_local(|| sequence.run_backbone().expect("runs"));
+}
+
+#[divan::bench(name = "graph_context")]
+fn context(bencher: Bencher) {
+    let mut sequence = sequence();
+    bencher.bench_local(|| sequence.run_context().expect("runs"));
+}
+
+#[divan::bench(name = "graph_denoise_step")]
+fn denoise(bencher: Bencher) {
+    let mut sequence = sequence();
+    bencher.bench_local(|| sequence.run_denoise(0).expect("runs"));
+}

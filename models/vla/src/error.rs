@@ -1,0 +1,95 @@
+//! Every way a policy can fail to open, or to infer.
+
+use std::path::PathBuf;
+
+use tactus_bundle::BundleError;
+use tactus_onnx::OnnxError;
+use tactus_types::PolicyError;
+
+use crate::{decode::DecodeError, prompt::PromptError};
+
+/// Why a bundle cannot be run here.
+#[derive(Debug, thiserror::Error)]
+pub enum VlaError {
+    /// The bundle is unusable.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// ONNX Runtime is missing or does not take the graphs.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The tokenizer cannot be used.
+    #[error("{}: expected {expected}, got {actual}", file.display())]
+    Tokenizer {
+        /// Tokenizer file.
+        file: PathBuf,
+        /// What it should be or hold.
+        expected: String,
+        /// What it is or holds.
+        actual: String,
+    },
+    /// A camera's images cannot be brought to a size the policy takes.
+    #[error("bundle.toml: field `camera.{camera}`: expected {expected}, got {actual}")]
+    ImageSize {
+        /// Name of the camera.
+        camera: String,
+        /// What the size may be.
+        expected: String,
+        /// What it is.
+        actual: String,
+    },
+    /// The bundle's joints are not the arm's.
+    #[error("bundle.toml: field `{field}`: expected {expected}, got {actual}")]
+    Joints {
+        /// Field of the manifest.
+        field: &'static str,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        actual: String,
+    },
+    /// The first run of the opened policy failed.
+    #[error("the first inference failed: {0}")]
+    FirstInference(#[from] PolicyError),
+}
+
+/// Why an inference made no chunk.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// The observation is not one this policy can use.
+    #[error("observation: field `{field}`: expected {expected}, got {actual}")]
+    Observation {
+        /// Which part.
+        field: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        actual: String,
+    },
+    /// An image cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The instruction does not make a prompt.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A graph failed.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// An action is not a finite number.
+    #[error("action {index}: expected finite numbers, got {actual}")]
+    NotFinite {
+        /// Index in the chunk.
+        index: usize,
+        /// The action.
+        actual: String,
+    },
+}
+
+impl InferError {
+    /// The error as the [`Policy`](tactus_types::Policy) trait reports it, for the stage it happened in.
+    pub fn at(self, stage: &'static str) -> PolicyError {
+        PolicyError {
+            stage,
+            reason: self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the four graphs must look like for a bundle: names, types and dimensions of every input and output.
+//!
+//! P patches and N image tokens of all cameras, S tokens of the prompt, H actions of A columns:
+//!
+//! | graph | inputs | outputs |
+//! |---|---|---|
+//! | vision | `pixel_values` [P, row], `pos_ids` [P, 2], `window_index` [N], `seg_full` [P], `seg_window` [P] | `image_embeds` [N, hidden] |
+//! | backbone | `input_ids` [1, S], `image_embeds`, `image_rows` [N], `position_ids` [3, 1, S] | `features` [1, S, hidden] |
+//! | context | `features`, `state` [1, columns] | any number of `ctx.*` |
+//! | denoise | `x` [1, H, A], `time` [1, H], `dt` [1], `prefix` [1, H, A], `prefix_mask` [1, H], every `ctx.*` | `x_next` [1, H, A] |
+
+use tactus_bundle::Manifest;
+use tactus_onnx::{
+    Dim::{Any, Is},
+    Element::{F32, I64},
+    OnnxError, Session, Side, TensorSpec, check_tensors,
+};
+
+/// Names of what the context graph hands to the denoise graph start with this.
+pub const CONTEXT_PREFIX: &str = "ctx.";
+
+/// Dimensions that a bundle fixes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dims {
+    /// P: patches of all images.
+    pub patches: usize,
+    /// Numbers in a patch.
+    pub row_len: usize,
+    /// N: image tokens of all images.
+    pub image_tokens: usize,
+    /// Width of the features.
+    pub hidden: usize,
+    /// Columns of the state.
+    pub state: usize,
+    /// H: actions in a chunk.
+    pub horizon: usize,
+    /// A: columns of an action.
+    pub action: usize,
+}
+
+impl Dims {
+    /// The dimensions of a bundle whose images have `patches` patches in all.
+    pub fn new(manifest: &Manifest, patches: usize) -> Self {
+        Self {
+            patches,
+            row_len: manifest.vision.row_len(),
+            image_tokens: patches / (manifest.vision.merge * manifest.vision.merge),
+            hidden: manifest.backbone.hidden,
+            state: manifest.state.columns(),
+            horizon: manifest.action.horizon,
+            action: manifest.action.columns(),
+        }
+    }
+}
+
+/// Checks the four sessions, in running order, against the bundle's dimensions.
+///
+/// # Errors
+/// [`OnnxError::Tensor`] for the first tensor that is not as the table above says.
+pub fn check(sessions: &[Session; 4], dims: Dims) -> Result<(), OnnxError> {
+    let [vision, backbone, context, denoise] = sessions;
+    let Dims {
+        patches,
+        row_len,
+        image_tokens,
+        hidden,
+        state,
+        horizon,
+        action,
+    } = dims;
+    let image_embeds = TensorSpec::new("image_embeds", F32, &[Is(image_tokens), Is(hidden)]);
+    let features = TensorSpec::new("features", F32, &[Is(1), Any, Is(hidden)]);
+    let x = |name| TensorSpec::new(name, F32, &[Is(1), Is(horizon), Is(action)]);
+    check_session(
+        vision,
+        &[
+            TensorSpec::new("pixel_values", F32, &[Is(patches), Is(row_len)]),
+            TensorSpec::new("pos_ids", I64, &[Is(patches), Is(2)]),
+            TensorSpec::new("window_index", I64, &[Is(image_tokens)]),
+            TensorSpec::new("seg_full", I64, &[Is(patches)]),
+            TensorSpec::new("seg_window", I64, &[Is(patches)]),
+        ],
+        std::slice::from_ref(&image_embeds),
+    )?;
+    check_session(
+        backbone,
+        &[
+            TensorSpec::new("input_ids", I64, &[Is(1), Any]),
+            image_embeds,
+            TensorSpec::new("image_rows", I64, &[Is(image_tokens)]),
+            TensorSpec::new("position_ids", I64, &[Is(3), Is(1), Any]),
+        ],
+        std::slice::from_ref(&features),
+    )?;
+    // Whatever the context graph makes must be single precision, be named so, and be taken by the denoise graph.
+    let made: Vec<TensorSpec> = context
+        .outputs()
+        .iter()
+        .filter(|output| output.name.starts_with(CONTEXT_PREFIX))
+        .map(|output| TensorSpec::new(output.name.as_str(), F32, &output.dims))
+        .collect();
+    check_session(
+        context,
+        &[features, TensorSpec::new("state", F32, &[Is(1), Is(state)])],
+        &made,
+    )?;
+    let mut inputs = vec![
+        x("x"),
+        TensorSpec::new("time", F32, &[Is(1), Is(horizon)]),
+        TensorSpec::new("dt", F32, &[Is(1)]),
+        x("prefix"),
+        TensorSpec::new("prefix_mask", F32, &[Is(1), Is(horizon)]),
+    ];
+    inputs.extend(made);
+    check_session(denoise, &inputs, &[x("x_next")])
+}
+
+fn check_session(
+    session: &Session,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+) -> Result<(), OnnxError> {
+    let graph = session.graph().name();
+    check_tensors(graph, Side::Input, session.inputs(), inputs)?;
+    check_tensors(graph, Side::Output, session.outputs(), outputs)
+}

@@ -1,0 +1,406 @@
+//! [`VlaPolicy`]: an observation and a request in, a chunk of absolute actions with due times out.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use tactus_bundle::Bundle;
+use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
+use tactus_types::{
+    Action, ActionChunk, CameraFrame, Encoding, FrameRef, Generation, InferenceRequest, JointState,
+    JointVec, Observation, Policy, PolicyError, Stage, StageTimes, Time, TimedAction,
+};
+
+use crate::{
+    error::{InferError, VlaError},
+    images::Images,
+    normalise::{ActionColumns, StateColumns},
+    patch::Grid,
+    position::{VisionIndex, mrope},
+    prefix::{RowTimes, prefix_rows},
+    prompt::Prompter,
+    sequence::{PromptTensors, Sequence},
+};
+
+/// How a policy is opened.
+#[derive(Debug, Clone)]
+pub struct VlaOptions<'a> {
+    /// `libonnxruntime.so`; `None` looks for the checkout's.
+    pub ort_library: Option<PathBuf>,
+    /// Threads of one operator, 1 or more. Leave cores to the control loop.
+    pub intra_threads: usize,
+    /// Provider to try first.
+    pub provider: Provider,
+    /// The arm's joints, in the order of every joint vector.
+    pub joints: &'a [String],
+}
+
+/// A bundle, ready to infer.
+pub struct VlaPolicy {
+    bundle: Bundle,
+    cameras: Vec<Arc<str>>,
+    arm_joints: usize,
+    images: Images,
+    grids: Vec<Grid>,
+    prompter: Prompter,
+    /// Instruction that the sequence's prompt was made of.
+    instruction: Option<Arc<str>>,
+    state_columns: StateColumns,
+    action_columns: ActionColumns,
+    sequence: Sequence,
+}
+
+impl VlaPolicy {
+    /// Opens the bundle in `bundle_dir`: checks every file, finds the joints by name, opens and checks the graphs,
+    /// and infers once on grey images, so that the first real inference is not the slow one.
+    ///
+    /// # Errors
+    /// [`VlaError`] for the first thing that is wrong.
+    pub fn open(bundle_dir: impl AsRef<Path>, options: VlaOptions<'_>) -> Result<Self, VlaError> {
+        let bundle = Bundle::open(bundle_dir)?;
+        let mut policy = Self::of_bundle(bundle, options, Place::Device)?;
+        policy.warm_up()?;
+        Ok(policy)
+    }
+
+    /// As [`VlaPolicy::open`], for an open bundle, without the first inference; `links` as in [`Sequence::open`].
+    pub(crate) fn of_bundle(
+        bundle: Bundle,
+        options: VlaOptions<'_>,
+        links: Place,
+    ) -> Result<Self, VlaError> {
+        let VlaOptions {
+            ort_library,
+            intra_threads,
+            provider,
+            joints,
+        } = options;
+        let manifest = bundle.manifest();
+        let state_columns = StateColumns::new(&bundle, joints)?;
+        let action_columns = ActionColumns::new(&bundle, joints)?;
+        let images = Images::new(manifest)?;
+        let grids = images.grids();
+        let vision = &manifest.vision;
+        let tokens: Vec<usize> = grids
+            .iter()
+            .map(|grid| grid.patches() / (vision.merge * vision.merge))
+            .collect();
+        let prompter = Prompter::open(&bundle.tokenizer_path(), &manifest.prompt, &tokens)?;
+        let index = VisionIndex::new(&grids, vision.merge, vision.window / vision.factor());
+        let runtime = OnnxRuntime::load(ort_library.as_deref())?;
+        let session_options = SessionOptions {
+            provider,
+            intra_threads,
+        };
+        let sequence = Sequence::open(&bundle, &runtime, session_options, &index, links)?;
+        Ok(Self {
+            cameras: manifest
+                .cameras
+                .iter()
+                .map(|camera| camera.name.as_str().into())
+                .collect(),
+            arm_joints: joints.len(),
+            images,
+            grids,
+            prompter,
+            instruction: None,
+            state_columns,
+            action_columns,
+            sequence,
+            bundle,
+        })
+    }
+
+    /// The bundle behind the policy.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Infers once on grey images at rest and returns what each stage took. The first run of a process allocates
+    /// and is slower than those that follow; `tactus doctor` asks again.
+    ///
+    /// # Errors
+    /// [`PolicyError`] as [`Policy::infer`].
+    pub fn warm_up(&mut self) -> Result<StageTimes, PolicyError> {
+        let zero = JointVec::zeros(self.arm_joints);
+        let frame = |camera: &tactus_bundle::CameraSpec| CameraFrame {
+            camera: camera.name.as_str().into(),
+            captured_at: Time::ZERO,
+            received_at: Time::ZERO,
+            seq: 0,
+            width: camera.width as u32,
+            height: camera.height as u32,
+            encoding: Encoding::Rgb8,
+            data: vec![128; camera.width * camera.height * 3].into(),
+        };
+        let state = JointState {
+            captured_at: Time::ZERO,
+            seq: 0,
+            epoch: 0,
+            q: zero,
+            dq: zero,
+            opening: 0.0,
+        };
+        let observation = Observation {
+            observed_at: Time::ZERO,
+            frames: self.bundle.manifest().cameras.iter().map(frame).collect(),
+            state,
+        };
+        let request = InferenceRequest {
+            id: 0,
+            generation: Generation::default(),
+            instruction: "hold still".into(),
+            observe_after: Time::ZERO,
+            deadline: Time::ZERO,
+            expected_delay: Duration::ZERO,
+            prefix: Vec::new(),
+            seed: 0,
+        };
+        self.infer(&observation, &request).map(|chunk| chunk.stages)
+    }
+
+    /// As [`Policy::infer`], with the noise given instead of seeded: `[horizon * columns]`, standard normal.
+    pub(crate) fn infer_from(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        noise: Noise<'_>,
+    ) -> Result<ActionChunk, PolicyError> {
+        let mut stages = StageTimes::default();
+        self.check(observation)
+            .map_err(|e| e.at(Stage::Assemble.name()))?;
+
+        let preprocess = Stage::Preprocess.name();
+        let pixel_values = self
+            .sequence
+            .pixel_values()
+            .map_err(|e| InferError::from(e).at(preprocess))?;
+        let times = self
+            .images
+            .run(&observation.frames, pixel_values)
+            .map_err(|e| InferError::from(e).at(Stage::Decode.name()))?;
+        stages.set(Stage::Decode, times.decode);
+        let started = Instant::now();
+        let first_due = observation.observed_at + self.bundle.manifest().action.first_action_offset;
+        self.set_instruction(&request.instruction)
+            .map_err(|e| e.at(preprocess))?;
+        self.set_inputs(&observation.state, &request.prefix, first_due, noise)
+            .map_err(|e| e.at(preprocess))?;
+        stages.set(Stage::Preprocess, times.patch + started.elapsed());
+
+        let steps = self.sequence.steps();
+        for (stage, runs, run) in [
+            (Stage::Vision, 1, (|s, _| s.run_vision()) as Run),
+            (Stage::Backbone, 1, |s, _| s.run_backbone()),
+            (Stage::Context, 1, |s, _| s.run_context()),
+            (Stage::Denoise, steps, Sequence::run_denoise),
+        ] {
+            let mut took = Duration::ZERO;
+            for i in 0..runs {
+                took +=
+                    run(&mut self.sequence, i).map_err(|e| InferError::from(e).at(stage.name()))?;
+            }
+            stages.set(stage, took);
+        }
+
+        let actions = self
+            .actions(&observation.state)
+            .map_err(|e| e.at(Stage::Denoise.name()))?;
+        let frame_ref = |frame: &CameraFrame| FrameRef {
+            camera: Arc::clone(&frame.camera),
+            seq: frame.seq,
+            captured_at: frame.captured_at,
+        };
+        Ok(ActionChunk {
+            request_id: request.id,
+            generation: request.generation,
+            observed_at: observation.observed_at,
+            first_due,
+            period: self.bundle.manifest().action.period,
+            actions,
+            bundle_id: Arc::clone(self.bundle.id()),
+            frames: observation.frames.iter().map(frame_ref).collect(),
+            stages,
+        })
+    }
+
+    /// Whether the observation holds what the bundle asks for: its cameras in its order, finite joints of the arm.
+    fn check(&self, observation: &Observation) -> Result<(), InferError> {
+        let error = |field: &str, expected: String, actual: String| {
+            Err(InferError::Observation {
+                field: field.into(),
+                expected,
+                actual,
+            })
+        };
+        let frames: Vec<&str> = observation
+            .frames
+            .iter()
+            .map(|frame| &*frame.camera)
+            .collect();
+        if !frames
+            .iter()
+            .copied()
+            .eq(self.cameras.iter().map(|name| &**name))
+        {
+            return error("frames", self.cameras.join(", "), frames.join(", "));
+        }
+        let JointState { q, opening, .. } = &observation.state;
+        if q.len() != self.arm_joints {
+            return error(
+                "state.q",
+                format!("{} joints", self.arm_joints),
+                q.len().to_string(),
+            );
+        }
+        if !(q.is_finite() && opening.is_finite()) {
+            return error(
+                "state",
+                "finite numbers".into(),
+                format!("{q:?}, opening {opening}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Token ids and positions depend on nothing but the instruction, so they are made when it changes.
+    fn set_instruction(&mut self, instruction: &Arc<str>) -> Result<(), InferError> {
+        if self.instruction.as_ref() == Some(instruction) {
+            return Ok(());
+        }
+        self.instruction = None;
+        let tokens = self.prompter.encode(instruction)?;
+        let merge = self.bundle.manifest().vision.merge;
+        let position_ids = mrope(&tokens.ids, self.prompter.image_token(), &self.grids, merge);
+        self.sequence.set_prompt(PromptTensors {
+            input_ids: &tokens.ids,
+            image_rows: &tokens.image_rows,
+            position_ids: &position_ids,
+        })?;
+        self.instruction = Some(Arc::clone(instruction));
+        Ok(())
+    }
+
+    /// The next inference makes its prompt anew.
+    pub(crate) fn forget_instruction(&mut self) {
+        self.instruction = None;
+    }
+
+    fn set_inputs(
+        &mut self,
+        state: &JointState,
+        prefix: &[TimedAction],
+        first_due: Time,
+        noise: Noise<'_>,
+    ) -> Result<(), InferError> {
+        self.state_columns.normalise(state, self.sequence.state()?);
+        noise.write(self.sequence.noise()?);
+        let action = &self.bundle.manifest().action;
+        let times = RowTimes {
+            first_due,
+            period: action.period,
+        };
+        let committed = prefix_rows(prefix, times, action.max_prefix);
+        let (values, mask) = self.sequence.prefix()?;
+        values.fill(0.0);
+        mask.fill(0.0);
+        let rows = values.chunks_exact_mut(self.action_columns.len()).zip(mask);
+        for ((row, committed_row), action) in rows.zip(&committed) {
+            self.action_columns.normalise(action, state, row);
+            *committed_row = 1.0;
+        }
+        Ok(())
+    }
+
+    fn actions(&mut self, anchor: &JointState) -> Result<Vec<Action>, InferError> {
+        let result = self.sequence.x(self.sequence.steps())?;
+        let rows = result.chunks_exact(self.action_columns.len());
+        rows.enumerate()
+            .map(|(index, row)| {
+                let action = self.action_columns.action(row, anchor);
+                match action.q.is_finite() && action.opening.is_finite() {
+                    true => Ok(action),
+                    false => Err(InferError::NotFinite {
+                        index,
+                        actual: format!("{action:?}"),
+                    }),
+                }
+            })
+            .collect()
+    }
+
+    pub(crate) fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            grids: &self.grids,
+            prompter: &self.prompter,
+            state_columns: &self.state_columns,
+            action_columns: &self.action_columns,
+            sequence: &mut self.sequence,
+        }
+    }
+}
+
+/// The policy's parts, for verification of each by itself.
+pub(crate) struct Parts<'a> {
+    pub grids: &'a [Grid],
+    pub prompter: &'a Prompter,
+    pub state_columns: &'a StateColumns,
+    pub action_columns: &'a ActionColumns,
+    pub sequence: &'a mut Sequence,
+}
+
+type Run = fn(&mut Sequence, usize) -> Result<Duration, tactus_onnx::OnnxError>;
+
+/// Where the noise comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Noise<'a> {
+    /// Standard normal numbers of this seed.
+    Seed(u64),
+    /// These numbers.
+    Given(&'a [f32]),
+}
+
+impl Noise<'_> {
+    fn write(self, out: &mut [f32]) {
+        match self {
+            Self::Seed(seed) => {
+                let random = ChaCha8Rng::seed_from_u64(seed).sample_iter(StandardNormal);
+                out.iter_mut()
+                    .zip(random)
+                    .for_each(|(out, value)| *out = value);
+            }
+            Self::Given(values) => {
+                out.iter_mut()
+                    .zip(values)
+                    .for_each(|(out, value)| *out = *value);
+            }
+        }
+    }
+}
+
+impl Policy for VlaPolicy {
+    fn infer(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+    ) -> Result<ActionChunk, PolicyError> {
+        self.infer_from(observation, request, Noise::Seed(request.seed))
+    }
+
+    fn cameras(&self) -> &[Arc<str>] {
+        &self.cameras
+    }
+
+    fn bundle_id(&self) -> &Arc<str> {
+        self.bundle.id()
+    }
+
+    fn provider(&self) -> &str {
+        self.sequence.provider().name()
+    }
+}

@@ -1,0 +1,225 @@
+//! Instruction to token ids.
+//!
+//! The instruction is cleaned as the bundle says (GR00T calls it `formalize_language`), set into the bundle's
+//! template with one run of image tokens per camera, and tokenised by the bundle's tokenizer. Nothing is added and
+//! nothing is padded.
+
+use std::path::Path;
+
+use tactus_bundle::Prompt;
+use tokenizers::Tokenizer;
+
+use crate::error::VlaError;
+
+/// Longest instruction, bytes. The language model's cost grows with the square of the prompt, and an instruction
+/// comes over the network.
+pub const MAX_INSTRUCTION_BYTES: usize = 1024;
+
+/// Why an instruction makes no prompt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PromptError {
+    /// Nothing is left of it: a policy without a task must not move.
+    #[error("instruction: expected words, got `{actual}`")]
+    Empty {
+        /// The instruction.
+        actual: String,
+    },
+    /// It is too long.
+    #[error("instruction: expected at most {MAX_INSTRUCTION_BYTES} bytes, got {actual}")]
+    TooLong {
+        /// Its length, bytes.
+        actual: usize,
+    },
+    /// It spells image tokens of its own.
+    #[error(
+        "prompt: expected {expected} image tokens, got {actual}: the instruction must not hold any"
+    )]
+    ImageTokens {
+        /// Tokens of all images.
+        expected: usize,
+        /// Tokens in the prompt.
+        actual: usize,
+    },
+    /// The tokenizer failed.
+    #[error("tokenizer: {reason}")]
+    Tokenizer {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A tokenised prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, `[S]`.
+    pub ids: Vec<i64>,
+    /// Positions in the prompt of the image tokens of all images, in prompt order, `[N]`.
+    pub image_rows: Vec<i64>,
+}
+
+/// Makes prompts.
+#[derive(Debug)]
+pub struct Prompter {
+    prompt: Prompt,
+    tokenizer: Tokenizer,
+    image_token: i64,
+    image_tokens: usize,
+    /// The image part of the prompt: all cameras.
+    images: String,
+}
+
+impl Prompter {
+    /// A prompter with the tokenizer in `file`. `tokens_per_image` has one entry per camera, in prompt order.
+    ///
+    /// # Errors
+    /// [`VlaError::Tokenizer`] when the file is not a tokenizer or does not know the image token as one token.
+    pub fn open(
+        file: &Path,
+        prompt: &Prompt,
+        tokens_per_image: &[usize],
+    ) -> Result<Self, VlaError> {
+        let error = |expected: &str, actual: String| VlaError::Tokenizer {
+            file: file.to_path_buf(),
+            expected: expected.into(),
+            actual,
+        };
+        let mut tokenizer = Tokenizer::from_file(file)
+            .map_err(|e| error("a Hugging Face tokenizer", e.to_string()))?;
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|e| error("a tokenizer that does not truncate", e.to_string()))?;
+        let image_token = tokenizer.token_to_id(&prompt.image_token).ok_or_else(|| {
+            let expected = format!("the token `{}` (prompt.image_token)", prompt.image_token);
+            error(&expected, "no such token".into())
+        })?;
+        let image = |tokens: &usize| {
+            prompt
+                .image
+                .replacen("{pads}", &prompt.image_token.repeat(*tokens), 1)
+        };
+        Ok(Self {
+            image_token: i64::from(image_token),
+            image_tokens: tokens_per_image.iter().sum(),
+            images: tokens_per_image.iter().map(image).collect(),
+            prompt: prompt.clone(),
+            tokenizer,
+        })
+    }
+
+    /// Id of the image token.
+    pub fn image_token(&self) -> i64 {
+        self.image_token
+    }
+
+    /// Token ids of the prompt for `instruction`.
+    ///
+    /// # Errors
+    /// [`PromptError`].
+    pub fn encode(&self, instruction: &str) -> Result<Tokens, PromptError> {
+        if instruction.len() > MAX_INSTRUCTION_BYTES {
+            return Err(PromptError::TooLong {
+                actual: instruction.len(),
+            });
+        }
+        let text = render(&self.prompt, &self.images, instruction)?;
+        let encoding =
+            self.tokenizer
+                .encode_fast(text, false)
+                .map_err(|error| PromptError::Tokenizer {
+                    reason: error.to_string(),
+                })?;
+        let ids: Vec<i64> = encoding.get_ids().iter().map(|id| i64::from(*id)).collect();
+        let image_rows: Vec<i64> = (0..)
+            .zip(&ids)
+            .filter(|(_, id)| **id == self.image_token)
+            .map(|(position, _)| position)
+            .collect();
+        if image_rows.len() != self.image_tokens {
+            let (expected, actual) = (self.image_tokens, image_rows.len());
+            return Err(PromptError::ImageTokens { expected, actual });
+        }
+        Ok(Tokens { ids, image_rows })
+    }
+}
+
+/// The instruction as the policy was trained to read it.
+fn clean(prompt: &Prompt, instruction: &str) -> String {
+    let cased = match prompt.lowercase {
+        true => instruction.to_lowercase(),
+        false => instruction.into(),
+    };
+    match prompt.strip_punctuation {
+        true => cased.replace(|c: char| c.is_ascii_punctuation(), ""),
+        false => cased,
+    }
+}
+
+/// The whole prompt.
+fn render(prompt: &Prompt, images: &str, instruction: &str) -> Result<String, PromptError> {
+    let cleaned = clean(prompt, instruction);
+    if cleaned.trim().is_empty() {
+        return Err(PromptError::Empty {
+            actual: instruction.into(),
+        });
+    }
+    // Images first: what an instruction spells is never taken for a placeholder.
+    let (before, after) = prompt
+        .template
+        .split_once("{instruction}")
+        .unwrap_or_default();
+    let fill = |part: &str| part.replacen("{images}", images, 1);
+    Ok([fill(before), cleaned, fill(after)].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompt(strip_punctuation: bool) -> Prompt {
+        Prompt {
+            tokenizer: "tokenizer.json".into(),
+            template: "<s>{instruction}|{images}</s>".into(),
+            image: "[{pads}]".into(),
+            image_token: "*".into(),
+            lowercase: true,
+            strip_punctuation,
+        }
+    }
+
+    #[test]
+    fn an_instruction_is_lower_cased_and_loses_its_punctuation_but_not_its_spaces() {
+        for (said, heard) in [
+            ("Pick up the RED cube!", "pick up the red cube"),
+            ("lift, the \"blue\" block...", "lift the blue block"),
+            ("don't (really)  stop", "dont really  stop"),
+            ("Héb den Würfel – bitte.", "héb den würfel – bitte"),
+            ("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~x", "x"),
+        ] {
+            assert_eq!(clean(&prompt(true), said), heard);
+        }
+        assert_eq!(clean(&prompt(false), "Stop!"), "stop!");
+    }
+
+    #[test]
+    fn the_template_is_filled_once() {
+        let text = render(&prompt(true), "[**][*]", "Lift it.");
+        assert_eq!(text.as_deref(), Ok("<s>lift it|[**][*]</s>"));
+        // Placeholders in the instruction stay text.
+        let text = render(&prompt(false), "[**]", "{images} {instruction}");
+        assert_eq!(text.as_deref(), Ok("<s>{images} {instruction}|[**]</s>"));
+    }
+
+    #[test]
+    fn an_instruction_without_words_is_refused() {
+        for said in ["", "  \n", "?!...", "- -"] {
+            let refused = render(&prompt(true), "", said);
+            assert_eq!(
+                refused,
+                Err(PromptError::Empty {
+                    actual: said.into()
+                })
+            );
+        }
+    }
+}

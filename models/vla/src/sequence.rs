@@ -1,0 +1,483 @@
+//! The four graphs over bound buffers, and the Euler steps.
+//!
+//! Every buffer is allocated once and bound once: patches in, actions out, and what passes from graph to graph stays
+//! where the provider keeps it. Each denoising step has a binding of its own, in which the time is already written
+//! and the action being denoised moves to the other of two buffers, so between steps the host does nothing:
+//!
+//! ```text
+//! noise --step 0--> a --step 1--> b --step 2--> a --step 3--> result
+//! ```
+//!
+//! Buffers whose shape depends on the prompt's length are made anew when that length changes, which is when the
+//! instruction does.
+
+use std::{path::PathBuf, time::Duration};
+
+use tactus_bundle::{Bundle, Graph};
+use tactus_onnx::{
+    Binding, Buffer, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions, open_all,
+};
+
+use crate::{graphs, graphs::Dims, position::VisionIndex};
+
+/// The buffers that the action being denoised moves through.
+struct Trajectory {
+    /// Noise, result, and the two it alternates between.
+    buffers: [Buffer<f32>; 4],
+    steps: usize,
+}
+
+impl Trajectory {
+    /// Which buffer holds the action after `step` steps; 0 is the noise.
+    fn slot(&self, step: usize) -> usize {
+        match step {
+            0 => 0,
+            step if step == self.steps => 1,
+            step => 2 + step % 2,
+        }
+    }
+}
+
+/// Buffers and bindings for prompts of one length.
+struct PromptBuffers {
+    length: usize,
+    input_ids: Buffer<i64>,
+    image_rows: Buffer<i64>,
+    position_ids: Buffer<i64>,
+    features: Buffer<f32>,
+    /// What the context graph makes, by name.
+    context_values: Vec<(String, Buffer<f32>)>,
+    backbone: Binding,
+    context: Binding,
+    denoise: Vec<Binding>,
+}
+
+/// The integers of a prompt.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptTensors<'a> {
+    /// Token ids, `[S]`.
+    pub input_ids: &'a [i64],
+    /// Positions of image tokens, `[N]`.
+    pub image_rows: &'a [i64],
+    /// M-RoPE ids, `[3, 1, S]`.
+    pub position_ids: &'a [i64],
+}
+
+/// The graphs of a bundle, ready to run.
+pub struct Sequence {
+    sessions: [Session; 4],
+    provider: Provider,
+    dims: Dims,
+    links: Place,
+    pixel_values: Buffer<f32>,
+    image_embeds: Buffer<f32>,
+    vision: Binding,
+    state: Buffer<f32>,
+    prefix: Buffer<f32>,
+    prefix_mask: Buffer<f32>,
+    trajectory: Trajectory,
+    times: Vec<Buffer<f32>>,
+    dt: Buffer<f32>,
+    prompt: Option<PromptBuffers>,
+}
+
+impl Sequence {
+    /// Opens the graphs of `bundle`, checks them, and binds what does not depend on a prompt. `index` is that of the
+    /// bundle's cameras. `links` says where tensors lie that pass between graphs: [`Place::Device`], or
+    /// [`Place::Host`] when they are to be looked at.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when a graph cannot be opened, is not what the bundle says, or memory is not to be had.
+    pub fn open(
+        bundle: &Bundle,
+        runtime: &OnnxRuntime,
+        options: SessionOptions,
+        index: &VisionIndex,
+        links: Place,
+    ) -> Result<Self, OnnxError> {
+        let manifest = bundle.manifest();
+        runtime.at_least(manifest.min_ort)?;
+        let files: [(Graph, PathBuf); 4] =
+            Graph::ALL.map(|graph| (graph, bundle.graph_path(graph)));
+        let opened = open_all(runtime, &files, options)?;
+        let sessions: [Session; 4] = opened.sessions.try_into().map_err(|_| OnnxError::Run {
+            graph: "vision",
+            reason: "expected four graphs".into(),
+        })?;
+        let dims = Dims::new(manifest, index.seg_full.len());
+        graphs::check(&sessions, dims)?;
+
+        let [vision_session, _, context_session, denoise_session] = &sessions;
+        let Dims {
+            patches,
+            row_len,
+            image_tokens,
+            hidden,
+            state,
+            horizon,
+            action,
+        } = dims;
+        let host_f32 = |session: &Session, name: &str, shape: &[usize]| {
+            session.buffer::<f32>(name, Place::Host, shape)
+        };
+        let pixel_values = host_f32(vision_session, "pixel_values", &[patches, row_len])?;
+        let mut image_embeds =
+            vision_session.buffer("image_embeds", links, &[image_tokens, hidden])?;
+        let mut vision = vision_session.binding()?;
+        vision.input("pixel_values", &pixel_values)?;
+        vision.output("image_embeds", &mut image_embeds)?;
+        for (name, values, shape) in [
+            ("pos_ids", &index.pos_ids, &[patches, 2][..]),
+            ("window_index", &index.window_index, &[image_tokens]),
+            ("seg_full", &index.seg_full, &[patches]),
+            ("seg_window", &index.seg_window, &[patches]),
+        ] {
+            let mut buffer = vision_session.buffer::<i64>(name, Place::Host, shape)?;
+            fill(&mut buffer, values)?;
+            vision.input(name, &buffer)?;
+        }
+
+        let steps = manifest.denoise.steps;
+        let x = |name, place| denoise_session.buffer(name, place, &[1, horizon, action]);
+        let buffers = [
+            x("noise", Place::Host)?,
+            x("result", Place::Host)?,
+            x("x", links)?,
+            x("x", links)?,
+        ];
+        let mut times = Vec::with_capacity(steps);
+        for step in 0..steps {
+            let mut time = host_f32(denoise_session, "time", &[1, horizon])?;
+            time.write()?.fill((step as f64 / steps as f64) as f32);
+            times.push(time);
+        }
+        let mut dt = host_f32(denoise_session, "dt", &[1])?;
+        dt.write()?.fill((1.0 / steps as f64) as f32);
+        Ok(Self {
+            state: host_f32(context_session, "state", &[1, state])?,
+            prefix: host_f32(denoise_session, "prefix", &[1, horizon, action])?,
+            prefix_mask: host_f32(denoise_session, "prefix_mask", &[1, horizon])?,
+            provider: opened.provider,
+            sessions,
+            dims,
+            links,
+            pixel_values,
+            image_embeds,
+            vision,
+            trajectory: Trajectory { buffers, steps },
+            times,
+            dt,
+            prompt: None,
+        })
+    }
+
+    /// Provider that really runs the graphs.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Dimensions of the graphs.
+    pub fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    /// Number of Euler steps.
+    pub fn steps(&self) -> usize {
+        self.trajectory.steps
+    }
+
+    /// Sets the prompt. Makes buffers anew when its length is another than the last one's.
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn set_prompt(&mut self, prompt: PromptTensors<'_>) -> Result<(), OnnxError> {
+        let length = prompt.input_ids.len();
+        let mut buffers = match self.prompt.take() {
+            Some(buffers) if buffers.length == length => buffers,
+            _ => self.prompt_buffers(length)?,
+        };
+        let PromptBuffers {
+            input_ids,
+            image_rows,
+            position_ids,
+            backbone,
+            ..
+        } = &mut buffers;
+        for (name, buffer, values) in [
+            ("input_ids", input_ids, prompt.input_ids),
+            ("image_rows", image_rows, prompt.image_rows),
+            ("position_ids", position_ids, prompt.position_ids),
+        ] {
+            fill(buffer, values)?;
+            backbone.refresh(name, buffer)?;
+        }
+        self.prompt = Some(buffers);
+        Ok(())
+    }
+
+    fn prompt_buffers(&mut self, length: usize) -> Result<PromptBuffers, OnnxError> {
+        let Dims {
+            image_tokens,
+            hidden,
+            ..
+        } = self.dims;
+        let [_, backbone_session, context_session, denoise_session] = &mut self.sessions;
+        let host = |name, shape: &[usize]| backbone_session.buffer::<i64>(name, Place::Host, shape);
+        let input_ids = host("input_ids", &[1, length])?;
+        let image_rows = host("image_rows", &[image_tokens])?;
+        let position_ids = host("position_ids", &[3, 1, length])?;
+        let mut features = backbone_session.buffer("features", self.links, &[1, length, hidden])?;
+        let mut backbone = backbone_session.binding()?;
+        backbone.input("input_ids", &input_ids)?;
+        backbone.input("image_embeds", &self.image_embeds)?;
+        backbone.input("image_rows", &image_rows)?;
+        backbone.input("position_ids", &position_ids)?;
+        backbone.output("features", &mut features)?;
+
+        // Only the context graph knows the shapes of what it makes.
+        let mut context = context_session.binding()?;
+        context.input("features", &features)?;
+        context.input("state", &self.state)?;
+        let shapes = context_session.output_shapes(&mut context)?;
+        let names: Vec<String> = context_session
+            .outputs()
+            .iter()
+            .map(|output| output.name.clone())
+            .collect();
+        let mut context_values = Vec::with_capacity(names.len());
+        for (name, shape) in names.into_iter().zip(shapes) {
+            let mut buffer = context_session.buffer(&name, self.links, &shape)?;
+            context.output(&name, &mut buffer)?;
+            context_values.push((name, buffer));
+        }
+
+        let mut denoise = Vec::with_capacity(self.trajectory.steps);
+        for (step, time) in self.times.iter().enumerate() {
+            let mut binding = denoise_session.binding()?;
+            let (from, to) = (self.trajectory.slot(step), self.trajectory.slot(step + 1));
+            binding.input("x", &self.trajectory.buffers[from])?;
+            binding.output("x_next", &mut self.trajectory.buffers[to])?;
+            binding.input("time", time)?;
+            binding.input("dt", &self.dt)?;
+            binding.input("prefix", &self.prefix)?;
+            binding.input("prefix_mask", &self.prefix_mask)?;
+            for (name, buffer) in &context_values {
+                binding.input(name, buffer)?;
+            }
+            denoise.push(binding);
+        }
+        Ok(PromptBuffers {
+            length,
+            input_ids,
+            image_rows,
+            position_ids,
+            features,
+            context_values,
+            backbone,
+            context,
+            denoise,
+        })
+    }
+
+    /// `pixel_values` `[P, row]`, to be written before [`Sequence::run_vision`].
+    ///
+    /// # Errors
+    /// [`OnnxError`]; likewise below.
+    pub fn pixel_values(&mut self) -> Result<&mut [f32], OnnxError> {
+        self.pixel_values.write()
+    }
+
+    /// The normalised state `[columns]`, to be written before [`Sequence::run_context`].
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn state(&mut self) -> Result<&mut [f32], OnnxError> {
+        self.state.write()
+    }
+
+    /// The noise `[H, A]`, to be written before the first [`Sequence::run_denoise`].
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn noise(&mut self) -> Result<&mut [f32], OnnxError> {
+        self.x(0)
+    }
+
+    /// The committed prefix: normalised actions `[H, A]` and their mask `[H]`, 1.0 for committed rows and 0.0 for
+    /// all others. To be written before the first [`Sequence::run_denoise`].
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn prefix(&mut self) -> Result<(&mut [f32], &mut [f32]), OnnxError> {
+        Ok((self.prefix.write()?, self.prefix_mask.write()?))
+    }
+
+    /// The action `[H, A]` after `step` steps: step 0 is the noise, the last is the normalised result.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when it is a link and links are on a device.
+    pub fn x(&mut self, step: usize) -> Result<&mut [f32], OnnxError> {
+        let slot = self.trajectory.slot(step);
+        self.trajectory.buffers[slot].write()
+    }
+
+    /// Image tokens `[N, hidden]`, a link.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when links are on a device.
+    pub fn image_embeds(&mut self) -> Result<&mut [f32], OnnxError> {
+        self.image_embeds.write()
+    }
+
+    /// Features `[1, S, hidden]`, a link.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when links are on a device or no prompt is set.
+    pub fn features(&mut self) -> Result<&mut [f32], OnnxError> {
+        prompt_of(&mut self.prompt, Graph::Backbone)?
+            .features
+            .write()
+    }
+
+    /// Names of what the context graph makes; empty before a prompt is set.
+    pub fn context_names(&self) -> Vec<String> {
+        let values = self.prompt.iter().flat_map(|prompt| &prompt.context_values);
+        values.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the context graph made under `name`, a link.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when links are on a device, no prompt is set, or there is no such name.
+    pub fn context_value(&mut self, name: &str) -> Result<&mut [f32], OnnxError> {
+        let prompt = prompt_of(&mut self.prompt, Graph::Context)?;
+        match prompt.context_values.iter_mut().find(|(of, _)| of == name) {
+            Some((_, buffer)) => buffer.write(),
+            None => Err(OnnxError::Buffer {
+                graph: Graph::Context.name(),
+                tensor: name.into(),
+                reason: "the graph has no such output".into(),
+            }),
+        }
+    }
+
+    /// Patches to image tokens. Returns the time inside ONNX Runtime, as do the others.
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn run_vision(&mut self) -> Result<Duration, OnnxError> {
+        let Self {
+            sessions: [session, ..],
+            vision,
+            pixel_values,
+            ..
+        } = self;
+        vision.refresh("pixel_values", pixel_values)?;
+        session.run(vision)
+    }
+
+    /// Tokens and image tokens to features.
+    ///
+    /// # Errors
+    /// [`OnnxError`]; without a prompt too, likewise below.
+    pub fn run_backbone(&mut self) -> Result<Duration, OnnxError> {
+        let Self {
+            sessions: [_, session, ..],
+            prompt,
+            image_embeds,
+            links,
+            ..
+        } = self;
+        let prompt = prompt_of(prompt, Graph::Backbone)?;
+        refresh_link(*links, &mut prompt.backbone, "image_embeds", image_embeds)?;
+        session.run(&prompt.backbone)
+    }
+
+    /// Features and state to what the head needs in every step.
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn run_context(&mut self) -> Result<Duration, OnnxError> {
+        let Self {
+            sessions: [_, _, session, _],
+            prompt,
+            state,
+            links,
+            ..
+        } = self;
+        let PromptBuffers {
+            context, features, ..
+        } = prompt_of(prompt, Graph::Context)?;
+        context.refresh("state", state)?;
+        refresh_link(*links, context, "features", features)?;
+        session.run(context)
+    }
+
+    /// Euler step number `step`, counted from 0.
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn run_denoise(&mut self, step: usize) -> Result<Duration, OnnxError> {
+        let Self {
+            sessions: [.., session],
+            prompt,
+            prefix,
+            prefix_mask,
+            trajectory,
+            links,
+            ..
+        } = self;
+        let PromptBuffers {
+            denoise,
+            context_values,
+            ..
+        } = prompt_of(prompt, Graph::Denoise)?;
+        let binding = denoise.get_mut(step).ok_or_else(|| OnnxError::Run {
+            graph: Graph::Denoise.name(),
+            reason: format!("step {step}: expected less than {}", trajectory.steps),
+        })?;
+        binding.refresh("prefix", prefix)?;
+        binding.refresh("prefix_mask", prefix_mask)?;
+        let x = &trajectory.buffers[trajectory.slot(step)];
+        match step {
+            0 => binding.refresh("x", x)?,
+            _ => refresh_link(*links, binding, "x", x)?,
+        }
+        if *links == Place::Host {
+            for (name, buffer) in context_values {
+                binding.refresh(name, buffer)?;
+            }
+        }
+        session.run(binding)
+    }
+}
+
+/// A link in the host's memory is copied to a device again before it is read; one on the device is already there.
+fn refresh_link(
+    links: Place,
+    binding: &mut Binding,
+    name: &str,
+    buffer: &Buffer<f32>,
+) -> Result<(), OnnxError> {
+    match links {
+        Place::Host => binding.refresh(name, buffer),
+        Place::Device => Ok(()),
+    }
+}
+
+fn prompt_of(
+    prompt: &mut Option<PromptBuffers>,
+    graph: Graph,
+) -> Result<&mut PromptBuffers, OnnxError> {
+    prompt.as_mut().ok_or(OnnxError::Run {
+        graph: graph.name(),
+        reason: "no prompt is set".into(),
+    })
+}
+
+fn fill(buffer: &mut Buffer<i64>, values: &[i64]) -> Result<(), OnnxError> {
+    let all = buffer.write()?;
+    let length = all.len().min(values.len());
+    all[..length].copy_from_slice(&values[..length]);
+    Ok(())
+}

@@ -1,0 +1,463 @@
+//! The policy on the demo bundle: what a chunk owes its request, and how each bad input reads.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tactus_bundle::Bundle;
+use tactus_types::{
+    Action, ActionChunk, CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec,
+    Observation, Policy, Stage, Time, TimedAction,
+};
+use tactus_vla::{Provider, VlaOptions, VlaPolicy};
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn demo() -> PathBuf {
+    root().join("models/demo/bundle")
+}
+
+fn joints() -> Vec<String> {
+    Bundle::open(demo())
+        .expect("the demo bundle")
+        .manifest()
+        .action
+        .joints
+        .clone()
+}
+
+fn options(joints: &[String]) -> VlaOptions<'_> {
+    VlaOptions {
+        ort_library: Some(root().join("third_party/onnxruntime/libonnxruntime.so")),
+        intra_threads: 1,
+        provider: Provider::Cpu,
+        joints,
+    }
+}
+
+fn open(joints: &[String]) -> VlaPolicy {
+    VlaPolicy::open(demo(), options(joints)).expect("the demo bundle opens")
+}
+
+/// The first golden case as an observation of an arm with these joints.
+fn observation(joints: &[String]) -> Observation {
+    let bundle = Bundle::open(demo()).expect("the demo bundle");
+    let case = bundle.golden().expect("golden cases").swap_remove(0);
+    let raw = case.f32("state_raw").expect("state");
+    let column = |joint: &String| {
+        bundle
+            .manifest()
+            .state
+            .joints
+            .iter()
+            .position(|name| name == joint)
+            .expect("joint")
+    };
+    let q: Vec<f64> = joints
+        .iter()
+        .map(|joint| f64::from(raw[column(joint)]))
+        .collect();
+    let q = JointVec::from_slice(&q).expect("few joints");
+    let frame = |(i, camera): (usize, &tactus_bundle::CameraSpec)| CameraFrame {
+        camera: camera.name.as_str().into(),
+        captured_at: Time::from_millis(990),
+        received_at: Time::from_millis(995),
+        seq: 40 + i as u64,
+        width: camera.width as u32,
+        height: camera.height as u32,
+        encoding: Encoding::Jpeg,
+        data: case
+            .u8(&format!("jpeg.{}", camera.name))
+            .expect("jpeg")
+            .into(),
+    };
+    Observation {
+        observed_at: Time::from_millis(990),
+        frames: bundle
+            .manifest()
+            .cameras
+            .iter()
+            .enumerate()
+            .map(frame)
+            .collect(),
+        state: JointState {
+            captured_at: Time::from_millis(990),
+            seq: 7,
+            epoch: 1,
+            q,
+            dq: JointVec::zeros(q.len()),
+            opening: f64::from(raw[joints.len()]),
+        },
+    }
+}
+
+fn request(instruction: &str, seed: u64) -> InferenceRequest {
+    InferenceRequest {
+        id: 17,
+        generation: Generation { boot: 3, count: 5 },
+        instruction: instruction.into(),
+        observe_after: Time::ZERO,
+        deadline: Time::from_millis(2000),
+        expected_delay: Duration::from_millis(100),
+        prefix: Vec::new(),
+        seed,
+    }
+}
+
+fn infer(
+    policy: &mut VlaPolicy,
+    observation: &Observation,
+    request: &InferenceRequest,
+) -> ActionChunk {
+    policy.infer(observation, request).expect("a chunk")
+}
+
+fn distance(a: &Action, b: &Action) -> f64 {
+    a.q.zip(&b.q, |a, b| a - b)
+        .max_abs()
+        .max((a.opening - b.opening).abs())
+}
+
+#[test]
+fn a_chunk_echoes_its_request_and_says_when_its_actions_are_due() {
+    let joints = joints();
+    let mut policy = open(&joints);
+    let observation = observation(&joints);
+    let chunk = infer(
+        &mut policy,
+        &observation,
+        &request("Pick up the red cube.", 1),
+    );
+    assert_eq!(chunk.request_id, 17);
+    assert_eq!(chunk.generation, Generation { boot: 3, count: 5 });
+    assert_eq!(chunk.observed_at, Time::from_millis(990));
+    assert_eq!(chunk.due(0), Time::from_millis(1040));
+    assert_eq!(chunk.last_due(), Time::from_millis(1040 + 15 * 50));
+    assert_eq!(chunk.actions.len(), 16);
+    assert_eq!(*chunk.bundle_id, **policy.bundle().id());
+    let seqs: Vec<_> = chunk
+        .frames
+        .iter()
+        .map(|f| (f.camera.to_string(), f.seq))
+        .collect();
+    assert_eq!(seqs, [("scene".into(), 40), ("wrist".into(), 41)]);
+    let compute = [
+        Stage::Decode,
+        Stage::Preprocess,
+        Stage::Vision,
+        Stage::Backbone,
+        Stage::Context,
+        Stage::Denoise,
+    ];
+    for stage in Stage::ALL {
+        assert_eq!(
+            compute.contains(&stage),
+            !chunk.stages.get(stage).is_zero(),
+            "{stage:?}"
+        );
+    }
+    assert_eq!(policy.provider(), "cpu");
+}
+
+#[test]
+fn the_seed_decides_the_noise_and_nothing_else_is_random() {
+    let joints = joints();
+    let (mut policy, observation) = (open(&joints), observation(&joints));
+    let first = infer(&mut policy, &observation, &request("lift the blue cube", 1));
+    let other = infer(&mut policy, &observation, &request("lift the blue cube", 2));
+    let again = infer(&mut policy, &observation, &request("lift the blue cube", 1));
+    assert_eq!(first.actions, again.actions);
+    assert_ne!(first.actions, other.actions);
+    let fresh = infer(
+        &mut open(&joints),
+        &observation,
+        &request("lift the blue cube", 1),
+    );
+    assert_eq!(first.actions, fresh.actions);
+}
+
+#[test]
+fn an_instruction_counts_and_its_prompt_is_not_left_over() {
+    let joints = joints();
+    let (mut policy, observation) = (open(&joints), observation(&joints));
+    let mut actions =
+        |instruction| infer(&mut policy, &observation, &request(instruction, 1)).actions;
+    let red = actions("pick up the red cube");
+    let green = actions("pick up the green cube");
+    // A prompt of another length, so that other buffers are used in between.
+    let long = actions("would you please, if you can, pick up the green block that is over there");
+    assert_ne!(red, green);
+    assert_ne!(green, long);
+    assert_eq!(actions("pick up the red cube"), red);
+    assert_eq!(actions("Pick up the RED cube!"), red);
+}
+
+#[test]
+fn joints_are_found_by_name_whatever_their_order() {
+    let joints = joints();
+    let straight = infer(
+        &mut open(&joints),
+        &observation(&joints),
+        &request("lift it", 1),
+    );
+    let mut backwards = joints.clone();
+    backwards.reverse();
+    let swapped = infer(
+        &mut open(&backwards),
+        &observation(&backwards),
+        &request("lift it", 1),
+    );
+    for (a, b) in straight.actions.iter().zip(&swapped.actions) {
+        let b = Action {
+            q: JointVec::from_fn(b.q.len(), |i| b.q[b.q.len() - 1 - i]),
+            ..*b
+        };
+        assert_eq!(*a, b);
+    }
+}
+
+#[test]
+fn a_committed_prefix_comes_back_and_changes_what_follows() {
+    let joints = joints();
+    let (mut policy, observation) = (open(&joints), observation(&joints));
+    let free = infer(&mut policy, &observation, &request("lift it", 1));
+    let mut with_prefix = request("lift it", 1);
+    // Committed by an older chunk on another grid of due times: 10 ms early, within half a period.
+    with_prefix.prefix = (0..3)
+        .map(|i| TimedAction {
+            due: Time::from_millis(1030 + 50 * i),
+            action: Action {
+                q: JointVec::from_fn(6, |j| observation.state.q[j] + 0.01 * (i + 1) as f64),
+                opening: 0.25,
+            },
+        })
+        .collect();
+    let committed = infer(&mut policy, &observation, &with_prefix);
+    for (action, expected) in committed.actions.iter().zip(&with_prefix.prefix) {
+        assert!(
+            distance(action, &expected.action) < 1e-6,
+            "{action:?} {expected:?}"
+        );
+    }
+    assert!(distance(&committed.actions[3], &free.actions[3]) > 1e-6);
+    // The next request without one is free again.
+    assert_eq!(
+        infer(&mut policy, &observation, &request("lift it", 1)).actions,
+        free.actions
+    );
+}
+
+#[test]
+fn a_raw_frame_is_as_good_as_the_jpeg_it_came_from() {
+    let joints = joints();
+    let (mut policy, observation) = (open(&joints), observation(&joints));
+    let bundle = Bundle::open(demo()).expect("the demo bundle");
+    let case = bundle.golden().expect("golden cases").swap_remove(0);
+    let mut raw = observation.clone();
+    for frame in &mut raw.frames {
+        frame.encoding = Encoding::Rgb8;
+        frame.data = case
+            .u8(&format!("rgb.{}", frame.camera))
+            .expect("pixels")
+            .into();
+    }
+    let jpeg = infer(&mut policy, &observation, &request("lift it", 1));
+    let raw = infer(&mut policy, &raw, &request("lift it", 1));
+    // Another JPEG decoder made the raw pixels.
+    for (a, b) in jpeg.actions.iter().zip(&raw.actions) {
+        assert!(distance(a, b) < 1e-2, "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn an_unusable_observation_or_request_is_refused_with_its_stage() {
+    let joints = joints();
+    let (mut policy, good) = (open(&joints), observation(&joints));
+    let mut refusal = |spoil: &dyn Fn(&mut Observation), instruction: &str| {
+        let mut observation = good.clone();
+        spoil(&mut observation);
+        let refused = policy.infer(&observation, &request(instruction, 1));
+        refused.expect_err("unusable").to_string()
+    };
+    let swap: &dyn Fn(&mut Observation) = &|o| o.frames.swap(0, 1);
+    let nan: &dyn Fn(&mut Observation) = &|o| o.state.q[2] = f64::NAN;
+    let cut: &dyn Fn(&mut Observation) = &|o| {
+        let data = &o.frames[1].data;
+        o.frames[1].data = data[..data.len() / 2].into();
+    };
+    let short: &dyn Fn(&mut Observation) = &|o| o.state.q = JointVec::zeros(5);
+    let nothing: &dyn Fn(&mut Observation) = &|_| {};
+    let long = "x ".repeat(600);
+    for (spoil, instruction, says) in [
+        (
+            swap,
+            "lift it",
+            "policy stage `assemble`: observation: field `frames`: expected scene, wrist, got wrist, scene",
+        ),
+        (
+            short,
+            "lift it",
+            "policy stage `assemble`: observation: field `state.q`: expected 6 joints, got 5",
+        ),
+        (
+            nan,
+            "lift it",
+            "policy stage `assemble`: observation: field `state`: expected finite numbers, got [",
+        ),
+        (
+            cut,
+            "lift it",
+            "policy stage `decode`: camera `wrist`: JPEG: ",
+        ),
+        (
+            nothing,
+            "?!",
+            "policy stage `preprocess`: instruction: expected words, got `?!`",
+        ),
+        (
+            nothing,
+            &long,
+            "policy stage `preprocess`: instruction: expected at most 1024 bytes, got 1200",
+        ),
+    ] {
+        let error = refusal(spoil, instruction);
+        assert!(
+            error.starts_with(says),
+            "expected: {says}\n     got: {error}"
+        );
+    }
+    // None of which spoils the policy.
+    assert!(policy.infer(&good, &request("lift it", 1)).is_ok());
+}
+
+/// A copy of the demo bundle in whose manifest `from` was replaced by `to`.
+fn edited(from: &str, to: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    copy(&demo(), dir.path());
+    let manifest = dir.path().join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest).expect("manifest");
+    assert!(text.contains(from), "nothing to replace: {from}");
+    std::fs::write(manifest, text.replacen(from, to, 1)).expect("manifest");
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("directory") {
+        let entry = entry.expect("entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&target).expect("directory");
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("file");
+        }
+    }
+}
+
+fn refusal(dir: &Path, joints: &[String]) -> String {
+    VlaPolicy::open(dir, options(joints))
+        .err()
+        .expect("refused")
+        .to_string()
+}
+
+#[test]
+fn a_graph_of_another_shape_than_the_manifest_says_is_named() {
+    let joints = joints();
+    for (from, to, says) in [
+        (
+            "horizon = 16",
+            "horizon = 17",
+            "graph `denoise`: input `x`: expected f32 [1, 17, 7], got f32 [1, 16, 7]",
+        ),
+        (
+            "hidden = 128",
+            "hidden = 256",
+            "graph `vision`: output `image_embeds`: expected f32 [32, 256], got f32 [?, 128]",
+        ),
+        (
+            "temporal_patch = 2",
+            "temporal_patch = 1",
+            "graph `vision`: input `pixel_values`: expected f32 [128, 588], got f32 [?, 1176]",
+        ),
+        (
+            "context = { file = \"graphs/context.onnx\"",
+            "context = { file = \"graphs/backbone.onnx\"",
+            "graph `context`: input `features`: expected f32 [1, ?, 128], got no such input; \
+             there are: input_ids, image_embeds, image_rows, position_ids",
+        ),
+    ] {
+        assert_eq!(refusal(edited(from, to).path(), &joints), says);
+    }
+}
+
+#[test]
+fn a_changed_or_missing_file_a_newer_schema_and_a_newer_library_are_named() {
+    let joints = joints();
+    let dir = edited("schema = 1", "schema = 9");
+    assert_eq!(
+        refusal(dir.path(), &joints),
+        "bundle.toml: field `schema`: expected 1 (the bundle is newer than this runtime), got 9"
+    );
+    let dir = edited("name", "name");
+    let weights = dir.path().join("graphs/weights.bin");
+    let mut bytes = std::fs::read(&weights).expect("weights");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).expect("weights");
+    let error = refusal(dir.path(), &joints);
+    assert!(
+        error.starts_with("graphs/weights.bin: file was changed: expected SHA-256 "),
+        "{error}"
+    );
+    std::fs::remove_file(&weights).expect("removed");
+    assert_eq!(
+        refusal(dir.path(), &joints),
+        "graphs/weights.bin: file is missing: `files` of bundle.toml names it"
+    );
+    let error = refusal(
+        edited("min_ort = \"1.24\"", "min_ort = \"1.999\"").path(),
+        &joints,
+    );
+    assert!(
+        error.contains("expected ONNX Runtime 1.999 or newer, got 1."),
+        "{error}"
+    );
+}
+
+#[test]
+fn joints_that_are_not_the_arm_s_are_named() {
+    let mut joints = joints();
+    joints[5] = "wrist_yaw".into();
+    let error = refusal(&demo(), &joints);
+    assert!(
+        error.starts_with("bundle.toml: field `state.joints`: expected joints of the arm (")
+            && error.ends_with("got `wrist_roll`, which the arm does not have"),
+        "{error}"
+    );
+    let mut joints = self::joints();
+    joints.push("rail".into());
+    let error = refusal(&demo(), &joints);
+    assert!(
+        error.contains("`action.joints`: expected every joint of the arm, with `rail`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_thread_is_refused() {
+    let joints = joints();
+    let options = VlaOptions {
+        intra_threads: 0,
+        ..options(&joints)
+    };
+    let error = VlaPolicy::open(demo(), options)
+        .err()
+        .expect("refused")
+        .to_string();
+    assert_eq!(error, "intra-op threads: expected 1 or more, got 0");
+}
