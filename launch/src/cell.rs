@@ -181,8 +181,10 @@ pub struct CellCamera {
 pub struct Cell {
     /// File it came from.
     pub file: PathBuf,
-    /// Key prefix.
+    /// Its name.
     pub name: Name,
+    /// Its keys: the name as their prefix.
+    pub wire: tactus_wire::Cell,
     /// Bundle directory.
     pub bundle: PathBuf,
     /// Name of the arm host.
@@ -217,21 +219,32 @@ pub struct Cell {
 /// # Errors
 /// [`CellError`] with the field that is wrong.
 pub fn load(file: &Path) -> Result<Cell, CellError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|reason| CellError::Unreadable { file: file.into(), reason })?;
+    let text = std::fs::read_to_string(file).map_err(|reason| CellError::Unreadable {
+        file: file.into(),
+        reason,
+    })?;
     parse(&text, file)
 }
 
 fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     let raw: RawCell = toml::from_str(text).map_err(|e| {
         let reason = e.to_string().trim_end().to_owned();
-        CellError::Malformed { file: file.into(), reason }
+        CellError::Malformed {
+            file: file.into(),
+            reason,
+        }
     })?;
     let check = Check { file };
     if raw.schema != SCHEMA {
         return Err(check.error("schema", &format!("{SCHEMA}"), raw.schema));
     }
-    let RawArm { control_rate_hz, realtime_priority, limit_scale, max_lead_rad, .. } = raw.arm;
+    let RawArm {
+        control_rate_hz,
+        realtime_priority,
+        limit_scale,
+        max_lead_rad,
+        ..
+    } = raw.arm;
     check.bounded("arm.control_rate_hz", control_rate_hz)?;
     check.bounded("arm.realtime_priority", f64::from(realtime_priority))?;
     check.bounded("arm.limit_scale", limit_scale)?;
@@ -241,17 +254,27 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         return Err(check.error("camera", "at least one [[camera]]", "none"));
     }
     let mut cameras: Vec<CellCamera> = Vec::new();
-    for RawCamera { name, source: RawSource::Sim, rate_hz } in &raw.camera {
+    for RawCamera {
+        name,
+        source: RawSource::Sim,
+        rate_hz,
+    } in &raw.camera
+    {
         let name = check.name("camera.name", name)?;
         if cameras.iter().any(|c| c.name == name) {
             return Err(check.error("camera.name", "each name once", name));
         }
-        cameras.push(CellCamera { name, rate_hz: check.bounded("camera.rate_hz", *rate_hz)? });
+        cameras.push(CellCamera {
+            name,
+            rate_hz: check.bounded("camera.rate_hz", *rate_hz)?,
+        });
     }
     let directory = file.parent().unwrap_or(Path::new("."));
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
+        wire: tactus_wire::Cell::new(&raw.name)
+            .map_err(|e| check.error("name", "a name for keys", e))?,
         bundle: directory.join(&raw.bundle),
         arm: check.name("arm.name", &raw.arm.name)?,
         device: check.name("arm.device", &raw.arm.device)?,
@@ -265,7 +288,8 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         sim_seed: raw.sim.map(|sim| sim.seed),
         request: RequestSpec {
             trigger_period: check.millis("request.trigger_ms", raw.request.trigger_ms)?,
-            answer_within: check.millis("request.answer_within_ms", raw.request.answer_within_ms)?,
+            answer_within: check
+                .millis("request.answer_within_ms", raw.request.answer_within_ms)?,
             retry_after: check.millis("request.retry_ms", raw.request.retry_ms)?,
         },
         bounds: Bounds {
@@ -277,7 +301,10 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
                 RawResume::Operator => Resume::Operator,
             },
         },
-        limit: LimitSpec { max_lead: max_lead_rad, scale: limit_scale },
+        limit: LimitSpec {
+            max_lead: max_lead_rad,
+            scale: limit_scale,
+        },
         frame_limit: check.millis("engine.frame_limit_ms", raw.engine.frame_limit_ms)?,
         max_skew: check.millis("engine.max_skew_ms", raw.engine.max_skew_ms)?,
     })
@@ -304,7 +331,11 @@ impl Cell {
             if !self.cameras.iter().any(|c| c.name.as_str() == &**camera) {
                 let expected = format!("a [[camera]] named `{camera}`, which the bundle wants");
                 let names: Vec<&str> = self.cameras.iter().map(|c| c.name.as_str()).collect();
-                return Err(Check { file: &self.file }.error("camera", &expected, names.join(", ")));
+                return Err(Check { file: &self.file }.error(
+                    "camera",
+                    &expected,
+                    names.join(", "),
+                ));
             }
         }
         Ok(AssemblySpec {
@@ -338,7 +369,11 @@ impl Check<'_> {
 
     /// `value`, if it lies within the range that [`BOUNDS`] gives `field` (or the table it is in).
     fn bounded(&self, field: &str, value: f64) -> Result<f64, CellError> {
-        let key = if field.starts_with("budget.") { "budget" } else { field };
+        let key = if field.starts_with("budget.") {
+            "budget"
+        } else {
+            field
+        };
         match BOUNDS.iter().find(|(name, ..)| *name == key) {
             Some((_, low, high, _)) if (*low..=*high).contains(&value) => Ok(value),
             Some((_, low, high, unit)) => {
@@ -351,7 +386,9 @@ impl Check<'_> {
 
     fn millis(&self, field: &str, value: f64) -> Result<Duration, CellError> {
         // Bounded above, so the product is far inside u64.
-        Ok(Duration::from_nanos((self.bounded(field, value)? * 1e6).round() as u64))
+        Ok(Duration::from_nanos(
+            (self.bounded(field, value)? * 1e6).round() as u64,
+        ))
     }
 
     fn name(&self, field: &str, value: &str) -> Result<Name, CellError> {
@@ -377,9 +414,15 @@ impl Check<'_> {
                 Stage::Limit => raw.limit,
                 Stage::Actuate => raw.actuate,
             };
-            stages.set(stage, self.millis(&format!("budget.{}", stage.name()), value)?);
+            stages.set(
+                stage,
+                self.millis(&format!("budget.{}", stage.name()), value)?,
+            );
         }
-        Ok(Budget::new(stages, self.millis("budget.margin", raw.margin)?))
+        Ok(Budget::new(
+            stages,
+            self.millis("budget.margin", raw.margin)?,
+        ))
     }
 }
 
@@ -399,26 +442,63 @@ mod tests {
         assert_eq!(cell.resume(), Resume::Auto);
         assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
         assert!(cell.assembly(&["wrist".into(), "scene".into()]).is_ok());
-        let missing = cell.assembly(&["left".into()]).expect_err("not there").to_string();
-        assert!(missing.contains("`left`") && missing.contains("scene, wrist"), "{missing}");
+        let missing = cell
+            .assembly(&["left".into()])
+            .expect_err("not there")
+            .to_string();
+        assert!(
+            missing.contains("`left`") && missing.contains("scene, wrist"),
+            "{missing}"
+        );
     }
 
     #[test]
     fn every_refusal_names_file_field_expected_and_actual() {
         for (from, to, wanted) in [
-            ("control_rate_hz = 500", "control_rate_hz = 5000", "`arm.control_rate_hz`: expected 50 to 1000 Hz, got 5000"),
-            ("tail_ms = 150", "tail_ms = nan", "`arm.tail_ms`: expected 0 to 1000 ms, got NaN"),
-            ("intra_threads = 1", "intra_threads = 0", "`engine.intra_threads`: expected 1 to 64 threads, got 0"),
-            ("vision = 12", "vision = -1", "`budget.vision`: expected 0 to 10000 ms, got -1"),
-            ("name = \"arm\"", "name = \"Arm 1\"", "`arm.name`: expected 1 to 64 characters"),
-            ("name = \"wrist\"", "name = \"scene\"", "`camera.name`: expected each name once, got scene"),
+            (
+                "control_rate_hz = 500",
+                "control_rate_hz = 5000",
+                "`arm.control_rate_hz`: expected 50 to 1000 Hz, got 5000",
+            ),
+            (
+                "tail_ms = 150",
+                "tail_ms = nan",
+                "`arm.tail_ms`: expected 0 to 1000 ms, got NaN",
+            ),
+            (
+                "intra_threads = 1",
+                "intra_threads = 0",
+                "`engine.intra_threads`: expected 1 to 64 threads, got 0",
+            ),
+            (
+                "vision = 12",
+                "vision = -1",
+                "`budget.vision`: expected 0 to 10000 ms, got -1",
+            ),
+            (
+                "name = \"arm\"",
+                "name = \"Arm 1\"",
+                "`arm.name`: expected 1 to 64 characters",
+            ),
+            (
+                "name = \"wrist\"",
+                "name = \"scene\"",
+                "`camera.name`: expected each name once, got scene",
+            ),
             ("schema = 1", "schema = 2", "`schema`: expected 1, got 2"),
             ("tail_ms", "tial_ms", "unknown field `tial_ms`"),
-            ("resume = \"auto\"", "resume = \"maybe\"", "unknown variant `maybe`"),
+            (
+                "resume = \"auto\"",
+                "resume = \"maybe\"",
+                "unknown variant `maybe`",
+            ),
             ("limit = 0.5", "", "missing field `limit`"),
         ] {
             let error = parsed(&DEMO.replacen(from, to, 1)).expect_err(to);
-            assert!(error.contains(wanted) && error.contains("cells/x.toml"), "{error}");
+            assert!(
+                error.contains(wanted) && error.contains("cells/x.toml"),
+                "{error}"
+            );
         }
     }
 

@@ -14,6 +14,9 @@ pub fn demo_cell() -> anyhow::Result<PathBuf> {
         .map(|dir| dir.join("launch/cells/demo.toml"))
         .find(|file| file.is_file())
         .with_context(|| {
-            format!("launch/cells/demo.toml is not in any folder above {}: give --cell FILE", exe.display())
+            format!(
+                "launch/cells/demo.toml is not in any folder above {}: give --cell FILE",
+                exe.display()
+            )
         })
 }

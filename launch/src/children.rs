@@ -63,9 +63,13 @@ impl Children {
         onnxruntime: Option<&Path>,
         log: &str,
     ) -> anyhow::Result<Self> {
-        let logs = std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
+        let logs =
+            std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
         std::fs::create_dir_all(&logs).with_context(|| format!("log folder {}", logs.display()))?;
-        let mut children = Self { running: Vec::new(), logs };
+        let mut children = Self {
+            running: Vec::new(),
+            logs,
+        };
         let file = cell.file.display().to_string();
         let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
         if cell.sim_seed.is_some() {
@@ -82,10 +86,18 @@ impl Children {
         roles.push(("engine", engine));
         roles.push(("arm", vec![]));
         for (role, extra) in roles {
-            let mut args: Vec<String> =
-                ["--log", log, role, "--cell", &file, "--connect", endpoint, "--supervised"]
-                    .map(str::to_owned)
-                    .to_vec();
+            let mut args: Vec<String> = [
+                "--log",
+                log,
+                role,
+                "--cell",
+                &file,
+                "--connect",
+                endpoint,
+                "--supervised",
+            ]
+            .map(str::to_owned)
+            .to_vec();
             args.extend(extra);
             let log = children.logs.join(format!("{role}.log"));
             let mut running = Running {
@@ -103,22 +115,28 @@ impl Children {
         Ok(children)
     }
 
-    /// Process id of `role`, while it runs.
-    pub fn pid(&self, role: &str) -> Option<u32> {
-        self.running.iter().find(|r| r.role == role)?.child.as_ref().map(Child::id)
-    }
-
     /// Fails with the last words of a role that has ended.
     ///
     /// # Errors
     /// When any role has ended.
     pub fn check_all_run(&mut self) -> anyhow::Result<()> {
         for running in &mut self.running {
-            if let Some(Ended { role, how, last_words }) = running.ended() {
+            if let Some(Ended {
+                role,
+                how,
+                last_words,
+            }) = running.ended()
+            {
                 if last_words.is_empty() {
-                    bail!("role `{role}` ended at start: {how}; see {}", running.log.display());
+                    bail!(
+                        "role `{role}` ended at start: {how}; see {}",
+                        running.log.display()
+                    );
                 }
-                bail!("role `{role}`: {}", last_words.trim_start_matches("tactus: "));
+                bail!(
+                    "role `{role}`: {}",
+                    last_words.trim_start_matches("tactus: ")
+                );
             }
         }
         Ok(())
@@ -151,8 +169,11 @@ impl Children {
     /// Ends all roles in order and waits for them.
     pub fn end(&mut self) {
         for stage in [&["engine", "camera"][..], &["arm"], &["sim"]] {
-            let mut these: Vec<&mut Running> =
-                self.running.iter_mut().filter(|r| stage.contains(&r.role)).collect();
+            let mut these: Vec<&mut Running> = self
+                .running
+                .iter_mut()
+                .filter(|r| stage.contains(&r.role))
+                .collect();
             for running in &mut these {
                 running.restart_at = None;
                 running.signal();
@@ -197,9 +218,18 @@ impl Running {
         let status = self.child.as_mut()?.try_wait().ok()??;
         let last_words = std::fs::read_to_string(&self.log)
             .ok()
-            .and_then(|text| text.lines().rev().find(|l| !l.trim().is_empty()).map(str::to_owned))
+            .and_then(|text| {
+                text.lines()
+                    .rev()
+                    .find(|l| !l.trim().is_empty())
+                    .map(str::to_owned)
+            })
             .unwrap_or_default();
-        Some(Ended { role: self.role, how: status.to_string(), last_words })
+        Some(Ended {
+            role: self.role,
+            how: status.to_string(),
+            last_words,
+        })
     }
 
     fn signal(&self) {
@@ -212,7 +242,9 @@ impl Running {
     }
 
     fn wait(&mut self) {
-        let Some(child) = self.child.as_mut() else { return };
+        let Some(child) = self.child.as_mut() else {
+            return;
+        };
         let until = Instant::now() + END_WITHIN;
         while Instant::now() < until {
             if !matches!(child.try_wait(), Ok(None)) {
@@ -221,7 +253,10 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        tracing::warn!("role `{}` did not end within {END_WITHIN:?}: killed", self.role);
+        tracing::warn!(
+            "role `{}` did not end within {END_WITHIN:?}: killed",
+            self.role
+        );
         if let Err(e) = child.kill().and_then(|()| child.wait().map(drop)) {
             tracing::error!("role `{}`: {e}", self.role);
         }

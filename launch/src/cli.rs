@@ -9,7 +9,12 @@ use clap::{Args, Parser, Subcommand};
 /// Start with `tactus demo`: a simulated arm, two cameras, a trained policy, all processes of a real cell.
 /// A cell of your own is described by a cell file; see launch/cells/README.md.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What is logged to stderr: error, warn, info, debug or trace.
     #[arg(long, global = true, default_value = "info")]

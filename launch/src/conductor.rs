@@ -45,7 +45,10 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let cell = cell::load(&file)?;
     if cell.sim_seed.is_none() {
-        bail!("cell file {}: the demo needs a cell with [sim]; bring this one up with `tactus run`", file.display());
+        bail!(
+            "cell file {}: the demo needs a cell with [sim]; bring this one up with `tactus run`",
+            file.display()
+        );
     }
     let bundle = Bundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
     let bundle_id = bundle.id().to_string();
@@ -59,7 +62,12 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let stop = roles::stop_flag(false)?;
 
     let endpoint = children::free_endpoint()?;
-    let role = RoleArgs { cell: file, connect: vec![], listen: vec![endpoint.clone()], supervised: false };
+    let role = RoleArgs {
+        cell: file,
+        connect: vec![],
+        listen: vec![endpoint.clone()],
+        supervised: false,
+    };
     let session = roles::session(&role, "demo")?;
     let mut children = Children::start(
         &cell,
@@ -68,8 +76,12 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         args.onnxruntime.as_deref(),
         "info",
     )?;
-    shared.news(format!("processes of cell `{}` start; their logs: {}", cell.name, children.logs.display()));
-    let wire = roles::wire_cell(&cell);
+    shared.news(format!(
+        "processes of cell `{}` start; their logs: {}",
+        cell.name,
+        children.logs.display()
+    ));
+    let wire = cell.wire.clone();
     let _subscriptions = shared.follow(&session, &wire, &cell, live_view)?;
     let mut conductor = Conductor {
         args,
@@ -94,7 +106,9 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         }
         outcome
     });
-    let provider = conductor.engine_status().map_or_else(|| "unknown".into(), |s| s.provider);
+    let provider = conductor
+        .engine_status()
+        .map_or_else(|| "unknown".into(), |s| s.provider);
     children.end();
     let summary = summarise(&shared, &cell, bundle_id, provider);
     match outcome {
@@ -105,7 +119,11 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes the result; exit code 3 when the run was cut short.
-fn finish(args: &DemoArgs, summary: &Summary, cut: Option<&anyhow::Error>) -> anyhow::Result<ExitCode> {
+fn finish(
+    args: &DemoArgs,
+    summary: &Summary,
+    cut: Option<&anyhow::Error>,
+) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.json {
         write_json(file, summary)?;
     }
@@ -154,7 +172,9 @@ impl Conductor<'_> {
         }
         self.order(&ModeOrder::Enable)?;
         let resume = match self.cell.resume() {
-            Resume::Auto => "resume = \"auto\": after a hold the arm goes on by itself once all is well again",
+            Resume::Auto => {
+                "resume = \"auto\": after a hold the arm goes on by itself once all is well again"
+            }
             Resume::Operator => "resume = \"operator\": after a hold the arm waits for an operator",
         };
         self.shared.news(format!("arm enabled; {resume}"));
@@ -182,7 +202,8 @@ impl Conductor<'_> {
     fn progress(&self, episodes: Option<u64>) -> Option<ProgressBar> {
         let n = episodes.filter(|_| self.args.headless)?;
         let bar = ProgressBar::new(n);
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")
+        {
             bar.set_style(style);
         }
         Some(bar)
@@ -202,7 +223,11 @@ impl Conductor<'_> {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!("not all processes came up within {} s; see {}", UP_WITHIN.as_secs(), children.logs.display());
+                bail!(
+                    "not all processes came up within {} s; see {}",
+                    UP_WITHIN.as_secs(),
+                    children.logs.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -211,8 +236,13 @@ impl Conductor<'_> {
 
     /// Provider and bundle of the engine, if it answers.
     fn engine_status(&self) -> Option<EngineStatus> {
-        let key = self.wire.key(&Topic::EngineStatus(self.cell.engine.clone()));
-        self.session.query(&key, &Nothing, Duration::from_millis(500)).ok().map(|d| d.message)
+        let key = self
+            .wire
+            .key(&Topic::EngineStatus(self.cell.engine.clone()));
+        self.session
+            .query(&key, &Nothing, Duration::from_millis(500))
+            .ok()
+            .map(|d| d.message)
     }
 
     fn order(&self, order: &ModeOrder) -> anyhow::Result<()> {
@@ -242,12 +272,17 @@ impl Conductor<'_> {
             secs: 0.0,
             holds: 0,
             chunks: 0,
+            commands_sha256: None,
             aborted: None,
         };
         while !self.stopping() {
             for ended in children.supervise() {
                 let words = format!("{} {}", ended.how, ended.last_words);
-                self.shared.news(format!("role `{}` ended ({}); it is started again", ended.role, words.trim()));
+                self.shared.news(format!(
+                    "role `{}` ended ({}); it is started again",
+                    ended.role,
+                    words.trim()
+                ));
             }
             let live = self.shared.lock();
             let world = live.world.as_ref();
@@ -279,10 +314,13 @@ impl Conductor<'_> {
         let (holds_after, chunks_after) = self.counters();
         row.holds = holds_after.saturating_sub(holds);
         row.chunks = chunks_after.saturating_sub(chunks);
-        self.tell(number, EpisodePhase::Stopped {
-            success: row.success,
-            reason: row.aborted.clone().unwrap_or_default(),
-        });
+        self.tell(
+            number,
+            EpisodePhase::Stopped {
+                success: row.success,
+                reason: row.aborted.clone().unwrap_or_default(),
+            },
+        );
         if let Some(reason) = row.aborted.clone().filter(|r| r.contains("arm host")) {
             self.shared.lock().rows.push(row);
             bail!("{reason}: enabling it again is an operator's decision");
@@ -301,14 +339,20 @@ impl Conductor<'_> {
 
     fn counters(&self) -> (u64, u64) {
         let live = self.shared.lock();
-        live.mode.as_ref().map_or((0, 0), |m| (m.counters.holds, m.counters.chunks_accepted))
+        live.mode
+            .as_ref()
+            .map_or((0, 0), |m| (m.counters.holds, m.counters.chunks_accepted))
     }
 
     /// Resets the world and waits until the arm host works with its new epoch.
     fn reset(&self, seed: u64) -> anyhow::Result<u64> {
         let reply = self
             .session
-            .query::<SimReset, SimResetReply>(&self.wire.key(&Topic::SimReset), &SimReset { seed }, STEP_WITHIN)
+            .query::<SimReset, SimResetReply>(
+                &self.wire.key(&Topic::SimReset),
+                &SimReset { seed },
+                STEP_WITHIN,
+            )
             .context("the simulator does not answer")?;
         let epoch = reply.message.epoch;
         self.wait("the arm host has seen the new world", |live| {
@@ -326,7 +370,11 @@ impl Conductor<'_> {
         instruction: &str,
         seed: u64,
     ) -> anyhow::Result<()> {
-        let order = ModeOrder::StartEpisode { episode, instruction: instruction.to_owned(), seed };
+        let order = ModeOrder::StartEpisode {
+            episode,
+            instruction: instruction.to_owned(),
+            seed,
+        };
         let until = Instant::now() + STEP_WITHIN;
         loop {
             match self.order(&order) {
@@ -338,7 +386,13 @@ impl Conductor<'_> {
                 }
             }
         }
-        self.tell(episode, EpisodePhase::Started { instruction: instruction.to_owned(), seed });
+        self.tell(
+            episode,
+            EpisodePhase::Started {
+                instruction: instruction.to_owned(),
+                seed,
+            },
+        );
         Ok(())
     }
 
@@ -358,8 +412,15 @@ impl Conductor<'_> {
 pub fn line(row: &Row) -> String {
     let verdict = if row.success { "ok  " } else { "MISS" };
     let lifted = row.lifted.unwrap_or("none");
-    let holds = if row.holds > 0 { format!(", {} holds", row.holds) } else { String::new() };
-    format!("{verdict} {:3}  seed {}  {:32} lifted: {lifted:5}  {:.1} s{holds}", row.episode, row.seed, row.instruction, row.secs)
+    let holds = if row.holds > 0 {
+        format!(", {} holds", row.holds)
+    } else {
+        String::new()
+    };
+    format!(
+        "{verdict} {:3}  seed {}  {:32} lifted: {lifted:5}  {:.1} s{holds}",
+        row.episode, row.seed, row.instruction, row.secs
+    )
 }
 
 fn summarise(shared: &Shared, cell: &Cell, bundle_id: String, provider: String) -> Summary {
@@ -373,7 +434,11 @@ fn summarise(shared: &Shared, cell: &Cell, bundle_id: String, provider: String) 
         mode: "realtime",
         episodes,
         successes,
-        success_rate: if episodes == 0 { 0.0 } else { successes as f64 / episodes as f64 },
+        success_rate: if episodes == 0 {
+            0.0
+        } else {
+            successes as f64 / episodes as f64
+        },
         bundle_id,
         provider,
         control: Some(ControlFigures {

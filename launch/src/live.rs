@@ -97,7 +97,11 @@ impl Shared {
             episodes,
             ..Live::default()
         };
-        Self { live: Arc::new(Mutex::new(live)), started: Instant::now(), echo }
+        Self {
+            live: Arc::new(Mutex::new(live)),
+            started: Instant::now(),
+            echo,
+        }
     }
 
     /// Access. A writer that panicked left at worst one field old.
@@ -133,34 +137,44 @@ impl Shared {
         let mut subscriptions = Vec::new();
         let to = self.clone();
         let key = wire.key(&Topic::ArmMode(arm()));
-        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<ModeReport>, _>| {
-            if let Ok(delivery) = m {
-                to.mode(delivery.message);
-            }
-        })?);
+        subscriptions.push(session.subscribe(
+            &key,
+            move |m: Result<Delivery<ModeReport>, _>| {
+                if let Ok(delivery) = m {
+                    to.mode(delivery.message);
+                }
+            },
+        )?);
         let to = self.clone();
         let key = wire.key(&Topic::ArmTelemetry(arm()));
-        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<Telemetry>, _>| {
-            if let Ok(delivery) = m {
-                let mut live = to.lock();
-                live.chunks.take(&delivery.message);
-                live.telemetry = Some(delivery.message);
-            }
-        })?);
+        subscriptions.push(
+            session.subscribe(&key, move |m: Result<Delivery<Telemetry>, _>| {
+                if let Ok(delivery) = m {
+                    let mut live = to.lock();
+                    live.chunks.take(&delivery.message);
+                    live.telemetry = Some(delivery.message);
+                }
+            })?,
+        );
         let to = self.clone();
         let key = wire.key(&Topic::SimWorld);
-        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<SimWorld>, _>| {
-            if let Ok(delivery) = m {
-                to.lock().world = Some(delivery.message);
-            }
-        })?);
+        subscriptions.push(
+            session.subscribe(&key, move |m: Result<Delivery<SimWorld>, _>| {
+                if let Ok(delivery) = m {
+                    to.lock().world = Some(delivery.message);
+                }
+            })?,
+        );
         let to = self.clone();
         let key = wire.key(&Topic::ArmState(arm()));
-        subscriptions.push(session.subscribe(&key, move |m: Result<Delivery<JointState>, _>| {
-            if let Ok(delivery) = m {
-                to.lock().state = Some(delivery.message);
-            }
-        })?);
+        subscriptions.push(session.subscribe(
+            &key,
+            move |m: Result<Delivery<JointState>, _>| {
+                if let Ok(delivery) = m {
+                    to.lock().state = Some(delivery.message);
+                }
+            },
+        )?);
         if frames {
             for (i, camera) in cell.cameras.iter().enumerate() {
                 let to = self.clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
 use tactus_control::Order;
 use tactus_host::account::Durations;
 use tactus_host::{Lockstep, LockstepSpec, Plant, PlantError};
@@ -45,9 +46,12 @@ impl SimPlant {
     /// A world of `seed` that draws `cameras`.
     pub fn new(seed: u64, cameras: Vec<Arc<str>>) -> anyhow::Result<Self> {
         let mut world = World::new()?;
-        let scenario = Scenario::sample(seed, StartPoses::Task);
+        let scenario = Scenario::sample(seed, StartPoses::Narrow);
         world.reset(&scenario);
-        let goal = Goal { q_rad: scenario.q_rad, opening: scenario.opening };
+        let goal = Goal {
+            q_rad: scenario.q_rad,
+            opening: scenario.opening,
+        };
         Ok(Self {
             world,
             renderer: Renderer::new()?,
@@ -64,9 +68,12 @@ impl SimPlant {
 
     /// Another world.
     pub fn reset(&mut self, seed: u64) {
-        let scenario = Scenario::sample(seed, StartPoses::Task);
+        let scenario = Scenario::sample(seed, StartPoses::Narrow);
         self.world.reset(&scenario);
-        self.goal = Goal { q_rad: scenario.q_rad, opening: scenario.opening };
+        self.goal = Goal {
+            q_rad: scenario.q_rad,
+            opening: scenario.opening,
+        };
         self.detector = LiftDetector::new();
         self.steps = 0;
         self.epoch += 1;
@@ -146,7 +153,10 @@ struct Counted<P> {
 impl<P: Policy> Policy for Counted<P> {
     fn infer(&mut self, o: &Observation, r: &InferenceRequest) -> Result<ActionChunk, PolicyError> {
         let chunk = self.policy.infer(o, r)?;
-        let mut counted = self.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut counted = self
+            .inference
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         counted.0.record(chunk.stages.inference());
         for (durations, stage) in counted.1.iter_mut().zip(Stage::ALL) {
             durations.record(chunk.stages.get(stage));
@@ -171,20 +181,28 @@ impl<P: Policy> Policy for Counted<P> {
 pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Summary> {
     let episodes = args.episodes.unwrap_or(20);
     let info = tactus_sim::arm_info();
-    let policy = roles::open_policy(cell, args.bundle.as_deref(), args.onnxruntime.as_deref(), &info.joints)?;
+    let policy = roles::open_policy(
+        cell,
+        args.bundle.as_deref(),
+        args.onnxruntime.as_deref(),
+        &info.joints,
+    )?;
     let provider = policy.provider().to_owned();
     let cameras = policy.cameras().to_vec();
     let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
     let spec = LockstepSpec {
         arm: cell.arm_spec(1),
         assembly: cell.assembly(&cameras)?,
-        camera_period: Duration::from_secs_f64(camera_period),
+        camera_period: Duration::try_from_secs_f64(camera_period)?,
         capture_delay: CAPTURE_DELAY,
         inference_delay: INFERENCE_DELAY,
     };
     let counted = Arc::default();
     let plant = SimPlant::new(args.seed, cameras)?;
-    let policy = Counted { policy, inference: Arc::clone(&counted) };
+    let policy = Counted {
+        policy,
+        inference: Arc::clone(&counted),
+    };
     let mut lockstep = Lockstep::new(spec, plant, Box::new(policy));
     lockstep.tick()?;
     lockstep.order(&Order::Enable)?;
@@ -202,12 +220,18 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
     bar.finish_and_clear();
     let successes = rows.iter().filter(|r| r.success).count() as u64;
     let counters = lockstep.cycle.counters;
-    let counted = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let counted = counted
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(Summary {
         mode: "lockstep",
         episodes,
         successes,
-        success_rate: if episodes == 0 { 0.0 } else { successes as f64 / episodes as f64 },
+        success_rate: if episodes == 0 {
+            0.0
+        } else {
+            successes as f64 / episodes as f64
+        },
         bundle_id: bundle_id.to_owned(),
         provider,
         control: None,
@@ -229,11 +253,24 @@ fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> a
     lockstep.plant.reset(seed);
     lockstep.tick()?;
     let before = lockstep.cycle.counters;
-    lockstep.order(&Order::Start { instruction: instruction.as_str().into(), seed })?;
+    lockstep.order(&Order::Start {
+        instruction: instruction.as_str().into(),
+        seed,
+    })?;
     let lifted = |plant: &SimPlant| target.is_some_and(|cube| plant.lifted[cube.index()]);
+    let mut digest = Sha256::new();
     while !lifted(&lockstep.plant) && lockstep.plant.secs() < EPISODE_SECS {
-        lockstep.tick()?;
+        if let Some(command) = lockstep.tick()?.command {
+            for value in command.q.iter().chain([&command.opening]) {
+                digest.update(value.to_bits().to_le_bytes());
+            }
+        }
     }
+    let commands: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let after = lockstep.cycle.counters;
     lockstep.order(&Order::EndEpisode)?;
     let plant = &lockstep.plant;
@@ -247,6 +284,7 @@ fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> a
         secs: plant.secs(),
         holds: after.holds - before.holds,
         chunks: after.chunks_accepted - before.chunks_accepted,
+        commands_sha256: Some(commands),
         aborted: None,
     })
 }

@@ -15,12 +15,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub fn order(args: &OrderArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.role.cell)?;
     let joined = roles::join(&args.role, "order")?;
-    let key = tactus_wire::Cell::new(cell.name.clone()).key(&Topic::ArmMode(cell.arm.clone()));
+    let key = cell.wire.key(&Topic::ArmMode(cell.arm.clone()));
     let order = match &args.order {
         OrderVerb::Enable => ModeOrder::Enable,
-        OrderVerb::Start { instruction, seed } => {
-            ModeOrder::StartEpisode { episode: 0, instruction: instruction.clone(), seed: *seed }
-        }
+        OrderVerb::Start { instruction, seed } => ModeOrder::StartEpisode {
+            episode: 0,
+            instruction: instruction.clone(),
+            seed: *seed,
+        },
         OrderVerb::End => ModeOrder::StopEpisode,
         OrderVerb::Stop => ModeOrder::Stop,
     };

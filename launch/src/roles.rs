@@ -33,7 +33,11 @@ pub struct Joined {
 pub fn join(args: &RoleArgs, source: &str) -> anyhow::Result<Joined> {
     let stop = stop_flag(args.supervised)?;
     let (session, clock) = open(args, source)?;
-    Ok(Joined { session, clock, stop })
+    Ok(Joined {
+        session,
+        clock,
+        stop,
+    })
 }
 
 /// Opens the network for `source`.
@@ -67,11 +71,6 @@ pub fn stop_flag(supervised: bool) -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Cell of `args`, as the wire names it.
-pub fn wire_cell(cell: &Cell) -> tactus_wire::Cell {
-    tactus_wire::Cell::new(cell.name.clone())
-}
-
 /// Opens the policy of a cell for an arm with these joints.
 pub fn open_policy(
     cell: &Cell,
@@ -82,20 +81,34 @@ pub fn open_policy(
     let options = VlaOptions {
         ort_library: onnxruntime.map(Into::into),
         intra_threads: cell.intra_threads,
-        provider: if cell.cuda { Provider::Cuda } else { Provider::Cpu },
-        joints: joints.to_vec(),
+        provider: if cell.cuda {
+            Provider::Cuda
+        } else {
+            Provider::Cpu
+        },
+        joints,
     };
-    Ok(VlaPolicy::open(bundle.unwrap_or(&cell.bundle), &options)?)
+    Ok(VlaPolicy::open(bundle.unwrap_or(&cell.bundle), options)?)
 }
 
 /// `tactus engine`.
 pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.role.cell)?;
-    let Joined { session, clock, stop } = join(&args.role, &format!("engine/{}", cell.engine))?;
-    let wire = wire_cell(&cell);
+    let Joined {
+        session,
+        clock,
+        stop,
+    } = join(&args.role, &format!("engine/{}", cell.engine))?;
+    let wire = cell.wire.clone();
     // The arm's joint names decide which column of the policy is which joint.
-    let info = tactus_drivers_api::wire_driver::wait_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
-    let policy = open_policy(&cell, args.bundle.as_deref(), args.onnxruntime.as_deref(), &info.joints)?;
+    let info =
+        tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
+    let policy = open_policy(
+        &cell,
+        args.bundle.as_deref(),
+        args.onnxruntime.as_deref(),
+        &info.joints,
+    )?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
         cell: wire,
@@ -110,8 +123,12 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
 /// `tactus arm`.
 pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
-    let Joined { session, clock, stop } = join(args, &format!("arm/{}", cell.arm))?;
-    let wire = wire_cell(&cell);
+    let Joined {
+        session,
+        clock,
+        stop,
+    } = join(args, &format!("arm/{}", cell.arm))?;
+    let wire = cell.wire.clone();
     let driver = WireDriver::connect(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     let info = driver.info().clone();
     info.check()?;
@@ -125,7 +142,11 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
         budget: cell.budget,
         realtime_priority: cell.realtime_priority,
     };
-    tracing::info!(model = info.model, rate_hz = cell.control_rate_hz, "arm host in boot");
+    tracing::info!(
+        model = info.model,
+        rate_hz = cell.control_rate_hz,
+        "arm host in boot"
+    );
     let account = run_arm(Box::new(driver), info, &options, &session, clock, &stop)?;
     let late = account.lateness.quantiles();
     tracing::info!(ticks = account.ticks, p50 = ?late.p50, p99 = ?late.p99, max = ?late.max, "stopped");
@@ -135,13 +156,17 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
 /// `tactus camera`.
 pub fn camera(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
-    let Joined { session, clock, stop } = join(args, "camera")?;
+    let Joined {
+        session,
+        clock,
+        stop,
+    } = join(args, "camera")?;
     let rate_hz = cell.cameras.first().map_or(20.0, |c| c.rate_hz);
     let options = tactus_sim::CameraOptions {
-        cell: wire_cell(&cell),
+        cell: cell.wire.clone(),
         cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
         rate_hz,
     };
-    tactus_sim::run_cameras(&options, &session, clock, &stop)?;
+    tactus_sim::run_cameras(&options, &session, clock.as_ref(), &stop)?;
     Ok(())
 }

@@ -26,17 +26,25 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         supervised: false,
     };
     let session: Session = roles::session(&role, "run")?;
-    let mut children = Children::start(&cell, &endpoint, None, args.onnxruntime.as_deref(), "info")?;
+    let mut children =
+        Children::start(&cell, &endpoint, None, args.onnxruntime.as_deref(), "info")?;
     let shared = Shared::new(&cell, None, true);
-    let _subscriptions = shared.follow(&session, &roles::wire_cell(&cell), &cell, false)?;
-    eprintln!("cell `{}` at {endpoint}; logs: {}", cell.name, children.logs.display());
+    let _subscriptions = shared.follow(&session, &cell.wire, &cell, false)?;
+    eprintln!(
+        "cell `{}` at {endpoint}; logs: {}",
+        cell.name,
+        children.logs.display()
+    );
     eprintln!(
         "the arm is in boot: `tactus order --cell {} --connect {endpoint} enable`, then `start \"...\"`",
         args.cell.display()
     );
     while !stop.load(Ordering::Relaxed) {
         for ended in children.supervise() {
-            shared.news(format!("role `{}` ended ({}): {}", ended.role, ended.how, ended.last_words));
+            shared.news(format!(
+                "role `{}` ended ({}): {}",
+                ended.role, ended.how, ended.last_words
+            ));
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -18,12 +18,20 @@ const EXPERT_RATE: f64 = 0.95;
 /// Dispatches; without a verb the device role runs.
 pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
     match (&args.verb, &args.role) {
-        (Some(SimVerb::Record { episodes, seed, out, workers }), _) => {
+        (
+            Some(SimVerb::Record {
+                episodes,
+                seed,
+                out,
+                workers,
+            }),
+            _,
+        ) => {
             let bar = bar(*episodes)?;
             let options = RecordOptions {
-                out: out.clone(),
+                directory: out.clone(),
                 episodes: usize::try_from(*episodes)?,
-                seed: *seed,
+                first_seed: *seed,
                 workers: *workers,
                 starts: StartPoses::Wide,
                 disturb: true,
@@ -36,7 +44,7 @@ pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
         (Some(SimVerb::Expert { episodes, seed }), _) => expert(*episodes, *seed),
         (Some(SimVerb::Portrait { out, seed }), _) => {
             let mut world = World::new()?;
-            world.reset(&Scenario::sample(*seed, StartPoses::Task));
+            world.reset(&Scenario::sample(*seed, StartPoses::Narrow));
             let mut renderer = Renderer::for_portraits(1280, 720)?;
             renderer.show(&world.snapshot())?;
             let jpeg = renderer.jpeg("portrait")?;
@@ -44,7 +52,9 @@ pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         (None, Some(role)) => device(role).map(|()| ExitCode::SUCCESS),
-        (None, None) => anyhow::bail!("give --cell FILE to run the device, or a verb; see `tactus sim --help`"),
+        (None, None) => {
+            anyhow::bail!("give --cell FILE to run the device, or a verb; see `tactus sim --help`")
+        }
     }
 }
 
@@ -59,7 +69,7 @@ fn expert(episodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
     let bar = bar(episodes)?;
     let mut periods = Vec::new();
     for k in 0..episodes {
-        let scenario = Scenario::sample(seed.wrapping_add(k), StartPoses::Task);
+        let scenario = Scenario::sample(seed.wrapping_add(k), StartPoses::Narrow);
         let outcome = run_expert(&mut world, &scenario, |goal| *goal, |_, _| Ok(()))?;
         if let Outcome::Lifted { periods: p } = outcome {
             periods.push(p);
@@ -77,18 +87,26 @@ fn expert(episodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
         periods.get(periods.len() / 2).copied().unwrap_or(0)
     );
     let enough = successes as f64 >= EXPERT_RATE * episodes as f64;
-    Ok(if enough { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if enough {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
 }
 
 /// The simulated device.
 fn device(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
-    let Joined { session, clock, stop } = roles::join(args, &format!("device/{}", cell.device))?;
+    let Joined {
+        session,
+        clock,
+        stop,
+    } = roles::join(args, &format!("device/{}", cell.device))?;
     let options = tactus_sim::SimOptions {
-        cell: roles::wire_cell(&cell),
+        cell: cell.wire.clone(),
         device: cell.device.clone(),
         seed: cell.sim_seed.unwrap_or(0),
     };
-    tactus_sim::run_sim(&options, &session, clock, &stop)?;
+    tactus_sim::run_sim(&options, &session, clock.as_ref(), &stop)?;
     Ok(())
 }

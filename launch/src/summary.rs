@@ -28,6 +28,9 @@ pub struct Row {
     pub holds: u64,
     /// Chunks that entered during the episode.
     pub chunks: u64,
+    /// SHA-256 over every command of the episode, in lock-step: equal means the same trajectory bit for bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commands_sha256: Option<String>,
     /// Why it ended early, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aborted: Option<String>,
@@ -47,7 +50,10 @@ impl Millis {
     pub fn of(durations: &Durations) -> Self {
         let Quantiles { p50, p99, .. } = durations.quantiles();
         let millis = |d: Duration| round(d.as_secs_f64() * 1e3);
-        Self { p50: millis(p50), p99: millis(p99) }
+        Self {
+            p50: millis(p50),
+            p99: millis(p99),
+        }
     }
 }
 
@@ -128,7 +134,10 @@ pub fn stages(durations: &[Durations]) -> serde_json::Map<String, serde_json::Va
         .zip(durations)
         .map(|(stage, d)| {
             let Millis { p50, p99 } = Millis::of(d);
-            (stage.name().to_owned(), serde_json::json!({ "p50": p50, "p99": p99 }))
+            (
+                stage.name().to_owned(),
+                serde_json::json!({ "p50": p50, "p99": p99 }),
+            )
         })
         .collect()
 }
@@ -159,10 +168,17 @@ impl std::fmt::Display for Summary {
         )?;
         writeln!(f, "{}", confusion(&self.rows))?;
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["", "p50", "p99", "p99.9", "max"]);
+        table
+            .load_preset(presets::UTF8_FULL_CONDENSED)
+            .set_header(["", "p50", "p99", "p99.9", "max"]);
         let cell = |v: f64| format!("{v:.2}");
         if let Some(c) = &self.control {
-            let Lateness { p50, p99, p999, max } = c.lateness_us;
+            let Lateness {
+                p50,
+                p99,
+                p999,
+                max,
+            } = c.lateness_us;
             let name = format!("control lateness at {} Hz, us", c.rate_hz);
             table.add_row([name, cell(p50), cell(p99), cell(p999), cell(max)]);
         }
@@ -173,18 +189,43 @@ impl std::fmt::Display for Summary {
             ("queue, ms", self.queue_ms),
         ] {
             if let Some(Millis { p50, p99 }) = millis {
-                table.add_row([name.to_owned(), cell(p50), cell(p99), String::new(), String::new()]);
+                table.add_row([
+                    name.to_owned(),
+                    cell(p50),
+                    cell(p99),
+                    String::new(),
+                    String::new(),
+                ]);
             }
         }
-        for (name, value) in &self.stages_ms {
-            let at = |q: &str| value.get(q).and_then(serde_json::Value::as_f64).map_or(String::new(), cell);
-            table.add_row([format!("  {name}, ms"), at("p50"), at("p99"), String::new(), String::new()]);
+        for stage in Stage::ALL {
+            let name = stage.name();
+            let value = self.stages_ms.get(name);
+            let at = |q: &str| {
+                value
+                    .and_then(|v| v.get(q)?.as_f64())
+                    .map_or(String::new(), cell)
+            };
+            table.add_row([
+                format!("  {name}, ms"),
+                at("p50"),
+                at("p99"),
+                String::new(),
+                String::new(),
+            ]);
         }
         writeln!(f, "{table}")?;
         let ticks = self.control.map_or(String::new(), |c| {
             format!("{} ticks, {} overruns, ", c.ticks, c.overruns)
         });
-        let Self { holds, starved_ticks, limited_ticks, provider, bundle_id, .. } = self;
+        let Self {
+            holds,
+            starved_ticks,
+            limited_ticks,
+            provider,
+            bundle_id,
+            ..
+        } = self;
         let bundle: String = bundle_id.chars().take(12).collect();
         write!(
             f,
@@ -201,7 +242,10 @@ fn confusion(rows: &[Row]) -> Table {
     table.set_header(["named \\ lifted", "red", "green", "blue", "none"]);
     for target in CUBES {
         let count = |lifted: Option<&str>| {
-            rows.iter().filter(|r| r.target == Some(target) && r.lifted == lifted).count().to_string()
+            rows.iter()
+                .filter(|r| r.target == Some(target) && r.lifted == lifted)
+                .count()
+                .to_string()
         };
         let mut cells = vec![target.to_owned()];
         cells.extend(CUBES.map(|c| count(Some(c))));
@@ -219,7 +263,10 @@ mod tests {
     fn wilson_agrees_with_published_values() {
         // Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
         let (low, high) = wilson(81, 263);
-        assert!((low - 0.2553).abs() < 5e-4 && (high - 0.3662).abs() < 5e-4, "{low} {high}");
+        assert!(
+            (low - 0.2553).abs() < 5e-4 && (high - 0.3662).abs() < 5e-4,
+            "{low} {high}"
+        );
         assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 }

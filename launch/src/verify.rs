@@ -8,9 +8,19 @@ use crate::cli::{BundleArgs, BundleVerb};
 
 /// Verifies; exit code 3 when a boundary is off.
 pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
-    let BundleVerb::Verify { bundle, onnxruntime } = &args.verb;
-    let options = VerifyOptions { ort_library: onnxruntime.clone(), ..VerifyOptions::default() };
+    let BundleVerb::Verify {
+        bundle,
+        onnxruntime,
+    } = &args.verb;
+    let options = VerifyOptions {
+        ort_library: onnxruntime.clone(),
+        ..VerifyOptions::default()
+    };
     let report = verify(bundle, &options)?;
     println!("{report}");
-    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
 }

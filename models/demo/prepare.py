@@ -4,7 +4,7 @@
 
 Writes OUT/images.u8 [rows, 2, 112, 112, 3] (JPEG decoded by PIL, reduced by PIL bicubic, which antialiases: the
 declared processor of the bundle), OUT/rows.f32 [rows, columns], OUT/meta.json, OUT/stats.json, OUT/tokenizer/.
-Only successful episodes are kept. Done shards are skipped when it is run again.
+Only successful episodes are kept. Done blocks are skipped when it is run again.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from fast import FastTokenizer
 
 SIZE = 112
 HORIZON = 16
+BLOCK = 500
 
 
 def resize(picture: Image.Image) -> Image.Image:
@@ -45,13 +46,12 @@ def kept_rows(shard: Path) -> tuple[np.ndarray, list[dict]]:
     return (np.concatenate(rows) if rows else np.zeros(0, np.int64)), episodes
 
 
-def prepare_shard(job) -> str:
-    """Decodes one shard into its slice of images.u8."""
-    shard, out, start, total = job
-    done = out / f"{shard.name}.done"
+def prepare_block(job) -> None:
+    """Decodes some rows of a shard into their slice of images.u8, which begins at `start`."""
+    shard, rows, out, start, total = job
+    done = out / f"{start}.done"
     if done.exists():
-        return shard.name
-    rows, _ = kept_rows(shard)
+        return
     images = np.memmap(out / "images.u8", np.uint8, "r+", shape=(total, 2, SIZE, SIZE, 3))
     offsets = np.fromfile(shard / "frames.idx", "<u8")
     frames = np.memmap(shard / "frames.bin", np.uint8, "r")
@@ -59,9 +59,7 @@ def prepare_shard(job) -> str:
         for camera in range(2):
             a, b = offsets[2 * row + camera], offsets[2 * row + camera + 1]
             images[start + i, camera] = decode(frames[a:b].tobytes())
-    images.flush()
     done.touch()
-    return shard.name
 
 
 def chunk_index(episodes: list[dict]) -> np.ndarray:
@@ -115,20 +113,20 @@ def main() -> None:
         table = np.fromfile(shard / "rows.bin", "<f4").reshape(-1, len(columns))
         tables.append(table[rows])
         episodes += [{**e, "first_row": e["first_row"] + total} for e in own]
-        jobs.append((shard, args.out, total))
+        jobs += [(shard, rows[i : i + BLOCK], args.out, total + i) for i in range(0, len(rows), BLOCK)]
         total += len(rows)
     table = np.concatenate(tables)
     table.tofile(args.out / "rows.f32")
     expected = total * 2 * SIZE * SIZE * 3
     target = args.out / "images.u8"
     if not target.exists() or target.stat().st_size != expected:
-        for done in args.out.glob("shard-*.done"):
+        for done in args.out.glob("*.done"):
             done.unlink()
         with open(target, "wb") as f:
             f.truncate(expected)
     with multiprocessing.Pool(args.procs) as pool:
-        work = pool.imap_unordered(prepare_shard, [(*job, total) for job in jobs])
-        for _ in tqdm(work, total=len(jobs), desc="decode", unit="shard"):
+        work = pool.imap_unordered(prepare_block, [(*job, total) for job in jobs])
+        for _ in tqdm(work, total=len(jobs), desc="decode", unit="block"):
             pass
 
     labels = chunks(table, columns, episodes)

@@ -21,6 +21,7 @@ PHRASINGS = (
     "please raise the {c} cube",
     "pick up the {c} block",
     "take the {c} cube",
+    "take the {c} block",
     "get the {c} block",
     "raise the {c} block",
     "grasp the {c} cube",

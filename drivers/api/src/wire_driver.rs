@@ -186,7 +186,11 @@ impl Drop for WireDriver {
     }
 }
 
-fn ask_info(
+/// What device `name` of `cell` says it is, asked for up to `timeout`.
+///
+/// # Errors
+/// [`ConnectError`].
+pub fn ask_info(
     session: &Session,
     cell: &Cell,
     name: &Name,

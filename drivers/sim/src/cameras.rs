@@ -9,14 +9,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tactus_drivers_api::CameraPort;
-use tactus_types::{CameraFrame, Clock, Encoding};
 use tactus_drivers_api::wire::{CameraInfo, Cell, Delivery, Name, Session, SimWorld, Topic};
+use tactus_types::{CameraFrame, Clock, Encoding};
 
+use crate::SimError;
 use crate::device::RunError;
 use crate::render::Renderer;
 use crate::scene::{CAMERA_NAMES, PICTURE_SIZE};
 use crate::world::WorldSnapshot;
-use crate::SimError;
 
 /// How often a process without worlds looks whether it should stop.
 const NAP: Duration = Duration::from_millis(50);
@@ -49,31 +49,49 @@ pub fn run_cameras(
     clock: &dyn Clock,
     stop: &AtomicBool,
 ) -> Result<u64, RunError> {
-    let CameraOptions { cell, cameras, rate_hz } = options;
+    let CameraOptions {
+        cell,
+        cameras,
+        rate_hz,
+    } = options;
     for camera in cameras {
         if !CAMERA_NAMES.contains(&camera.as_str()) {
             let name = camera.to_string();
-            return Err(SimError::MissingName { kind: "camera", name }.into());
+            return Err(SimError::MissingName {
+                kind: "camera",
+                name,
+            }
+            .into());
         }
     }
     let newest = Arc::new(Newest::default());
     let to = newest.clone();
     let key = cell.key(&Topic::SimWorld);
-    let _worlds = session.subscribe(&key, move |world: Result<Delivery<SimWorld>, _>| match world {
-        Ok(delivery) => {
-            let mut slot = to.world.lock().unwrap_or_else(PoisonError::into_inner);
-            *slot = Some(delivery.message);
-            drop(slot);
-            to.arrived.notify_one();
-        }
-        Err(e) => tracing::warn!("world refused: {e}"),
-    })?;
+    let _worlds = session.subscribe(
+        &key,
+        move |world: Result<Delivery<SimWorld>, _>| match world {
+            Ok(delivery) => {
+                let mut slot = to.world.lock().unwrap_or_else(PoisonError::into_inner);
+                *slot = Some(delivery.message);
+                drop(slot);
+                to.arrived.notify_one();
+            }
+            Err(e) => tracing::warn!("world refused: {e}"),
+        },
+    )?;
     let mut renderer = Renderer::new()?;
     let size = PICTURE_SIZE as u32;
-    let info = CameraInfo { width: size, height: size, rate_hz: *rate_hz };
+    let info = CameraInfo {
+        width: size,
+        height: size,
+        rate_hz: *rate_hz,
+    };
     let mut ports = Vec::with_capacity(cameras.len());
     for camera in cameras {
-        ports.push((camera.shared(), CameraPort::open(session, cell, camera, info.clone())?));
+        ports.push((
+            camera.shared(),
+            CameraPort::open(session, cell, camera, info.clone())?,
+        ));
     }
     let mut round = Round::new(1.0 / rate_hz);
     let mut rounds = 0;
@@ -82,7 +100,10 @@ pub fn run_cameras(
         if !round.is_due(world.epoch, world.sim_time_secs) {
             continue;
         }
-        renderer.show(&WorldSnapshot { time_s: world.sim_time_secs, qpos: world.qpos })?;
+        renderer.show(&WorldSnapshot {
+            time_s: world.sim_time_secs,
+            qpos: world.qpos,
+        })?;
         for (camera, port) in &ports {
             let frame = CameraFrame {
                 camera: camera.clone(),
@@ -106,7 +127,11 @@ impl Newest {
     fn take(&self) -> Option<SimWorld> {
         let mut slot = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
-            slot = self.arrived.wait_timeout(slot, NAP).unwrap_or_else(PoisonError::into_inner).0;
+            slot = self
+                .arrived
+                .wait_timeout(slot, NAP)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         slot.take()
     }
@@ -122,7 +147,11 @@ struct Round {
 
 impl Round {
     fn new(period_secs: f64) -> Self {
-        Self { period_secs, epoch: None, next_secs: 0.0 }
+        Self {
+            period_secs,
+            epoch: None,
+            next_secs: 0.0,
+        }
     }
 
     /// Whether the world at `secs` of `epoch` is to be drawn. Deadlines are a grid of simulated time, so late worlds do
@@ -136,7 +165,10 @@ impl Round {
         if secs < self.next_secs - 0.001 {
             return false;
         }
-        let periods = ((secs - self.next_secs) / self.period_secs + 1e-6).floor().max(0.0) + 1.0;
+        let periods = ((secs - self.next_secs) / self.period_secs + 1e-6)
+            .floor()
+            .max(0.0)
+            + 1.0;
         self.next_secs += periods * self.period_secs;
         true
     }
@@ -149,7 +181,9 @@ mod tests {
     #[test]
     fn every_fifth_world_of_a_hundred_hertz_becomes_a_frame() {
         let mut round = Round::new(0.05);
-        let drawn: Vec<u32> = (1..=21).filter(|k| round.is_due(1, f64::from(*k) * 0.01)).collect();
+        let drawn: Vec<u32> = (1..=21)
+            .filter(|k| round.is_due(1, f64::from(*k) * 0.01))
+            .collect();
         assert_eq!(drawn, [1, 6, 11, 16, 21]);
     }
 

@@ -8,13 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use tactus_drivers_api::device::first_epoch;
+use tactus_drivers_api::wire::{
+    Cell, Delivery, Name, Publisher, Responder, Session, SimReset, SimResetReply, SimWorld, Topic,
+};
 use tactus_drivers_api::{
     Device, DeviceError, DeviceOptions, DeviceReport, Goal as DeviceGoal, ServeError, serve_device,
 };
 use tactus_types::{ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
-use tactus_drivers_api::wire::{
-    Cell, Delivery, Name, Publisher, Responder, Session, SimReset, SimResetReply, SimWorld, Topic,
-};
 
 use crate::error::SimError;
 use crate::scene::{JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
@@ -117,12 +117,18 @@ pub fn run_sim(
     let worlds = session.publisher::<SimWorld>(&cell.key(&Topic::SimWorld))?;
     let (outgoing, publishing) = sync_channel(OUTGOING);
     let mut sim = SimDevice::new(*seed, first_epoch(clock.now()), pending, outgoing)?;
-    let options = DeviceOptions { cell: cell.clone(), name: device.clone() };
+    let options = DeviceOptions {
+        cell: cell.clone(),
+        name: device.clone(),
+    };
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("world-publish".into())
             .spawn_scoped(scope, move || publish(&publishing, &worlds))
-            .map_err(|e| RunError::Thread { thread: "world-publish", reason: e.to_string() })?;
+            .map_err(|e| RunError::Thread {
+                thread: "world-publish",
+                reason: e.to_string(),
+            })?;
         let report = serve_device(&mut sim, &options, session, stop);
         // The publisher thread ends when its channel does.
         drop(sim);
@@ -165,7 +171,10 @@ impl SimDevice {
     ) -> Result<Self, SimError> {
         let mut device = Self {
             world: World::new()?,
-            goal: Goal { q_rad: [0.0; 6], opening: 0.0 },
+            goal: Goal {
+                q_rad: [0.0; 6],
+                opening: 0.0,
+            },
             detector: LiftDetector::new(),
             lifted: [false; 3],
             first_lifted: None,
@@ -181,7 +190,10 @@ impl SimDevice {
     fn reset(&mut self, seed: u64) {
         let scenario = Scenario::sample(seed, StartPoses::Narrow);
         self.world.reset(&scenario);
-        self.goal = Goal { q_rad: scenario.q_rad, opening: scenario.opening };
+        self.goal = Goal {
+            q_rad: scenario.q_rad,
+            opening: scenario.opening,
+        };
         self.detector = LiftDetector::new();
         self.lifted = [false; 3];
         self.first_lifted = None;

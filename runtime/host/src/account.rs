@@ -20,17 +20,18 @@ pub struct Quantiles {
     pub max: Duration,
 }
 
-/// Durations from 1 ns to a minute, to three digits.
+/// Longest duration that is counted as itself; anything longer counts as this.
+const LONGEST: u64 = 60_000_000_000;
+
+/// Durations from 1 ns to a minute, to three digits. Recording never allocates.
 #[derive(Debug, Clone)]
 pub struct Durations(Histogram<u64>);
 
 impl Default for Durations {
     fn default() -> Self {
-        // 3 significant digits over u64: the constructor fails only for more than 5.
-        let mut histogram =
-            Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are legal"));
-        histogram.auto(true);
-        Self(histogram)
+        let histogram = Histogram::new_with_bounds(1, LONGEST, 3);
+        // The constructor fails only for a range below 2 or more than 5 digits.
+        Self(histogram.unwrap_or_else(|_| unreachable!("1 ns to 1 min in 3 digits is legal")))
     }
 }
 
@@ -38,7 +39,7 @@ impl Durations {
     /// Counts one duration.
     pub fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.0.saturating_record(nanos);
+        self.0.saturating_record(nanos.clamp(1, LONGEST));
     }
 
     /// Number of durations counted.

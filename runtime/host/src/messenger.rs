@@ -22,10 +22,10 @@ use crate::arm::{Event, TickRecord};
 const NAP: Duration = Duration::from_millis(1);
 /// Joint states are published every so many ticks.
 const STATE_EVERY: u64 = 2;
-/// Applied commands are kept every so many ticks ..
-const APPLIED_EVERY: u64 = 10;
+/// Applied commands are kept every so many ticks: all of them, so that a recording is the whole truth ..
+const APPLIED_EVERY: u64 = 1;
 /// .. and published in batches of so many.
-const APPLIED_BATCH: usize = 5;
+const APPLIED_BATCH: usize = 10;
 /// Time between periodic reports.
 const REPORT_PERIOD: Duration = Duration::from_millis(100);
 

@@ -1,0 +1,266 @@
+//! A whole simulated cell as real processes over loopback, and an observer on its wire.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tactus_types::{Applied, JointState};
+use tactus_wire::{
+    AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeOrder, ModeOrderReply, ModeReport,
+    MonotonicClock, Name, Nothing, Session, SessionOptions, SimReset, SimResetReply, Subscriber,
+    Topic,
+};
+
+/// The folder that holds the workspace.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests lies in the checkout")
+        .into()
+}
+
+/// The program under test, built beside this test.
+pub fn program() -> PathBuf {
+    let me = std::env::current_exe().expect("a path");
+    let program = me
+        .ancestors()
+        .map(|dir| dir.join("tactus"))
+        .find(|file| file.is_file());
+    program.expect("target/debug/tactus: build it first, as ./tests/run does")
+}
+
+/// Runs `tactus ARGS` to its end.
+pub fn tactus(args: &[&str]) -> Output {
+    Command::new(program())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("starts")
+}
+
+/// The demo cell's file, changed by `edit`, in `dir`, with the bundle's path made absolute.
+pub fn cell_file(dir: &Path, edit: impl Fn(String) -> String) -> PathBuf {
+    let text =
+        std::fs::read_to_string(checkout().join("launch/cells/demo.toml")).expect("demo cell");
+    let bundle = checkout().join("models/demo/bundle");
+    let text = text.replace("../../models/demo/bundle", &bundle.display().to_string());
+    let file = dir.join("cell.toml");
+    std::fs::write(&file, edit(text)).expect("written");
+    file
+}
+
+/// A running `tactus run`, seen from its wire.
+pub struct Cell {
+    run: Child,
+    file: PathBuf,
+    pub session: Session,
+    pub wire: WireCell,
+    pub applied: Arc<Mutex<Vec<Applied>>>,
+    pub modes: Arc<Mutex<Vec<ModeReport>>>,
+    pub states: Arc<Mutex<Vec<JointState>>>,
+    _subscriptions: Vec<Subscriber>,
+    _dir: tempfile::TempDir,
+}
+
+fn arm() -> Name {
+    Name::new("arm").expect("legal")
+}
+
+impl Cell {
+    /// Brings up the demo cell, changed by `edit`, and waits until all of it answers.
+    pub fn start(edit: impl Fn(String) -> String) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = cell_file(dir.path(), edit);
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a port")
+            .port();
+        let endpoint = format!("tcp/127.0.0.1:{port}");
+        let run = Command::new(program())
+            .args(["run", &file.display().to_string(), "--listen", &endpoint])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let clock = Arc::new(MonotonicClock::new().expect("a clock"));
+        let options = SessionOptions {
+            connect: vec![endpoint],
+            connect_timeout: Duration::from_secs(10),
+            ..SessionOptions::default()
+        };
+        let session = Session::open(&options, "test", clock).expect("reaches the cell");
+        let wire = WireCell::new(Name::new("demo").expect("legal"));
+        let (applied, modes, states) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
+        let to: Arc<Mutex<Vec<Applied>>> = Arc::clone(&applied);
+        let mut subscriptions = vec![
+            session
+                .subscribe(
+                    &wire.key(&Topic::ArmApplied(arm())),
+                    move |m: Result<Delivery<AppliedBatch>, _>| {
+                        if let Ok(delivery) = m {
+                            to.lock()
+                                .expect("unpoisoned")
+                                .extend(delivery.message.applied);
+                        }
+                    },
+                )
+                .expect("subscribed"),
+        ];
+        let to: Arc<Mutex<Vec<ModeReport>>> = Arc::clone(&modes);
+        subscriptions.push(
+            session
+                .subscribe(
+                    &wire.key(&Topic::ArmMode(arm())),
+                    move |m: Result<Delivery<ModeReport>, _>| {
+                        if let Ok(delivery) = m {
+                            to.lock().expect("unpoisoned").push(delivery.message);
+                        }
+                    },
+                )
+                .expect("subscribed"),
+        );
+        let to: Arc<Mutex<Vec<JointState>>> = Arc::clone(&states);
+        let key = wire.key(&Topic::DeviceState(Name::new("sim").expect("legal")));
+        subscriptions.push(
+            session
+                .subscribe(&key, move |m: Result<Delivery<JointState>, _>| {
+                    if let Ok(delivery) = m {
+                        to.lock().expect("unpoisoned").push(delivery.message);
+                    }
+                })
+                .expect("subscribed"),
+        );
+        let cell = Self {
+            run,
+            file,
+            session,
+            wire,
+            applied,
+            modes,
+            states,
+            _subscriptions: subscriptions,
+            _dir: dir,
+        };
+        cell.wait("the engine answers", Duration::from_secs(60), || {
+            let key = cell
+                .wire
+                .key(&Topic::EngineStatus(Name::new("engine").expect("legal")));
+            let timeout = Duration::from_millis(500);
+            cell.session
+                .query::<Nothing, EngineStatus>(&key, &Nothing, timeout)
+                .is_ok()
+        });
+        cell.wait("the arm host reports", Duration::from_secs(30), || {
+            cell.mode().is_some()
+        });
+        cell
+    }
+
+    /// Process id of a role of this cell.
+    pub fn pid(&self, role: &str) -> Option<i32> {
+        let file = self.file.display().to_string();
+        std::fs::read_dir("/proc")
+            .expect("/proc")
+            .flatten()
+            .find_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+                let words: Vec<&str> = line.split('\0').collect();
+                (words.contains(&file.as_str()) && words.get(3) == Some(&role)).then_some(pid)
+            })
+    }
+
+    /// `kill -9` of a role.
+    pub fn kill(&self, role: &str) {
+        let pid = self.pid(role).expect("the role runs").to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-9", &pid])
+                .status()
+                .expect("kill")
+                .success()
+        );
+    }
+
+    /// Newest mode.
+    pub fn mode(&self) -> Option<ModeReport> {
+        self.modes.lock().expect("unpoisoned").last().cloned()
+    }
+
+    /// An order to the arm host.
+    pub fn order(&self, order: &ModeOrder) -> ModeOrderReply {
+        let key = self.wire.key(&Topic::ArmMode(arm()));
+        let timeout = Duration::from_secs(2);
+        self.session
+            .query(&key, order, timeout)
+            .expect("the arm host answers")
+            .message
+    }
+
+    /// Resets the world, enables the arm and starts an episode.
+    pub fn start_episode(&self, seed: u64) {
+        let key = self.wire.key(&Topic::SimReset);
+        let reset: Delivery<SimResetReply> = self
+            .session
+            .query(&key, &SimReset { seed }, Duration::from_secs(2))
+            .expect("resets");
+        self.wait("the new world is seen", Duration::from_secs(5), || {
+            let states = self.states.lock().expect("unpoisoned");
+            states
+                .last()
+                .is_some_and(|s| s.epoch == reset.message.epoch)
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        let enabled = self.order(&ModeOrder::Enable);
+        assert!(enabled.accepted, "{}", enabled.message);
+        let start = ModeOrder::StartEpisode {
+            episode: 1,
+            instruction: "pick up the red cube".into(),
+            seed,
+        };
+        self.wait("the episode starts", Duration::from_secs(5), || {
+            self.order(&start).accepted
+        });
+        self.wait("the policy moves the arm", Duration::from_secs(5), || {
+            let applied = self.applied.lock().expect("unpoisoned");
+            applied.last().is_some_and(|a| {
+                a.command.dq.max_abs() > 0.2 && a.command.setpoint.observed_at.is_some()
+            })
+        });
+    }
+
+    /// Waits until `done`, or fails saying what was waited for.
+    pub fn wait(&self, what: &str, within: Duration, done: impl Fn() -> bool) {
+        let until = Instant::now() + within;
+        while !done() {
+            let mode = self.mode().map(|m| (m.mode, m.reason));
+            assert!(
+                Instant::now() < until,
+                "waited {within:?} in vain until {what}; mode {mode:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        // An orderly end: SIGTERM, as a service manager would send it.
+        let pid = self.run.id().to_string();
+        if Command::new("kill")
+            .arg(&pid)
+            .status()
+            .is_ok_and(|s| s.success())
+        {
+            let until = Instant::now() + Duration::from_secs(10);
+            while Instant::now() < until && matches!(self.run.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        if matches!(self.run.try_wait(), Ok(None)) && self.run.kill().is_ok() {
+            self.run.wait().expect("reaped");
+        }
+    }
+}
