@@ -201,6 +201,7 @@ mod tests {
             secs: 0.0,
             holds: 0,
             chunks: 0,
+            commands_sha256: None,
             aborted: aborted.map(str::to_owned),
         };
         assert_eq!(Mark::from(&row(true, None)), Mark::Success);

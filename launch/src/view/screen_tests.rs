@@ -43,6 +43,7 @@ fn busy(cell: &Cell) -> Live {
         secs: 4.2,
         holds: 0,
         chunks: 40,
+        commands_sha256: None,
         aborted: aborted.map(str::to_owned),
     };
     let mut live = Live {

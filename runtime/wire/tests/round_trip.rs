@@ -317,6 +317,8 @@ fn mode_order() -> impl Strategy<Value = ModeOrder> {
 
 fn telemetry() -> impl Strategy<Value = Telemetry> {
     (prop::array::uniform9(positive()), stages()).prop_map(|(v, stages)| Telemetry {
+        request_id: 3,
+        ticks: 500,
         lateness: Lateness {
             p50_micros: v[0],
             p99_micros: v[1],

@@ -91,7 +91,7 @@ impl Cell {
             ..SessionOptions::default()
         };
         let session = Session::open(&options, "test", clock).expect("reaches the cell");
-        let wire = WireCell::new(Name::new("demo").expect("legal"));
+        let wire = WireCell::new("demo").expect("legal");
         let (applied, modes, states) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
         let to: Arc<Mutex<Vec<Applied>>> = Arc::clone(&applied);
         let mut subscriptions = vec![
