@@ -1,6 +1,9 @@
 //! All cameras of a bundle: frames to `pixel_values`, over buffers that are allocated once.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tactus_bundle::{CameraSpec, Manifest};
 use tactus_types::CameraFrame;
@@ -20,6 +23,40 @@ struct CameraPath {
     decoded: Vec<u8>,
     /// Pixels after resizing.
     resized: Vec<u8>,
+    /// The frame that `resized` holds, and what decoding and resizing it took.
+    ready: Option<(CameraFrame, ImageTimes)>,
+}
+
+impl CameraPath {
+    /// Decodes and resizes `frame`, unless that is done already.
+    fn prepare(&mut self, frame: &CameraFrame) -> Result<ImageTimes, DecodeError> {
+        let same = |(ready, _): &&(CameraFrame, ImageTimes)| {
+            ready.seq == frame.seq
+                && ready.captured_at == frame.captured_at
+                && Arc::ptr_eq(&ready.data, &frame.data)
+        };
+        if let Some((_, times)) = self.ready.as_ref().filter(same) {
+            return Ok(*times);
+        }
+        self.ready = None;
+        let started = Instant::now();
+        let rgb = decode(frame, &self.spec, &mut self.decoded)?;
+        let decoded_at = Instant::now();
+        if !self.resize.run(rgb, &mut self.resized) {
+            return Err(DecodeError::Size {
+                camera: self.spec.name.clone(),
+                what: "pixels",
+                expected: format!("{} bytes", self.resized.len()),
+                actual: rgb.len().to_string(),
+            });
+        }
+        let times = ImageTimes {
+            decode: decoded_at - started,
+            patch: decoded_at.elapsed(),
+        };
+        self.ready = Some((frame.clone(), times));
+        Ok(times)
+    }
 }
 
 /// Preprocessing of a bundle's cameras.
@@ -61,6 +98,7 @@ impl Images {
                 grid: Grid::of(to, vision),
                 decoded: vec![0; from.rgb_len()],
                 resized: vec![0; to.rgb_len()],
+                ready: None,
             })
         };
         Ok(Self {
@@ -87,8 +125,21 @@ impl Images {
             .sum()
     }
 
+    /// Decodes and resizes a frame ahead of the observation it will be part of. What is wrong with it is said by
+    /// [`Images::run`].
+    pub fn prepare(&mut self, frame: &CameraFrame) {
+        if let Some(camera) = self
+            .cameras
+            .iter_mut()
+            .find(|c| *c.spec.name == *frame.camera)
+        {
+            drop(camera.prepare(frame));
+        }
+    }
+
     /// Writes the patches of `frames`, one per camera in prompt order, into `pixel_values`
-    /// (`[patches of all images, row_len]`, as long as [`Images::pixel_values_len`]).
+    /// (`[patches of all images, row_len]`, as long as [`Images::pixel_values_len`]). The times are those of all frames,
+    /// those prepared ahead included.
     ///
     /// # Errors
     /// [`DecodeError`] for the first frame that is not its camera's.
@@ -100,29 +151,22 @@ impl Images {
         let mut times = ImageTimes::default();
         let mut rest = pixel_values;
         for (camera, frame) in self.cameras.iter_mut().zip(frames) {
-            let CameraPath {
-                spec,
-                resize,
-                grid,
-                decoded,
-                resized,
-            } = camera;
+            let prepared = camera.prepare(frame)?;
+            times.decode += prepared.decode;
+            times.patch += prepared.patch;
             let started = Instant::now();
-            let rgb = decode(frame, spec, decoded)?;
-            let decoded_at = Instant::now();
-            times.decode += decoded_at - started;
-            let length = (grid.patches() * self.row_len).min(rest.len());
+            let length = (camera.grid.patches() * self.row_len).min(rest.len());
             let (rows, others) = std::mem::take(&mut rest).split_at_mut(length);
             rest = others;
-            if !(resize.run(rgb, resized) && self.patcher.run(resized, *grid, rows)) {
+            if !self.patcher.run(&camera.resized, camera.grid, rows) {
                 return Err(DecodeError::Size {
-                    camera: spec.name.clone(),
+                    camera: camera.spec.name.clone(),
                     what: "patches",
-                    expected: format!("{} numbers", grid.patches() * self.row_len),
+                    expected: format!("{} numbers", camera.grid.patches() * self.row_len),
                     actual: rows.len().to_string(),
                 });
             }
-            times.patch += decoded_at.elapsed();
+            times.patch += started.elapsed();
         }
         Ok(times)
     }

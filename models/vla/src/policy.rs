@@ -392,6 +392,10 @@ impl Policy for VlaPolicy {
         self.infer_from(observation, request, Noise::Seed(request.seed))
     }
 
+    fn prepare(&mut self, frame: &CameraFrame) {
+        self.images.prepare(frame);
+    }
+
     fn cameras(&self) -> &[Arc<str>] {
         &self.cameras
     }

@@ -60,6 +60,13 @@ impl Dispatcher {
         self.pending.is_some()
     }
 
+    /// Whether a frame captured at `captured_at` may be part of the observation that the pending request waits for.
+    pub fn wants(&self, captured_at: Time) -> bool {
+        self.pending
+            .as_ref()
+            .is_some_and(|r| captured_at >= r.observe_after)
+    }
+
     /// The job that can start at `now`, if any. A request whose deadline has passed is dropped: its answer is useless.
     ///
     /// A stream that has never delivered is waited for until the deadline; a stale one is refused at once.

@@ -158,7 +158,7 @@ pub fn run_engine(
     while !stop.load(Ordering::Relaxed) {
         inbox.take_into(&mut batch);
         for message in batch.drain(..) {
-            state.take(message);
+            state.take(message, policy.as_mut());
         }
         if let Some(reply) = state.poll(policy.as_mut(), clock)
             && let Err(e) = replies.put(&reply)
@@ -188,9 +188,13 @@ impl EngineState {
         }
     }
 
-    fn take(&mut self, message: Inbound) {
+    fn take(&mut self, message: Inbound, policy: &mut dyn Policy) {
         match message {
             Inbound::Frame(frame, transport) => {
+                // Cameras deliver one after the other: the first is worked on while the next is on its way.
+                if self.dispatcher.wants(frame.captured_at) {
+                    policy.prepare(&frame);
+                }
                 self.transport = transport;
                 self.assembler.frame(frame);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{JointVec, Observation, StageTimes, Time};
+use crate::{CameraFrame, JointVec, Observation, StageTimes, Time};
 
 /// Which stretch of autonomy a message belongs to: the arm host's boot and a counter that only grows.
 ///
@@ -159,6 +159,9 @@ pub trait Policy: Send {
         observation: &Observation,
         request: &InferenceRequest,
     ) -> Result<ActionChunk, PolicyError>;
+
+    /// Work on one frame that can be done before the others of its observation are there. The default does nothing.
+    fn prepare(&mut self, _frame: &CameraFrame) {}
 
     /// Camera names in the order the policy wants its frames.
     fn cameras(&self) -> &[Arc<str>];
