@@ -66,7 +66,7 @@ fn a_changed_bundle_file() {
     let mut bytes = std::fs::read(&file).expect("weights");
     bytes[1000] ^= 1;
     std::fs::write(&file, bytes).expect("written");
-    demo_with_bundle(&bundle, &["graphs/weights.bin", "expected", "sha256"]);
+    demo_with_bundle(&bundle, &["graphs/weights.bin", "expected SHA-256"]);
 }
 
 #[test]

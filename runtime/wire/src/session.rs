@@ -25,6 +25,14 @@ use crate::Header;
 /// The endpoint that a process listens on unless it is told otherwise: any free port of the loopback interface.
 pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
 
+/// Batches that may wait for a link, per priority; an express message is a batch of its own. Zenoh's default of two
+/// drops messages of a short burst on a busy machine, where its sending thread waits for a core.
+const REAL_TIME_BATCHES: u32 = 16;
+const DATA_BATCHES: u32 = 8;
+
+/// How long a `put` waits for room before it drops the message. Zenoh's default is 1 ms; no thread that ticks puts.
+const WAIT_BEFORE_DROP_MICROS: u32 = 5000;
+
 /// How a session is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOptions {
@@ -202,9 +210,15 @@ impl Session {
         locators.iter().map(ToString::to_string).collect()
     }
 
-    /// How many peers this session is connected to directly.
-    pub fn peers(&self) -> usize {
-        self.zenoh.info().peers_zid().wait().count()
+    /// Zenoh's identity of this session; another one after every restart.
+    pub fn id(&self) -> String {
+        self.zenoh.zid().to_string()
+    }
+
+    /// Identities of the sessions that this one is connected to directly.
+    pub fn peers(&self) -> Vec<String> {
+        let peers = self.zenoh.info().peers_zid().wait();
+        peers.map(|peer| peer.to_string()).collect()
     }
 
     /// The clock that stamps this session's messages.
@@ -250,6 +264,10 @@ fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
                 "autoconnect_strategy": { "peer": { "to_peer": "greater-zid" } },
             },
         },
+        "transport": { "link": { "tx": { "queue": {
+            "size": { "real_time": REAL_TIME_BATCHES, "data": DATA_BATCHES },
+            "congestion_control": { "drop": { "wait_before_drop": WAIT_BEFORE_DROP_MICROS } },
+        } } } },
     });
     zenoh::Config::from_json5(&text.to_string()).map_err(|e| e.to_string())
 }

@@ -56,6 +56,11 @@ fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     false
 }
 
+/// Whether the two are connected to each other, seen from both.
+fn met(a: &Session, b: &Session) -> bool {
+    a.peers().contains(&b.id()) && b.peers().contains(&a.id())
+}
+
 type States = mpsc::Receiver<Result<Delivery<JointState>, WireError>>;
 
 fn states_of(session: &Session, device: &str) -> (tactus_wire::Subscriber, States) {
@@ -75,13 +80,10 @@ fn peers_of_one_seed_exchange_directly_and_outlive_it() {
     assert!(endpoints[0].starts_with("tcp/127.0.0.1:"), "{endpoints:?}");
     let b = open("arm/a", &endpoints);
     let c = open("device/d", &endpoints);
-    assert!(
-        eventually(|| b.peers() == 2 && c.peers() == 2),
-        "no full mesh"
-    );
+    assert!(eventually(|| met(&b, &c)), "no full mesh");
 
     seed.close();
-    assert!(eventually(|| b.peers() == 1 && c.peers() == 1));
+    assert!(eventually(|| !met(&seed, &b) && !met(&seed, &c)));
     let (_subscriber, states) = states_of(&b, "d");
     let key = cell().key(&Topic::DeviceState(name("d")));
     let publisher = c.publisher(&key).expect("publisher");
@@ -97,7 +99,72 @@ fn a_peer_that_comes_later_is_introduced_too() {
     let b = open("arm/a", &seed.endpoints());
     drop(open("engine/e", &seed.endpoints()));
     let c = open("engine/e", &seed.endpoints());
-    assert!(eventually(|| b.peers() == 2 && c.peers() == 2));
+    assert!(eventually(|| met(&b, &c)));
+}
+
+/// A soak: `cargo test --test session -- --ignored long_`.
+#[test]
+#[ignore = "half a minute"]
+fn long_a_peer_that_restarts_is_introduced_every_time() {
+    let seed = open("run", &[]);
+    let b = open("arm/a", &seed.endpoints());
+    for round in 0..200 {
+        let start = Instant::now();
+        let c = open("engine/e", &seed.endpoints());
+        assert!(eventually(|| met(&b, &c)), "round {round}");
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(2), "round {round}: {took:?}");
+        if round % 2 == 0 {
+            c.close();
+        }
+    }
+}
+
+/// A soak, as above.
+#[test]
+#[ignore = "half a minute"]
+fn long_peers_that_start_together_all_meet() {
+    for round in 0..50 {
+        let seed = open("run", &[]);
+        let endpoints = seed.endpoints();
+        let peers: Vec<Session> = std::thread::scope(|scope| {
+            let opening: Vec<_> = ["arm/a", "engine/e", "camera/c", "device/d"]
+                .map(|source| scope.spawn(|| open(source, &endpoints)))
+                .into_iter()
+                .collect();
+            let opened = opening
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"));
+            opened.collect()
+        });
+        for (i, a) in peers.iter().enumerate() {
+            for b in &peers[i + 1..] {
+                assert!(eventually(|| met(a, b)), "round {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_burst_arrives_whole() {
+    let a = open("device/d", &[]);
+    let b = open("arm/a", &a.endpoints());
+    let (_subscriber, states) = states_of(&b, "d");
+    let key = cell().key(&Topic::DeviceState(name("d")));
+    let publisher = a.publisher(&key).expect("publisher");
+    assert!(eventually(|| {
+        publisher.put(&state(0, &a)).expect("put");
+        states.try_recv().is_ok()
+    }));
+    for round in 1..=20 {
+        for seq in 0..16 {
+            publisher.put(&state(100 * round + seq, &a)).expect("put");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let arrived = |seq: &u64| *seq >= 100;
+    let seqs = states.try_iter().map(|d| d.expect("a state").message.seq);
+    assert_eq!(seqs.filter(arrived).count(), 320);
 }
 
 #[test]

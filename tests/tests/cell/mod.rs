@@ -6,7 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tactus_types::{Applied, JointState};
+use rustix::process::{Pid, Signal, kill_process};
+use tactus_types::{Applied, Clock, JointState, Time};
 use tactus_wire::{
     AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeOrder, ModeOrderReply, ModeReport,
     MonotonicClock, Name, Nothing, Session, SessionOptions, SimReset, SimResetReply, Subscriber,
@@ -172,16 +173,15 @@ impl Cell {
             })
     }
 
-    /// `kill -9` of a role.
-    pub fn kill(&self, role: &str) {
-        let pid = self.pid(role).expect("the role runs").to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-9", &pid])
-                .status()
-                .expect("kill")
-                .success()
-        );
+    /// `kill -9` of a role; returns the instant before.
+    pub fn kill(&self, role: &str) -> Time {
+        let pid = self
+            .pid(role)
+            .and_then(Pid::from_raw)
+            .expect("the role runs");
+        let before = MonotonicClock::new().expect("a clock").now();
+        kill_process(pid, Signal::KILL).expect("killed");
+        before
     }
 
     /// Newest mode.
