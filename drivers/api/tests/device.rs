@@ -256,8 +256,13 @@ fn states_come_at_the_device_s_rate_in_order() {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    let rate = (last.seq - first.seq) as f64 / last.captured_at.secs_from(first.captured_at);
-    assert!((495.0..505.0).contains(&rate), "{rate} Hz");
+    // Behind by at most what is still caught up, never ahead by more than a tick.
+    let expected = 500.0 * last.captured_at.secs_from(first.captured_at);
+    let ahead = (last.seq - first.seq) as f64 - expected;
+    assert!(
+        (-30.0..30.0).contains(&ahead),
+        "{ahead} ticks ahead of {expected}"
+    );
     assert_eq!(driver.link().states_refused(), 0);
     device.stop();
 }
@@ -300,9 +305,15 @@ fn hostile_commands_and_other_epochs_move_nothing() {
         hostile.put(&bad).expect("put");
     }
     junk(&session, key.as_str());
-    std::thread::sleep(Duration::from_millis(300));
-    let goal = device.last_goal().expect("a goal");
-    assert_eq!((goal.q[0], goal.q[1], goal.opening), (0.5, 0.5, 0.5));
+    // What comes after them is taken, so they were looked at by then.
+    let last = DeviceCommand::from(&command(epoch, 2000, -0.5));
+    assert!(eventually(|| {
+        hostile.put(&last).expect("put");
+        device.last_goal().is_some_and(|goal| goal.q[0] == -0.5)
+    }));
+    let told = device.told.lock().expect("not poisoned").clone();
+    let moved = |(_, goal): &(Time, Goal)| ![0.25, 0.5, -0.5].contains(&goal.q[0]);
+    assert!(!told.iter().any(moved));
 
     let report = device.stop();
     let refusals = report.refusals;

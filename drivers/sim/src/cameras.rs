@@ -90,7 +90,7 @@ pub fn run_cameras(
     for camera in cameras {
         ports.push((
             camera.shared(),
-            CameraPort::open(session, cell, camera, info.clone())?,
+            CameraPort::open(session, cell, camera, info)?,
         ));
     }
     let mut round = Round::new(1.0 / rate_hz);

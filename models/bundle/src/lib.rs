@@ -19,7 +19,7 @@
 //! - [`manifest`]: the validated manifest.
 //! - [`validate`] (private): the way from raw to validated.
 //! - [`files`] (private): SHA-256 of every file.
-//! - [`stats`]: `stats.json`.
+//! - [`stats`]: what `stats.json` says.
 //! - [`golden`]: golden cases.
 //! - [`bundle`]: opening a directory.
 #![forbid(unsafe_code)]

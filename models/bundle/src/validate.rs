@@ -164,7 +164,7 @@ fn vision(raw: RawVision) -> Result<Vision, BundleError> {
         min_pixels: bounds::PIXELS.count_at("vision.min_pixels", raw.min_pixels)?,
         max_pixels: bounds::PIXELS.count_at("vision.max_pixels", raw.max_pixels)?,
     };
-    if out.window % out.factor() != 0 {
+    if !out.window.is_multiple_of(out.factor()) {
         let expected = format!("a multiple of patch * merge = {}", out.factor());
         return Err(BundleError::manifest("vision.window", expected, out.window));
     }

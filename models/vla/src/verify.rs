@@ -526,10 +526,7 @@ impl Case<'_> {
 }
 
 /// Largest difference of two slices; NaN when their lengths differ or any difference is not a number.
-fn largest<T: Copy>(ours: &[T], golden: &[T]) -> f64
-where
-    T: Into<Comparable>,
-{
+fn largest<T: Copy + Into<Comparable>>(ours: &[T], golden: &[T]) -> f64 {
     if ours.len() != golden.len() {
         return f64::NAN;
     }

@@ -1,14 +1,14 @@
 //! The messages: encodings of the nouns of `tactus-types`, and the nouns that only travel.
 //!
-//! - [`camera`]: [`tactus_types::CameraFrame`], [`CameraInfo`].
-//! - [`device`]: [`tactus_types::JointState`], [`DeviceCommand`], [`tactus_types::ArmInfo`].
-//! - [`infer`]: [`tactus_types::InferenceRequest`], [`ChunkReply`].
-//! - [`engine`]: [`EngineStatus`].
-//! - [`applied`]: [`AppliedBatch`].
-//! - [`mode`]: [`ModeReport`], [`ModeOrder`], [`ModeOrderReply`].
-//! - [`telemetry`]: [`Telemetry`].
-//! - [`episode`]: [`EpisodeEvent`].
-//! - [`sim`]: [`SimWorld`], [`SimReset`], [`SimResetReply`].
+//! - [`camera`] holds [`tactus_types::CameraFrame`], [`CameraInfo`].
+//! - [`device`] holds [`tactus_types::JointState`], [`DeviceCommand`], [`tactus_types::ArmInfo`].
+//! - [`infer`] holds [`tactus_types::InferenceRequest`], [`ChunkReply`].
+//! - [`engine`] holds [`EngineStatus`].
+//! - [`applied`] holds [`AppliedBatch`].
+//! - [`mode`] holds [`ModeReport`], [`ModeOrder`], [`ModeOrderReply`].
+//! - [`telemetry`] holds [`Telemetry`].
+//! - [`episode`] holds [`EpisodeEvent`].
+//! - [`sim`] holds [`SimWorld`], [`SimReset`], [`SimResetReply`].
 
 pub mod applied;
 pub mod camera;
