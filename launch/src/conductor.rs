@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use tactus_bundle::Bundle;
 use tactus_control::Resume;
@@ -92,20 +92,23 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         shared: shared.clone(),
         stop: &stop,
     };
-    let outcome = std::thread::scope(|scope| {
-        // The view runs beside the conductor; whichever ends first ends the other.
-        let viewer = live_view.then(|| scope.spawn(|| view::show(&shared, &cell, &stop)));
+    let (outcome, viewed) = std::thread::scope(|scope| {
+        // The view runs beside the conductor; whichever ends first ends the other, a panic included.
+        let _stopping = roles::Stopping(&stop);
+        let viewer = live_view.then(|| {
+            let log = children.logs.join("demo.log");
+            let (shared, cell, stop) = (&shared, &cell, &stop);
+            scope.spawn(move || view::show(shared, cell, &log, stop))
+        });
         let outcome = conductor.run(&mut children, episodes);
         stop.store(true, Ordering::Relaxed);
-        if let Some(viewer) = viewer {
-            match viewer.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => tracing::error!("live view: {e:#}"),
-                Err(_) => tracing::error!("live view: it panicked"),
-            }
-        }
-        outcome
+        let viewed = viewer.map_or(Ok(()), |viewer| match viewer.join() {
+            Ok(viewed) => viewed,
+            Err(_) => Err(anyhow!("it panicked")),
+        });
+        (outcome, viewed.context("live view"))
     });
+    let outcome = outcome.and(viewed);
     let provider = conductor
         .engine_status()
         .map_or_else(|| "unknown".into(), |s| s.provider);

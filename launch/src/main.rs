@@ -10,6 +10,7 @@ mod cli;
 mod conductor;
 mod live;
 mod lockstep;
+mod log;
 mod order;
 mod roles;
 mod run;
@@ -21,19 +22,12 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Verb};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = EnvFilter::new(format!("{},zenoh=warn,ort=warn", cli.log));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    log::start(&cli.log);
     match dispatch(cli.verb) {
         Ok(code) => code,
         Err(e) => {

@@ -71,6 +71,15 @@ pub fn stop_flag(supervised: bool) -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Sets a stop flag when it is dropped: on return, error and panic alike.
+pub struct Stopping<'a>(pub &'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Opens the policy of a cell for an arm with these joints.
 pub fn open_policy(
     cell: &Cell,

@@ -8,6 +8,7 @@
 //! - [`figures`]: control loop, ages, counters, joints.
 //! - [`pictures`]: camera frames as coloured half-blocks.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use tactus_wire::{ModeReport, Telemetry};
 
 use crate::cell::Cell;
 use crate::live::{Live, Shared};
+use crate::log;
+use crate::roles::Stopping;
 use crate::summary::Row;
 
 mod draw;
@@ -34,13 +37,16 @@ use pictures::Pictures;
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// Shows `shared` on the whole terminal until `stop` is set. `q`, Esc and Ctrl-C set it; so does a failure of the view,
-/// because a demo that nobody can watch or end has no purpose. The terminal is restored however this ends.
+/// because a demo that nobody can watch or end has no purpose. The terminal is restored however this ends. What this
+/// process logs goes to the file `log` meanwhile.
 ///
 /// # Errors
-/// When the terminal cannot be switched to full screen, read or written.
-pub fn show(shared: &Shared, cell: &Cell, stop: &AtomicBool) -> anyhow::Result<()> {
-    // Declared before the terminal, so that it is dropped after it.
-    let _ending = Ending(stop);
+/// When the terminal cannot be switched to full screen, read or written, or `log` cannot be opened.
+pub fn show(shared: &Shared, cell: &Cell, log: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+    // Declared before the terminal, so that they are dropped after it.
+    let _stopping = Stopping(stop);
+    let _aside = log::aside(log)?;
+    let _restoring = Restoring;
     let mut terminal = ratatui::try_init().context("switching the terminal to full screen")?;
     let mut pictures = Pictures::new(cell.cameras.iter().map(|c| c.name.as_str()));
     while !stop.load(Ordering::Relaxed) {
@@ -55,12 +61,11 @@ pub fn show(shared: &Shared, cell: &Cell, stop: &AtomicBool) -> anyhow::Result<(
     Ok(())
 }
 
-/// Ends the run and gives the terminal back, on return, error and panic alike.
-struct Ending<'a>(&'a AtomicBool);
+/// Gives the terminal back, on return, error and panic alike.
+struct Restoring;
 
-impl Drop for Ending<'_> {
+impl Drop for Restoring {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
         ratatui::restore();
     }
 }

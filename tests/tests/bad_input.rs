@@ -70,6 +70,21 @@ fn a_changed_bundle_file() {
 }
 
 #[test]
+fn a_graph_of_another_shape_than_the_manifest_says() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bundle = bundle_copy(dir.path());
+    let file = bundle.join("bundle.toml");
+    let text = std::fs::read_to_string(&file).expect("manifest");
+    let (from, to) = ("horizon = 16", "horizon = 17");
+    assert!(text.contains(from));
+    std::fs::write(&file, text.replace(from, to)).expect("written");
+    demo_with_bundle(
+        &bundle,
+        &["graph `denoise`", "input `x`", "[1, 17, 7]", "[1, 16, 7]"],
+    );
+}
+
+#[test]
 fn a_bundle_that_is_not_there() {
     demo_with_bundle(Path::new("/nowhere/bundle"), &["/nowhere/bundle"]);
 }
