@@ -24,7 +24,7 @@ use crate::cli::{DemoArgs, RoleArgs};
 use crate::live::Shared;
 use crate::order;
 use crate::summary::{self, ControlFigures, Lateness, Millis, Row, Summary};
-use crate::{checkout, lockstep, roles, view};
+use crate::{checkout, lockstep, result, roles, view};
 
 /// Episodes of a headless run without `--episodes`.
 const HEADLESS_EPISODES: u64 = 20;
@@ -130,7 +130,7 @@ fn finish(
     if let Some(file) = &args.json {
         write_json(file, summary)?;
     }
-    println!("{summary}");
+    result::line(summary)?;
     Ok(match cut {
         None => ExitCode::SUCCESS,
         Some(e) => {

@@ -12,6 +12,7 @@ mod live;
 mod lockstep;
 mod log;
 mod order;
+mod result;
 mod roles;
 mod run;
 mod sim_tools;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use tactus_wire::{Key, ModeOrder, ModeOrderReply, Session, Topic};
 
 use crate::cli::{OrderArgs, OrderVerb};
-use crate::{cell, roles};
+use crate::{cell, result, roles};
 
 /// How long an arm host may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -27,8 +27,7 @@ pub fn order(args: &OrderArgs) -> anyhow::Result<()> {
         OrderVerb::Stop => ModeOrder::Stop,
     };
     let reply = send(&joined.session, &key, &order)?;
-    println!("mode: {}", reply.mode);
-    Ok(())
+    result::line(format_args!("mode: {}", reply.mode))
 }
 
 /// Sends `order` and returns the answer.

@@ -9,6 +9,7 @@ use tactus_sim::{Renderer, Scenario, StartPoses, World};
 
 use crate::cell;
 use crate::cli::{RoleArgs, SimArgs, SimVerb};
+use crate::result;
 use crate::roles::{self, Joined};
 use crate::summary::wilson;
 
@@ -38,7 +39,7 @@ pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
             };
             let report = record(&options, &mut |done, _| bar.set_position(done as u64))?;
             bar.finish_and_clear();
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            result::line(serde_json::to_string_pretty(&report)?)?;
             Ok(ExitCode::SUCCESS)
         }
         (Some(SimVerb::Expert { episodes, seed }), _) => expert(*episodes, *seed),
@@ -80,12 +81,12 @@ fn expert(episodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
     periods.sort_unstable();
     let successes = periods.len() as u64;
     let (low, high) = wilson(successes, episodes);
-    println!(
+    result::line(format_args!(
         "expert: {successes} of {episodes} ({:.0} to {:.0} %), median {} policy periods of 50 ms",
         100.0 * low,
         100.0 * high,
         periods.get(periods.len() / 2).copied().unwrap_or(0)
-    );
+    ))?;
     let enough = successes as f64 >= EXPERT_RATE * episodes as f64;
     Ok(if enough {
         ExitCode::SUCCESS

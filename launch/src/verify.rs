@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tactus_vla::{VerifyOptions, verify};
 
 use crate::cli::{BundleArgs, BundleVerb};
+use crate::result;
 
 /// Verifies; exit code 3 when a boundary is off.
 pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
@@ -17,7 +18,7 @@ pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         ..VerifyOptions::default()
     };
     let report = verify(bundle, &options)?;
-    println!("{report}");
+    result::line(&report)?;
     Ok(if report.passed() {
         ExitCode::SUCCESS
     } else {

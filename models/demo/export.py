@@ -71,6 +71,7 @@ norm = "pre"
 hidden = {config.text.hidden_size}
 position_ids = "mrope_chunked"
 padding = "none"
+padded_length = 0
 encoder_mask = "none"
 
 [vision]
@@ -78,6 +79,8 @@ patch = {config.vision.patch_size}
 temporal_patch = {config.vision.temporal_patch_size}
 merge = {config.vision.spatial_merge_size}
 window = {config.vision.window_size}
+position_table = 0
+deepstack = 0
 mean = {j(list(MEAN))}
 std = {j(list(STD))}
 min_pixels = 3136
@@ -91,6 +94,7 @@ tokenizer = "tokenizer.json"
 template = {j(prompt.TEMPLATE)}
 image = {j(prompt.IMAGE)}
 image_token = {j(prompt.IMAGE_TOKEN)}
+pad_token = "<|endoftext|>"
 lowercase = true
 strip_punctuation = true
 
@@ -109,6 +113,7 @@ period_s = 0.05
 first_action_offset_s = 0.05
 alignment = "state_at_image"
 max_prefix = {head.max_prefix}
+width = {head.action_dim}
 
 [denoise]
 steps = {head.num_inference_timesteps}

@@ -10,7 +10,7 @@ use crate::{
     error::BundleError,
     files,
     golden::GoldenCase,
-    manifest::{Graph, Manifest},
+    manifest::{Graph, GraphFile, Manifest},
     stats::Stats,
     validate,
 };
@@ -81,9 +81,10 @@ impl Bundle {
         &self.stats
     }
 
-    /// Path of the ONNX file of `graph`.
-    pub fn graph_path(&self, graph: Graph) -> PathBuf {
-        self.dir.join(&self.manifest.graph(graph).file)
+    /// The graphs of the bundle with the paths of their ONNX files, in the order they run.
+    pub fn graph_paths(&self) -> Vec<(Graph, PathBuf)> {
+        let path = |(graph, file): (Graph, &GraphFile)| (graph, self.dir.join(&file.file));
+        self.manifest.graphs().map(path).collect()
     }
 
     /// Path of the tokenizer.

@@ -8,7 +8,7 @@
 //! bundle.toml          what the policy is (schema below); its SHA-256 is the bundle id
 //! stats.json           normalisation statistics of state and action
 //! tokenizer.json       Hugging Face tokenizer
-//! graphs/*.onnx        vision, backbone, context, denoise; weights.bin holds the weights of all, each once
+//! graphs/*.onnx        vision, backbone, context, denoise, perhaps denoise_vjp; weights.bin holds the weights of all, each once
 //! golden/*.safetensors inputs and outputs of every boundary, from the reference implementation
 //! ```
 //!
@@ -39,7 +39,7 @@ pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{
     Action, Alignment, Backbone, CameraSpec, Denoise, Family, Graph, GraphFile, Manifest,
-    NormPlace, Normalisation, OrtVersion, Precision, Prompt, Representation, SCHEMA, Source, State,
-    Variant, Vision,
+    NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision, Processor,
+    Prompt, Representation, SCHEMA, Source, State, Variant, Vision,
 };
-pub use stats::{Moments, Stats};
+pub use stats::{Affine, Stats};

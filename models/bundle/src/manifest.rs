@@ -41,6 +41,8 @@ words!(
     Family {
         /// Qwen2.5-VL backbone, GR00T-N1.5-style flow-matching head.
         Qwen25VlGrootN15 = "qwen2_5_vl+gr00t_n1_5",
+        /// Qwen3-VL backbone (DeepStack, learned vision positions), GR00T-N1.5-style flow-matching head.
+        Qwen3VlGrootN15 = "qwen3_vl+gr00t_n1_5",
     }
 );
 words!(
@@ -66,13 +68,48 @@ words!(
     Precision {
         /// IEEE single precision.
         Fp32 = "fp32",
+        /// IEEE half precision.
+        Fp16 = "fp16",
+        /// bfloat16; ONNX Runtime has no kernels for it on a CPU.
+        Bf16 = "bf16",
     }
 );
 words!(
-    /// How a vector is normalised.
+    /// How a vector is normalised, with the columns of `stats.json`.
     Normalisation {
-        /// `(value - mean) / std`, with the columns of `stats.json`.
+        /// `(value - mean) / std`.
         MeanStd = "mean_std",
+        /// `min..max` to `-1..1`.
+        MinMax = "min_max",
+        /// First to last percentile, `q01..q99`, to `-1..1`; what lies outside is not clipped.
+        Quantile = "quantile",
+    }
+);
+words!(
+    /// How the backbone spreads position ids over its rotary frequencies. Inside the graph; the ids are the same.
+    PositionIds {
+        /// Time, height, width in blocks (Qwen2.5-VL).
+        Chunked = "mrope_chunked",
+        /// Time, height, width in turn (Qwen3-VL).
+        Interleaved = "mrope_interleaved",
+    }
+);
+words!(
+    /// On which side a prompt is filled up to a fixed length.
+    PaddingSide {
+        /// Before the prompt.
+        Left = "left",
+        /// After the prompt.
+        Right = "right",
+    }
+);
+words!(
+    /// Whose bicubic resampling the policy was trained with; both antialias.
+    Processor {
+        /// PIL: 8-bit, lines first.
+        Pil = "pil",
+        /// torchvision on 8-bit tensors.
+        Torchvision = "torchvision",
     }
 );
 words!(
@@ -132,8 +169,19 @@ pub struct Source {
     pub transformers: String,
 }
 
+/// Filling prompts up to a fixed length. The head attends to the filling as GR00T N1.5 does; the backbone does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Padding {
+    /// On which side.
+    pub side: PaddingSide,
+    /// Length of every prompt, tokens.
+    pub length: usize,
+    /// The token that fills.
+    pub token: String,
+}
+
 /// The language model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backbone {
     /// Decoder layers kept.
     pub layers: usize,
@@ -141,6 +189,10 @@ pub struct Backbone {
     pub norm: NormPlace,
     /// Width of the features.
     pub hidden: usize,
+    /// How position ids are used.
+    pub position_ids: PositionIds,
+    /// Filling of prompts, if they are filled.
+    pub padding: Option<Padding>,
 }
 
 /// Pixels to patches.
@@ -152,8 +204,12 @@ pub struct Vision {
     pub temporal_patch: usize,
     /// Patches per side of a merge unit; one merge unit becomes one image token.
     pub merge: usize,
-    /// Side of an attention window, pixels; a multiple of `patch * merge`.
+    /// Side of an attention window, pixels; a multiple of `patch * merge`. 0 where every image is one window.
     pub window: usize,
+    /// Side of the learned position table; 0 where there is none.
+    pub position_table: usize,
+    /// Inner levels of the tower whose image tokens are added inside the backbone (DeepStack); 0 where there is none.
+    pub deepstack: usize,
     /// Mean of each colour, of values in 0..1.
     pub mean: [f64; 3],
     /// Standard deviation of each colour, of values in 0..1.
@@ -162,6 +218,8 @@ pub struct Vision {
     pub min_pixels: usize,
     /// Most pixels of a resized image.
     pub max_pixels: usize,
+    /// Whose resampling the policy was trained with.
+    pub processor: Processor,
 }
 
 impl Vision {
@@ -173,6 +231,11 @@ impl Vision {
     /// Sides of a resized image are multiples of this: one merge unit, pixels.
     pub fn factor(&self) -> usize {
         self.patch * self.merge
+    }
+
+    /// Merge units per side of an attention window; `None` where every image is one window.
+    pub fn window_units(&self) -> Option<usize> {
+        (self.window > 0).then(|| self.window / self.factor())
     }
 }
 
@@ -243,6 +306,8 @@ pub struct Action {
     pub alignment: Alignment,
     /// Longest committed prefix the policy was trained with, actions.
     pub max_prefix: usize,
+    /// Columns of the denoised tensor: those declared, and what the head was padded with. Noise goes into all of them.
+    pub width: usize,
 }
 
 impl Action {
@@ -261,7 +326,7 @@ pub struct Denoise {
     pub buckets: usize,
 }
 
-/// One of the four graphs.
+/// One of the graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Graph {
     /// Patches to image tokens.
@@ -272,10 +337,12 @@ pub enum Graph {
     Context,
     /// One Euler step.
     Denoise,
+    /// One Euler step that is pulled towards given actions by the gradient; not in every bundle.
+    DenoiseVjp,
 }
 
 impl Graph {
-    /// All graphs, in the order they run.
+    /// The graphs of every bundle, in the order they run.
     pub const ALL: [Self; 4] = [Self::Vision, Self::Backbone, Self::Context, Self::Denoise];
 
     /// Name in the manifest and in errors.
@@ -285,6 +352,7 @@ impl Graph {
             Self::Backbone => "backbone",
             Self::Context => "context",
             Self::Denoise => "denoise",
+            Self::DenoiseVjp => "denoise_vjp",
         }
     }
 }
@@ -327,6 +395,8 @@ pub struct Manifest {
     pub denoise: Denoise,
     /// Graph files, in the order of [`Graph::ALL`].
     pub(crate) graphs: [GraphFile; 4],
+    /// File of the guided step, if there is one.
+    pub(crate) denoise_vjp: Option<GraphFile>,
     /// Golden case files, relative to the bundle.
     pub golden: Vec<String>,
     /// SHA-256 (hex) of every file but `bundle.toml`, by path relative to the bundle.
@@ -334,8 +404,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// File of `graph`.
-    pub fn graph(&self, graph: Graph) -> &GraphFile {
-        &self.graphs[graph as usize]
+    /// File of `graph`; `None` for a guided step that the bundle does not have.
+    pub fn graph(&self, graph: Graph) -> Option<&GraphFile> {
+        match graph {
+            Graph::Vision | Graph::Backbone | Graph::Context | Graph::Denoise => {
+                self.graphs.get(graph as usize)
+            }
+            Graph::DenoiseVjp => self.denoise_vjp.as_ref(),
+        }
+    }
+
+    /// The graphs that the bundle has.
+    pub fn graphs(&self) -> impl Iterator<Item = (Graph, &GraphFile)> {
+        let all = Graph::ALL.into_iter().chain([Graph::DenoiseVjp]);
+        all.filter_map(|graph| Some((graph, self.graph(graph)?)))
     }
 }

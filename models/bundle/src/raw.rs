@@ -1,4 +1,5 @@
-//! `bundle.toml` as it is written: names and types only, every field required, unknown fields refused.
+//! `bundle.toml` as it is written: names and types only, every field required (but `graphs.denoise_vjp`), unknown
+//! fields refused.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,7 @@ pub(crate) struct RawBackbone {
     pub hidden: i64,
     pub position_ids: String,
     pub padding: String,
+    pub padded_length: i64,
     pub encoder_mask: String,
 }
 
@@ -60,6 +62,8 @@ pub(crate) struct RawVision {
     pub temporal_patch: i64,
     pub merge: i64,
     pub window: i64,
+    pub position_table: i64,
+    pub deepstack: i64,
     pub mean: [f64; 3],
     pub std: [f64; 3],
     pub min_pixels: i64,
@@ -83,6 +87,7 @@ pub(crate) struct RawPrompt {
     pub template: String,
     pub image: String,
     pub image_token: String,
+    pub pad_token: String,
     pub lowercase: bool,
     pub strip_punctuation: bool,
 }
@@ -107,6 +112,7 @@ pub(crate) struct RawAction {
     pub first_action_offset_s: f64,
     pub alignment: String,
     pub max_prefix: i64,
+    pub width: i64,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +132,7 @@ pub(crate) struct RawGraphs {
     pub backbone: RawGraph,
     pub context: RawGraph,
     pub denoise: RawGraph,
+    pub denoise_vjp: Option<RawGraph>,
 }
 
 #[derive(Deserialize)]

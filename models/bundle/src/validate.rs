@@ -10,8 +10,8 @@ use crate::{
     error::BundleError,
     manifest::{
         Action, Alignment, Backbone, CameraSpec, Denoise, Family, GraphFile, Manifest, NormPlace,
-        Normalisation, OrtVersion, Precision, Prompt, Representation, SCHEMA, Source, State,
-        Variant, Vision,
+        Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision, Processor, Prompt,
+        Representation, SCHEMA, Source, State, Variant, Vision,
     },
     raw::{
         RawAction, RawBackbone, RawCamera, RawDenoise, RawGraph, RawManifest, RawPrompt, RawSchema,
@@ -88,6 +88,11 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         graph("context", raw.graphs.context)?,
         graph("denoise", raw.graphs.denoise)?,
     ];
+    let denoise_vjp = raw.graphs.denoise_vjp;
+    let denoise_vjp = denoise_vjp
+        .map(|raw| graph("denoise_vjp", raw))
+        .transpose()?;
+    let family = Family::parse("family", &raw.family)?;
     if raw.golden.cases.is_empty() {
         return Err(BundleError::manifest(
             "golden.cases",
@@ -105,7 +110,7 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
     let tokenizer = listed("prompt.tokenizer", raw.prompt.tokenizer.clone())?;
     Ok(Manifest {
         name: non_empty("name", raw.name)?,
-        family: Family::parse("family", &raw.family)?,
+        family,
         variant: Variant::parse("variant", &raw.variant)?,
         min_ort: OrtVersion::parse(&raw.min_ort).ok_or_else(|| {
             BundleError::manifest(
@@ -121,33 +126,74 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
             torch: raw.source.torch,
             transformers: raw.source.transformers,
         },
-        backbone: backbone(raw.backbone)?,
-        vision: vision(raw.vision)?,
+        backbone: backbone(raw.backbone, family, &raw.prompt.pad_token)?,
+        vision: vision(raw.vision, family)?,
         cameras: cameras(raw.camera)?,
         prompt: prompt(tokenizer, raw.prompt)?,
         state: state(raw.state)?,
         action: action(raw.action)?,
         denoise: denoise(raw.denoise)?,
         graphs,
+        denoise_vjp,
         golden,
         files,
     })
 }
 
-fn backbone(raw: RawBackbone) -> Result<Backbone, BundleError> {
-    only("backbone.position_ids", &raw.position_ids, "mrope_chunked")?;
-    only("backbone.padding", &raw.padding, "none")?;
+fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, BundleError> {
+    let position_ids = PositionIds::parse("backbone.position_ids", &raw.position_ids)?;
+    let expected = match family {
+        Family::Qwen25VlGrootN15 => PositionIds::Chunked,
+        Family::Qwen3VlGrootN15 => PositionIds::Interleaved,
+    };
+    only(
+        "backbone.position_ids",
+        position_ids.word(),
+        expected.word(),
+    )?;
     only("backbone.encoder_mask", &raw.encoder_mask, "none")?;
+    let padding = match raw.padding.as_str() {
+        "none" => {
+            none_of("backbone.padded_length", raw.padded_length, "this bundle")?;
+            None
+        }
+        side => Some(Padding {
+            side: match PaddingSide::parse("backbone.padding", side) {
+                Ok(side) => side,
+                Err(_) => {
+                    let expected = "`none` or `left` or `right`";
+                    let actual = format!("`{side}`");
+                    return Err(BundleError::manifest("backbone.padding", expected, actual));
+                }
+            },
+            length: bounds::PADDED_LENGTH.count(raw.padded_length)?,
+            token: non_empty("prompt.pad_token", token.into())?,
+        }),
+    };
     Ok(Backbone {
         layers: bounds::LAYERS.count(raw.layers)?,
         norm: NormPlace::parse("backbone.norm", &raw.norm)?,
         hidden: bounds::HIDDEN.count(raw.hidden)?,
+        position_ids,
+        padding,
     })
 }
 
-fn vision(raw: RawVision) -> Result<Vision, BundleError> {
+fn vision(raw: RawVision, family: Family) -> Result<Vision, BundleError> {
     only("vision.resample", &raw.resample, "bicubic")?;
-    only("vision.processor", &raw.processor, "pil")?;
+    // Each family has its own way of knowing where a patch is; what belongs to the other is 0.
+    let (window, position_table, deepstack) = match family {
+        Family::Qwen25VlGrootN15 => {
+            none_of("vision.position_table", raw.position_table, family.word())?;
+            none_of("vision.deepstack", raw.deepstack, family.word())?;
+            (bounds::WINDOW.count(raw.window)?, 0, 0)
+        }
+        Family::Qwen3VlGrootN15 => {
+            none_of("vision.window", raw.window, family.word())?;
+            let table = bounds::POSITION_TABLE.count(raw.position_table)?;
+            (0, table, bounds::DEEPSTACK.count(raw.deepstack)?)
+        }
+    };
     for value in raw.mean {
         bounds::MEAN.real(value)?;
     }
@@ -158,11 +204,14 @@ fn vision(raw: RawVision) -> Result<Vision, BundleError> {
         patch: bounds::PATCH.count(raw.patch)?,
         temporal_patch: bounds::TEMPORAL_PATCH.count(raw.temporal_patch)?,
         merge: bounds::MERGE.count(raw.merge)?,
-        window: bounds::WINDOW.count(raw.window)?,
+        window,
+        position_table,
+        deepstack,
         mean: raw.mean,
         std: raw.std,
         min_pixels: bounds::PIXELS.count_at("vision.min_pixels", raw.min_pixels)?,
         max_pixels: bounds::PIXELS.count_at("vision.max_pixels", raw.max_pixels)?,
+        processor: Processor::parse("vision.processor", &raw.processor)?,
     };
     if !out.window.is_multiple_of(out.factor()) {
         let expected = format!("a multiple of patch * merge = {}", out.factor());
@@ -260,11 +309,18 @@ fn action(raw: RawAction) -> Result<Action, BundleError> {
             ));
         }
     };
+    let (joint_names, gripper) = (joints("action.joints", raw.joints)?, raw.gripper);
+    let columns = joint_names.len() + usize::from(gripper);
+    let width = bounds::ACTION_WIDTH.count(raw.width)?;
+    if width < columns {
+        let expected = format!("at least the {columns} declared columns");
+        return Err(BundleError::manifest("action.width", expected, width));
+    }
     // The bounds make both durations representable.
     let secs = |value: f64| Duration::from_nanos((value * 1e9).round() as u64);
     Ok(Action {
-        joints: joints("action.joints", raw.joints)?,
-        gripper: raw.gripper,
+        joints: joint_names,
+        gripper,
         representation: Representation::parse("action.representation", &raw.representation)?,
         normalisation: Normalisation::parse("action.normalisation", &raw.normalisation)?,
         horizon,
@@ -274,6 +330,7 @@ fn action(raw: RawAction) -> Result<Action, BundleError> {
         ),
         alignment: Alignment::parse("action.alignment", &raw.alignment)?,
         max_prefix,
+        width,
     })
 }
 
@@ -316,6 +373,18 @@ fn only(field: &str, actual: &str, expected: &str) -> Result<(), BundleError> {
             field,
             format!("`{expected}`"),
             format!("`{actual}`"),
+        )),
+    }
+}
+
+/// A number that means nothing for this bundle must be 0.
+fn none_of(field: &str, actual: i64, why: &str) -> Result<(), BundleError> {
+    match actual {
+        0 => Ok(()),
+        actual => Err(BundleError::manifest(
+            field,
+            format!("0 ({why} has none)"),
+            actual,
         )),
     }
 }

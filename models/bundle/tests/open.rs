@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use sha2::{Digest, Sha256};
-use tactus_bundle::{Bundle, Graph, OrtVersion, Representation};
+use tactus_bundle::{Bundle, OrtVersion, Representation};
 use tempfile::TempDir;
 
 const MANIFEST: &str = r#"schema = 1
@@ -25,6 +25,7 @@ norm = "pre"
 hidden = 128
 position_ids = "mrope_chunked"
 padding = "none"
+padded_length = 0
 encoder_mask = "none"
 
 [vision]
@@ -32,6 +33,8 @@ patch = 14
 temporal_patch = 2
 merge = 2
 window = 112
+position_table = 0
+deepstack = 0
 mean = [0.5, 0.5, 0.5]
 std = [0.25, 0.25, 0.25]
 min_pixels = 3136
@@ -49,6 +52,7 @@ tokenizer = "tokenizer.json"
 template = "{instruction}{images}"
 image = "<{pads}>"
 image_token = "<|image_pad|>"
+pad_token = "<|endoftext|>"
 lowercase = true
 strip_punctuation = true
 
@@ -67,6 +71,7 @@ period_s = 0.05
 first_action_offset_s = 0.05
 alignment = "state_at_image"
 max_prefix = 6
+width = 3
 
 [denoise]
 steps = 4
@@ -162,10 +167,10 @@ fn a_good_bundle_opens_and_its_id_is_the_hash_of_the_manifest() {
     assert_eq!(manifest.state.columns(), 3);
     assert_eq!(manifest.vision.row_len(), 1176);
     assert_eq!(
-        bundle.graph_path(Graph::Denoise),
+        bundle.graph_paths()[3].1,
         dir.path().join("graphs/denoise.onnx")
     );
-    assert_eq!(bundle.stats().state.std, [1.0, 2.0, 0.3]);
+    assert_eq!(bundle.stats().state.scale, [1.0, 2.0, 0.3]);
 }
 
 #[test]
@@ -222,7 +227,7 @@ fn an_unknown_a_missing_and_a_mistyped_field_are_named_with_their_line() {
             "layers = 3",
             "layers = 3\nlayer = 3",
             "line 16: unknown field `layer`, expected one of `layers`, `norm`, `hidden`, \
-             `position_ids`, `padding`, `encoder_mask`",
+             `position_ids`, `padding`, `padded_length`, `encoder_mask`",
         ),
         ("hidden = 128\n", "", "line 14: missing field `hidden`"),
         (
@@ -233,7 +238,7 @@ fn an_unknown_a_missing_and_a_mistyped_field_are_named_with_their_line() {
         (
             "[vision]",
             "[vision",
-            "line 22: unclosed table, expected `]`",
+            "line 23: unclosed table, expected `]`",
         ),
     ] {
         assert_eq!(refusal_with(from, to), format!("bundle.toml: {says}"));
@@ -264,8 +269,38 @@ fn values_out_of_range_are_named() {
         ),
         (
             "processor = \"pil\"",
-            "processor = \"torchvision\"",
-            "`vision.processor`: expected `pil`, got `torchvision`",
+            "processor = \"opencv\"",
+            "`vision.processor`: expected `pil` or `torchvision`, got `opencv`",
+        ),
+        (
+            "padding = \"none\"",
+            "padding = \"centre\"",
+            "`backbone.padding`: expected `none` or `left` or `right`, got `centre`",
+        ),
+        (
+            "padding = \"none\"",
+            "padding = \"left\"",
+            "`backbone.padded_length`: expected an integer in 2..=65536, got 0",
+        ),
+        (
+            "padded_length = 0",
+            "padded_length = 80",
+            "`backbone.padded_length`: expected 0 (this bundle has none), got 80",
+        ),
+        (
+            "\"mrope_chunked\"",
+            "\"mrope_interleaved\"",
+            "`backbone.position_ids`: expected `mrope_chunked`, got `mrope_interleaved`",
+        ),
+        (
+            "deepstack = 0",
+            "deepstack = 3",
+            "`vision.deepstack`: expected 0 (qwen2_5_vl+gr00t_n1_5 has none), got 3",
+        ),
+        (
+            "width = 3",
+            "width = 2",
+            "`action.width`: expected at least the 3 declared columns, got 2",
         ),
         (
             "max_pixels = 12544",
@@ -348,7 +383,8 @@ fn statistics_that_do_not_fit_are_named() {
         (
             "[0.0, 0.0, 0.5]",
             "[0.0, 0.0, 0.4]",
-            "field `action.mean[2]`: expected 0.5 (the gripper's normalised -1..1 is opening 0..1), got 0.4",
+            "field `action.{mean, std}[2]`: expected 0..1 (the gripper's normalised -1..1 is opening 0..1), \
+             got -0.09999999999999998..0.9",
         ),
     ] {
         let dir = write(|m| m, &STATS.replacen(from, to, 1));

@@ -131,7 +131,14 @@ fn prompt(bencher: Bencher) {
     let merge = bundle.manifest().vision.merge;
     bencher.bench_local(|| {
         let tokens = prompter.encode("Pick up the red cube.").expect("a prompt");
-        mrope(&tokens.ids, prompter.image_token(), &grids, merge).len()
+        mrope(
+            &tokens.ids,
+            &tokens.attention_mask,
+            prompter.image_token(),
+            &grids,
+            merge,
+        )
+        .len()
     });
 }
 
@@ -189,7 +196,7 @@ fn prompter(bundle: &Bundle) -> (Prompter, Vec<Grid>) {
     let grids = Images::new(manifest).expect("sizes").grids();
     let units = manifest.vision.merge * manifest.vision.merge;
     let tokens: Vec<usize> = grids.iter().map(|grid| grid.patches() / units).collect();
-    let prompter = Prompter::open(&bundle.tokenizer_path(), &manifest.prompt, &tokens);
+    let prompter = Prompter::open(&bundle.tokenizer_path(), &manifest.prompt, None, &tokens);
     (prompter.expect("a tokenizer"), grids)
 }
 
@@ -198,7 +205,7 @@ fn sequence() -> Sequence {
     let (bundle, case) = demo();
     let (_, grids) = prompter(&bundle);
     let vision = &bundle.manifest().vision;
-    let index = VisionIndex::new(&grids, vision.merge, vision.window / vision.factor());
+    let index = VisionIndex::new(&grids, vision);
     let runtime = OnnxRuntime::load(Some(&library())).expect("./launch/setup places it");
     let options = SessionOptions::default();
     let mut sequence =
@@ -208,6 +215,7 @@ fn sequence() -> Sequence {
             input_ids: case.i64("input_ids").expect("ids"),
             image_rows: case.i64("image_rows").expect("rows"),
             position_ids: case.i64("position_ids").expect("positions"),
+            attention_mask: &[],
         })
         .expect("a prompt");
     let pixel_values = case.f32("pixel_values").expect("patches");

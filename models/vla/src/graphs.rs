@@ -4,10 +4,12 @@
 //!
 //! | graph | inputs | outputs |
 //! |---|---|---|
-//! | vision | `pixel_values` [P, row], `pos_ids` [P, 2], `window_index` [N], `seg_full` [P], `seg_window` [P] | `image_embeds` [N, hidden] |
-//! | backbone | `input_ids` [1, S], `image_embeds`, `image_rows` [N], `position_ids` [3, 1, S] | `features` [1, S, hidden] |
+//! | vision | `pixel_values` [P, row], `pos_ids` [P, 2], `seg_full` [P]; with windows `window_index` [N], `seg_window` [P]; with a position table `interp_index` [P, 4], `interp_weight` [P, 4] | `image_embeds` [N, hidden]; with DeepStack of D levels `deepstack` [D, N, hidden] |
+//! | backbone | `input_ids` [1, S], `image_embeds`, `image_rows` [N], `position_ids` [3, 1, S]; `deepstack` where vision makes it; with padding `attention_mask` [1, S] | `features` [1, S, hidden] |
 //! | context | `features`, `state` [1, columns] | any number of `ctx.*` |
 //! | denoise | `x` [1, H, A], `time` [1, H], `dt` [1], `prefix` [1, H, A], `prefix_mask` [1, H], every `ctx.*` | `x_next` [1, H, A] |
+//!
+//! A is the width that the head was padded to, at least the declared columns.
 
 use tactus_bundle::Manifest;
 use tactus_onnx::{
@@ -34,8 +36,16 @@ pub struct Dims {
     pub state: usize,
     /// H: actions in a chunk.
     pub horizon: usize,
-    /// A: columns of an action.
+    /// A: columns of the denoised tensor.
     pub action: usize,
+    /// Whether the tower has attention windows.
+    pub windows: bool,
+    /// Whether the tower has a learned position table.
+    pub table: bool,
+    /// D: levels of DeepStack; 0 for none.
+    pub deepstack: usize,
+    /// Whether prompts are filled up.
+    pub padded: bool,
 }
 
 impl Dims {
@@ -48,7 +58,11 @@ impl Dims {
             hidden: manifest.backbone.hidden,
             state: manifest.state.columns(),
             horizon: manifest.action.horizon,
-            action: manifest.action.columns(),
+            action: manifest.action.width,
+            windows: manifest.vision.window > 0,
+            table: manifest.vision.position_table > 0,
+            deepstack: manifest.vision.deepstack,
+            padded: manifest.backbone.padding.is_some(),
         }
     }
 }
@@ -67,31 +81,47 @@ pub fn check(sessions: &[Session; 4], dims: Dims) -> Result<(), OnnxError> {
         state,
         horizon,
         action,
+        windows,
+        table,
+        deepstack,
+        padded,
     } = dims;
     let image_embeds = TensorSpec::new("image_embeds", F32, &[Is(image_tokens), Is(hidden)]);
     let features = TensorSpec::new("features", F32, &[Is(1), Any, Is(hidden)]);
     let x = |name| TensorSpec::new(name, F32, &[Is(1), Is(horizon), Is(action)]);
-    check_session(
-        vision,
-        &[
-            TensorSpec::new("pixel_values", F32, &[Is(patches), Is(row_len)]),
-            TensorSpec::new("pos_ids", I64, &[Is(patches), Is(2)]),
-            TensorSpec::new("window_index", I64, &[Is(image_tokens)]),
-            TensorSpec::new("seg_full", I64, &[Is(patches)]),
-            TensorSpec::new("seg_window", I64, &[Is(patches)]),
-        ],
-        std::slice::from_ref(&image_embeds),
-    )?;
-    check_session(
-        backbone,
-        &[
-            TensorSpec::new("input_ids", I64, &[Is(1), Any]),
-            image_embeds,
-            TensorSpec::new("image_rows", I64, &[Is(image_tokens)]),
-            TensorSpec::new("position_ids", I64, &[Is(3), Is(1), Any]),
-        ],
-        std::slice::from_ref(&features),
-    )?;
+    let levels = TensorSpec::new(
+        "deepstack",
+        F32,
+        &[Is(deepstack), Is(image_tokens), Is(hidden)],
+    );
+    let mut from_vision = vec![image_embeds];
+    let mut seen = vec![
+        TensorSpec::new("pixel_values", F32, &[Is(patches), Is(row_len)]),
+        TensorSpec::new("pos_ids", I64, &[Is(patches), Is(2)]),
+        TensorSpec::new("seg_full", I64, &[Is(patches)]),
+    ];
+    if windows {
+        seen.push(TensorSpec::new("window_index", I64, &[Is(image_tokens)]));
+        seen.push(TensorSpec::new("seg_window", I64, &[Is(patches)]));
+    }
+    if table {
+        seen.push(TensorSpec::new("interp_index", I64, &[Is(patches), Is(4)]));
+        seen.push(TensorSpec::new("interp_weight", F32, &[Is(patches), Is(4)]));
+    }
+    if deepstack > 0 {
+        from_vision.push(levels);
+    }
+    check_session(vision, &seen, &from_vision)?;
+    let mut read = vec![
+        TensorSpec::new("input_ids", I64, &[Is(1), Any]),
+        TensorSpec::new("image_rows", I64, &[Is(image_tokens)]),
+        TensorSpec::new("position_ids", I64, &[Is(3), Is(1), Any]),
+    ];
+    read.extend(from_vision);
+    if padded {
+        read.push(TensorSpec::new("attention_mask", I64, &[Is(1), Any]));
+    }
+    check_session(backbone, &read, std::slice::from_ref(&features))?;
     // Whatever the context graph makes must be single precision, be named so, and be taken by the denoise graph.
     let made: Vec<TensorSpec> = context
         .outputs()

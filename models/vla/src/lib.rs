@@ -2,7 +2,7 @@
 //! absolute actions out.
 //!
 //! Decides how pixels, words and joints become tensors exactly as the exporter's reference made them, in which order
-//! the four graphs run, and what their numbers mean as actions. Does not decide when to infer, which frames to use,
+//! the graphs run, and what their numbers mean as actions. Does not decide when to infer, which frames to use,
 //! or whether an action may be executed.
 //!
 //! The modules read as the path:
@@ -19,6 +19,7 @@
 //! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
 //! - [`policy`]: [`VlaPolicy`], all of it together.
 //! - [`verify`]: the same path against the bundle's golden tensors.
+//! - [`report`]: what that found.
 //! - [`error`]: every way opening or inferring can fail.
 #![forbid(unsafe_code)]
 
@@ -33,11 +34,13 @@ pub mod policy;
 pub mod position;
 pub mod prefix;
 pub mod prompt;
+pub mod report;
 pub mod resize;
 pub mod sequence;
 pub mod verify;
 
 pub use error::{InferError, VlaError};
 pub use policy::{VlaOptions, VlaPolicy};
+pub use report::{VerifyReport, VerifyRow};
 pub use tactus_onnx::Provider;
-pub use verify::{VerifyOptions, VerifyReport, VerifyRow, verify};
+pub use verify::{VerifyOptions, verify};

@@ -1,37 +1,45 @@
 //! Joint state and actions to normalised columns and back.
 //!
-//! Columns are the bundle's joints in its order, then the gripper's opening if there is one; `(value - mean) / std`
-//! of `stats.json` in f64, f32 at the graphs. An action's joint columns are absolute or relative to the joint
+//! Columns are the bundle's joints in its order, then the gripper's opening if there is one; `(value - offset) / scale`
+//! of its statistics in f64, f32 at the graphs. An action's joint columns are absolute or relative to the joint
 //! positions of the observation (the *anchor*); its gripper column is absolute, and -1..1 is opening 0..1.
 
-use tactus_bundle::{Bundle, Moments, Representation};
+use tactus_bundle::{Affine, Bundle, Representation};
 use tactus_types::{Action, JointState, JointVec};
 
 use crate::{error::VlaError, joints};
 
-/// One column: `value = mean + std * normalised`.
+/// One column: `value = offset + scale * normalised`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Column {
-    mean: f64,
-    std: f64,
+    offset: f64,
+    scale: f64,
+    range: f64,
 }
 
 impl Column {
     fn normalise(self, value: f64) -> f32 {
-        ((value - self.mean) / self.std) as f32
+        ((value - self.offset) / self.scale) as f32
     }
 
     fn value(self, normalised: f32) -> f64 {
-        self.mean + self.std * f64::from(normalised)
+        self.offset + self.scale * f64::from(normalised)
     }
 }
 
-fn columns(moments: &Moments) -> Vec<Column> {
-    let column = |(mean, std): (&f64, &f64)| Column {
-        mean: *mean,
-        std: *std,
-    };
-    moments.mean.iter().zip(&moments.std).map(column).collect()
+fn columns(affine: &Affine) -> Vec<Column> {
+    let Affine {
+        offset,
+        scale,
+        range,
+    } = affine;
+    let both = offset.iter().zip(scale).zip(range);
+    both.map(|((offset, scale), range)| Column {
+        offset: *offset,
+        scale: *scale,
+        range: *range,
+    })
+    .collect()
 }
 
 /// Joint state to the columns of `state`.
@@ -106,7 +114,7 @@ impl ActionColumns {
         })
     }
 
-    /// Writes the normalised columns of `action`, as seen from `anchor`, into `out` (`[columns]`).
+    /// Writes the normalised columns of `action`, as seen from `anchor`, into the first of `out` (`[columns]`).
     pub fn normalise(&self, action: &Action, anchor: &JointState, out: &mut [f32]) {
         let origin = |i: usize| match self.representation {
             Representation::RelativeJoints => anchor.q[i],
@@ -153,10 +161,10 @@ impl ActionColumns {
         self.len() == 0
     }
 
-    /// Range of each column in the units of its value: four standard deviations of the training targets (+-2 of a
-    /// joint; the gripper's four times 0.5 would be 2, so its whole stroke of 1).
+    /// Range of each column in the units of its value: of a joint as the statistics have it, of the gripper its whole
+    /// stroke.
     pub fn ranges(&self) -> Vec<f64> {
-        let joints = self.joints.iter().map(|(_, column)| 4.0 * column.std);
+        let joints = self.joints.iter().map(|(_, column)| column.range);
         joints.chain(self.gripper.iter().map(|_| 1.0)).collect()
     }
 }
@@ -175,21 +183,24 @@ mod tests {
                 (
                     1,
                     Column {
-                        mean: 0.5,
-                        std: 0.1,
+                        offset: 0.5,
+                        scale: 0.1,
+                        range: 1.0,
                     },
                 ),
                 (
                     0,
                     Column {
-                        mean: -0.25,
-                        std: 2.0,
+                        offset: -0.25,
+                        scale: 2.0,
+                        range: 1.0,
                     },
                 ),
             ],
             gripper: Some(Column {
-                mean: 0.5,
-                std: 0.5,
+                offset: 0.5,
+                scale: 0.5,
+                range: 1.0,
             }),
             representation,
         }

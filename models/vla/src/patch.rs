@@ -121,6 +121,8 @@ impl Patcher {
 
 #[cfg(test)]
 mod tests {
+    use tactus_bundle::Processor;
+
     use super::*;
 
     /// Patches of 2x2 pixels, so that a 4x8 image has 2x4 patches, two merge units side by side.
@@ -130,10 +132,13 @@ mod tests {
             temporal_patch: 2,
             merge: 2,
             window: 4,
+            position_table: 0,
+            deepstack: 0,
             mean: [0.0, 0.5, 0.25],
             std: [1.0 / 255.0, 1.0 / 255.0, 0.5],
             min_pixels: 1,
             max_pixels: 1_000,
+            processor: Processor::Pil,
         }
     }
 

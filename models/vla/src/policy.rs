@@ -90,8 +90,13 @@ impl VlaPolicy {
             .iter()
             .map(|grid| grid.patches() / (vision.merge * vision.merge))
             .collect();
-        let prompter = Prompter::open(&bundle.tokenizer_path(), &manifest.prompt, &tokens)?;
-        let index = VisionIndex::new(&grids, vision.merge, vision.window / vision.factor());
+        let prompter = Prompter::open(
+            &bundle.tokenizer_path(),
+            &manifest.prompt,
+            manifest.backbone.padding.as_ref(),
+            &tokens,
+        )?;
+        let index = VisionIndex::new(&grids, vision);
         let runtime = OnnxRuntime::load(ort_library.as_deref())?;
         let session_options = SessionOptions {
             provider,
@@ -276,11 +281,18 @@ impl VlaPolicy {
         self.instruction = None;
         let tokens = self.prompter.encode(instruction)?;
         let merge = self.bundle.manifest().vision.merge;
-        let position_ids = mrope(&tokens.ids, self.prompter.image_token(), &self.grids, merge);
+        let position_ids = mrope(
+            &tokens.ids,
+            &tokens.attention_mask,
+            self.prompter.image_token(),
+            &self.grids,
+            merge,
+        );
         self.sequence.set_prompt(PromptTensors {
             input_ids: &tokens.ids,
             image_rows: &tokens.image_rows,
             position_ids: &position_ids,
+            attention_mask: &tokens.attention_mask,
         })?;
         self.instruction = Some(Arc::clone(instruction));
         Ok(())
@@ -309,7 +321,7 @@ impl VlaPolicy {
         let (values, mask) = self.sequence.prefix()?;
         values.fill(0.0);
         mask.fill(0.0);
-        let rows = values.chunks_exact_mut(self.action_columns.len()).zip(mask);
+        let rows = values.chunks_exact_mut(action.width).zip(mask);
         for ((row, committed_row), action) in rows.zip(&committed) {
             self.action_columns.normalise(action, state, row);
             *committed_row = 1.0;
@@ -319,7 +331,7 @@ impl VlaPolicy {
 
     fn actions(&mut self, anchor: &JointState) -> Result<Vec<Action>, InferError> {
         let result = self.sequence.x(self.sequence.steps())?;
-        let rows = result.chunks_exact(self.action_columns.len());
+        let rows = result.chunks_exact(self.bundle.manifest().action.width);
         rows.enumerate()
             .map(|(index, row)| {
                 let action = self.action_columns.action(row, anchor);

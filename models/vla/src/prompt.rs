@@ -1,12 +1,12 @@
 //! Instruction to token ids.
 //!
 //! The instruction is cleaned as the bundle says (GR00T calls it `formalize_language`), set into the bundle's
-//! template with one run of image tokens per camera, and tokenised by the bundle's tokenizer. Nothing is added and
-//! nothing is padded.
+//! template with one run of image tokens per camera, and tokenised by the bundle's tokenizer. Nothing is added; where
+//! the policy was trained on prompts of one length, they are filled up to it.
 
 use std::path::Path;
 
-use tactus_bundle::Prompt;
+use tactus_bundle::{Padding, PaddingSide, Prompt};
 use tokenizers::Tokenizer;
 
 use crate::error::VlaError;
@@ -40,6 +40,14 @@ pub enum PromptError {
         /// Tokens in the prompt.
         actual: usize,
     },
+    /// It does not fit into the length that the policy was trained with.
+    #[error("prompt: expected at most {expected} tokens, got {actual}: say it in fewer words")]
+    Length {
+        /// The fixed length.
+        expected: usize,
+        /// Tokens of the prompt.
+        actual: usize,
+    },
     /// The tokenizer failed.
     #[error("tokenizer: {reason}")]
     Tokenizer {
@@ -55,6 +63,33 @@ pub struct Tokens {
     pub ids: Vec<i64>,
     /// Positions in the prompt of the image tokens of all images, in prompt order, `[N]`.
     pub image_rows: Vec<i64>,
+    /// 1 for tokens and 0 for filling, `[S]`.
+    pub attention_mask: Vec<i64>,
+}
+
+impl Tokens {
+    /// The prompt filled up with `id`.
+    fn filled(mut self, padding: &Padding, id: i64) -> Result<Self, PromptError> {
+        let Some(missing) = padding.length.checked_sub(self.ids.len()) else {
+            return Err(PromptError::Length {
+                expected: padding.length,
+                actual: self.ids.len(),
+            });
+        };
+        let at = match padding.side {
+            PaddingSide::Left => {
+                self.image_rows
+                    .iter_mut()
+                    .for_each(|row| *row += missing as i64);
+                0
+            }
+            PaddingSide::Right => self.ids.len(),
+        };
+        self.ids.splice(at..at, std::iter::repeat_n(id, missing));
+        self.attention_mask
+            .splice(at..at, std::iter::repeat_n(0, missing));
+        Ok(self)
+    }
 }
 
 /// Makes prompts.
@@ -64,6 +99,7 @@ pub struct Prompter {
     tokenizer: Tokenizer,
     image_token: i64,
     image_tokens: usize,
+    padding: Option<(Padding, i64)>,
     /// The image part of the prompt: all cameras.
     images: String,
 }
@@ -72,10 +108,12 @@ impl Prompter {
     /// A prompter with the tokenizer in `file`. `tokens_per_image` has one entry per camera, in prompt order.
     ///
     /// # Errors
-    /// [`VlaError::Tokenizer`] when the file is not a tokenizer or does not know the image token as one token.
+    /// [`VlaError::Tokenizer`] when the file is not a tokenizer or does not know the image token, or the one that
+    /// fills, as one token.
     pub fn open(
         file: &Path,
         prompt: &Prompt,
+        padding: Option<&Padding>,
         tokens_per_image: &[usize],
     ) -> Result<Self, VlaError> {
         let error = |expected: &str, actual: String| VlaError::Tokenizer {
@@ -89,17 +127,28 @@ impl Prompter {
         tokenizer
             .with_truncation(None)
             .map_err(|e| error("a tokenizer that does not truncate", e.to_string()))?;
-        let image_token = tokenizer.token_to_id(&prompt.image_token).ok_or_else(|| {
-            let expected = format!("the token `{}` (prompt.image_token)", prompt.image_token);
-            error(&expected, "no such token".into())
-        })?;
+        let id_of = |field: &str, token: &str| match tokenizer.token_to_id(token) {
+            Some(id) => Ok(i64::from(id)),
+            None => {
+                let expected = format!("the token `{token}` ({field})");
+                Err(error(&expected, "no such token".into()))
+            }
+        };
+        let image_token = id_of("prompt.image_token", &prompt.image_token)?;
+        let padding = padding
+            .map(|padding| {
+                let id = id_of("prompt.pad_token", &padding.token)?;
+                Ok::<_, VlaError>((padding.clone(), id))
+            })
+            .transpose()?;
         let image = |tokens: &usize| {
             prompt
                 .image
                 .replacen("{pads}", &prompt.image_token.repeat(*tokens), 1)
         };
         Ok(Self {
-            image_token: i64::from(image_token),
+            image_token,
+            padding,
             image_tokens: tokens_per_image.iter().sum(),
             images: tokens_per_image.iter().map(image).collect(),
             prompt: prompt.clone(),
@@ -139,7 +188,15 @@ impl Prompter {
             let (expected, actual) = (self.image_tokens, image_rows.len());
             return Err(PromptError::ImageTokens { expected, actual });
         }
-        Ok(Tokens { ids, image_rows })
+        let tokens = Tokens {
+            attention_mask: vec![1; ids.len()],
+            ids,
+            image_rows,
+        };
+        match &self.padding {
+            Some((padding, id)) => tokens.filled(padding, *id),
+            None => Ok(tokens),
+        }
     }
 }
 
@@ -208,6 +265,39 @@ mod tests {
         // Placeholders in the instruction stay text.
         let text = render(&prompt(false), "[**]", "{images} {instruction}");
         assert_eq!(text.as_deref(), Ok("<s>{images} {instruction}|[**]</s>"));
+    }
+
+    #[test]
+    fn filling_goes_to_its_side_and_never_cuts() {
+        let tokens = || Tokens {
+            ids: vec![5, 9, 9, 6],
+            image_rows: vec![1, 2],
+            attention_mask: vec![1; 4],
+        };
+        let padding = |side, length| Padding {
+            side,
+            length,
+            token: "<pad>".into(),
+        };
+        let left = tokens().filled(&padding(PaddingSide::Left, 6), 0);
+        let expected = Tokens {
+            ids: vec![0, 0, 5, 9, 9, 6],
+            image_rows: vec![3, 4],
+            attention_mask: vec![0, 0, 1, 1, 1, 1],
+        };
+        assert_eq!(left, Ok(expected));
+        let right = tokens().filled(&padding(PaddingSide::Right, 5), 0);
+        let expected = Tokens {
+            ids: vec![5, 9, 9, 6, 0],
+            image_rows: vec![1, 2],
+            attention_mask: vec![1, 1, 1, 1, 0],
+        };
+        assert_eq!(right, Ok(expected));
+        let (expected, actual) = (3, 4);
+        assert_eq!(
+            tokens().filled(&padding(PaddingSide::Left, 3), 0),
+            Err(PromptError::Length { expected, actual })
+        );
     }
 
     #[test]

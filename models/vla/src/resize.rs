@@ -153,6 +153,8 @@ fn filter(
 
 #[cfg(test)]
 mod tests {
+    use tactus_bundle::Processor;
+
     use super::*;
 
     fn vision(min_pixels: usize, max_pixels: usize) -> Vision {
@@ -161,10 +163,13 @@ mod tests {
             temporal_patch: 2,
             merge: 2,
             window: 112,
+            position_table: 0,
+            deepstack: 0,
             mean: [0.5; 3],
             std: [0.5; 3],
             min_pixels,
             max_pixels,
+            processor: Processor::Pil,
         }
     }
 

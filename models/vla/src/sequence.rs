@@ -44,6 +44,7 @@ struct PromptBuffers {
     input_ids: Buffer<i64>,
     image_rows: Buffer<i64>,
     position_ids: Buffer<i64>,
+    attention_mask: Option<Buffer<i64>>,
     features: Buffer<f32>,
     /// What the context graph makes, by name.
     context_values: Vec<(String, Buffer<f32>)>,
@@ -61,6 +62,8 @@ pub struct PromptTensors<'a> {
     pub image_rows: &'a [i64],
     /// M-RoPE ids, `[3, 1, S]`.
     pub position_ids: &'a [i64],
+    /// 1 for tokens and 0 for filling, `[S]`; only looked at where prompts are filled up.
+    pub attention_mask: &'a [i64],
 }
 
 /// The graphs of a bundle, ready to run.
@@ -71,6 +74,7 @@ pub struct Sequence {
     links: Place,
     pixel_values: Buffer<f32>,
     image_embeds: Buffer<f32>,
+    deepstack: Option<Buffer<f32>>,
     vision: Binding,
     state: Buffer<f32>,
     prefix: Buffer<f32>,
@@ -97,14 +101,14 @@ impl Sequence {
     ) -> Result<Self, OnnxError> {
         let manifest = bundle.manifest();
         runtime.at_least(manifest.min_ort)?;
-        let files: [(Graph, PathBuf); 4] =
-            Graph::ALL.map(|graph| (graph, bundle.graph_path(graph)));
+        let mut files: Vec<(Graph, PathBuf)> = bundle.graph_paths();
+        files.retain(|(graph, _)| Graph::ALL.contains(graph));
         let opened = open_all(runtime, &files, options)?;
         let sessions: [Session; 4] = opened.sessions.try_into().map_err(|_| OnnxError::Run {
             graph: "vision",
             reason: "expected four graphs".into(),
         })?;
-        let dims = Dims::new(manifest, index.seg_full.len());
+        let dims = Dims::new(manifest, index.patches());
         graphs::check(&sessions, dims)?;
 
         let [vision_session, _, context_session, denoise_session] = &sessions;
@@ -116,6 +120,8 @@ impl Sequence {
             state,
             horizon,
             action,
+            deepstack: levels,
+            ..
         } = dims;
         let host_f32 = |session: &Session, name: &str, shape: &[usize]| {
             session.buffer::<f32>(name, Place::Host, shape)
@@ -126,15 +132,26 @@ impl Sequence {
         let mut vision = vision_session.binding()?;
         vision.input("pixel_values", &pixel_values)?;
         vision.output("image_embeds", &mut image_embeds)?;
-        for (name, values, shape) in [
-            ("pos_ids", &index.pos_ids, &[patches, 2][..]),
-            ("window_index", &index.window_index, &[image_tokens]),
-            ("seg_full", &index.seg_full, &[patches]),
-            ("seg_window", &index.seg_window, &[patches]),
-        ] {
-            let mut buffer = vision_session.buffer::<i64>(name, Place::Host, shape)?;
+        let mut deepstack = None;
+        if levels > 0 {
+            let shape = [levels, image_tokens, hidden];
+            let mut buffer = vision_session.buffer("deepstack", links, &shape)?;
+            vision.output("deepstack", &mut buffer)?;
+            deepstack = Some(buffer);
+        }
+        for (name, columns, values) in index.integers() {
+            let shape = match columns {
+                Some(columns) => vec![values.len() / columns, columns],
+                None => vec![values.len()],
+            };
+            let mut buffer = vision_session.buffer::<i64>(name, Place::Host, &shape)?;
             fill(&mut buffer, values)?;
             vision.input(name, &buffer)?;
+        }
+        if let Some(table) = &index.table {
+            let mut buffer = host_f32(vision_session, "interp_weight", &[patches, 4])?;
+            buffer.write()?.copy_from_slice(&table.weight);
+            vision.input("interp_weight", &buffer)?;
         }
 
         let steps = manifest.denoise.steps;
@@ -163,6 +180,7 @@ impl Sequence {
             links,
             pixel_values,
             image_embeds,
+            deepstack,
             vision,
             trajectory: Trajectory { buffers, steps },
             times,
@@ -200,9 +218,14 @@ impl Sequence {
             input_ids,
             image_rows,
             position_ids,
+            attention_mask,
             backbone,
             ..
         } = &mut buffers;
+        if let Some(mask) = attention_mask {
+            fill(mask, prompt.attention_mask)?;
+            backbone.refresh("attention_mask", mask)?;
+        }
         for (name, buffer, values) in [
             ("input_ids", input_ids, prompt.input_ids),
             ("image_rows", image_rows, prompt.image_rows),
@@ -219,6 +242,7 @@ impl Sequence {
         let Dims {
             image_tokens,
             hidden,
+            padded,
             ..
         } = self.dims;
         let [_, backbone_session, context_session, denoise_session] = &mut self.sessions;
@@ -232,6 +256,15 @@ impl Sequence {
         backbone.input("image_embeds", &self.image_embeds)?;
         backbone.input("image_rows", &image_rows)?;
         backbone.input("position_ids", &position_ids)?;
+        if let Some(deepstack) = &self.deepstack {
+            backbone.input("deepstack", deepstack)?;
+        }
+        let mut attention_mask = None;
+        if padded {
+            let mask = host("attention_mask", &[1, length])?;
+            backbone.input("attention_mask", &mask)?;
+            attention_mask = Some(mask);
+        }
         backbone.output("features", &mut features)?;
 
         // Only the context graph knows the shapes of what it makes.
@@ -271,6 +304,7 @@ impl Sequence {
             input_ids,
             image_rows,
             position_ids,
+            attention_mask,
             features,
             context_values,
             backbone,
@@ -329,6 +363,14 @@ impl Sequence {
         self.image_embeds.write()
     }
 
+    /// DeepStack levels `[D, N, hidden]`, a link; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when links are on a device.
+    pub fn deepstack(&mut self) -> Result<Option<&mut [f32]>, OnnxError> {
+        self.deepstack.as_mut().map(Buffer::write).transpose()
+    }
+
     /// Features `[1, S, hidden]`, a link.
     ///
     /// # Errors
@@ -385,11 +427,15 @@ impl Sequence {
             sessions: [_, session, ..],
             prompt,
             image_embeds,
+            deepstack,
             links,
             ..
         } = self;
         let prompt = prompt_of(prompt, Graph::Backbone)?;
         refresh_link(*links, &mut prompt.backbone, "image_embeds", image_embeds)?;
+        if let Some(deepstack) = deepstack {
+            refresh_link(*links, &mut prompt.backbone, "deepstack", deepstack)?;
+        }
         session.run(&prompt.backbone)
     }
 

@@ -1,24 +1,28 @@
 //! The Rust path against the bundle's golden tensors, boundary by boundary.
 //!
 //! Each boundary gets its own golden input, so that an error is found where it is made and not where it is noticed;
-//! then everything runs end to end, from the golden JPEG files to actions. A row passes when its largest error is
+//! then everything runs end to end, from the golden pixels and from the golden JPEG files to actions. A row passes when its largest error is
 //! within the tolerance, relative to the scale of what is compared:
 //!
 //! | boundary | scale | tolerance |
 //! |---|---|---|
 //! | `decode/<camera>` | one grey level, mean over pixels | 0.1: decoders may round differently |
 //! | `resize/<camera>` | one grey level | 1 |
+//! | `resize mean/<camera>` | one grey level, mean over pixels | 1e-3 |
 //! | ids and indices | 1 | 0: equal |
-//! | `pixel_values`, `state`, every graph output | largest magnitude of the golden tensor | 1e-4 |
+//! | `pixel_values`, `interp_weight`, `state` | largest magnitude of the golden tensor | 1e-4 |
+//! | every graph output | largest magnitude of the golden tensor | fp32: 1e-4; fp16, bf16: 1e-2 |
 //! | `actions` | range of the column | 1e-4 |
-//! | `end to end` | range of the column | 1e-2: the JPEG decoder is another one |
+//! | `pixels to actions` | range of the column | fp32: 1e-3; fp16, bf16: 1e-2 |
+//! | `JPEG to actions` | range of the column | 1e-2: the JPEG decoder is another one |
 //!
-//! The range of an action column is four standard deviations of the training targets, of the gripper its stroke.
+//! The range of an action column is that of the training targets (four standard deviations, or lowest to highest), of
+//! the gripper its stroke.
 
 use std::{path::Path, path::PathBuf, time::Duration};
 
-use tactus_bundle::{Bundle, BundleError, CameraSpec, GoldenCase, Manifest};
-use tactus_onnx::{Place, Provider};
+use tactus_bundle::{Bundle, BundleError, CameraSpec, GoldenCase, Graph, Manifest, Precision};
+use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
 use tactus_types::{
     Action, CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation,
     PolicyError, Time, TimedAction,
@@ -30,16 +34,23 @@ use crate::{
     patch::Patcher,
     policy::{Noise, Parts, VlaOptions, VlaPolicy},
     position::{VisionIndex, mrope},
+    report::{VerifyReport, VerifyRow, cosine, largest},
     resize::{Resize, Size},
     sequence::PromptTensors,
 };
 
 /// Tolerance of a boundary that has its own golden input.
 const BOUNDARY: f64 = 1e-4;
+/// Tolerance of the output of a graph of half precision.
+const HALF: f64 = 1e-2;
 /// Tolerance of the mean over an image's pixels, in grey levels: decoders may round differently here and there.
 const DECODE: f64 = 0.1;
-/// Tolerance of the whole path, in ranges of the action's columns.
-const END_TO_END: f64 = 1e-2;
+/// Tolerance of the mean error of resized pixels, in grey levels.
+const RESIZE_MEAN: f64 = 1e-3;
+/// Tolerance of the path from pixels in single precision, in ranges of the action's columns.
+const FROM_PIXELS: f64 = 1e-3;
+/// Tolerance of the path from JPEG files, in ranges of the action's columns.
+const FROM_JPEG: f64 = 1e-2;
 
 /// How a bundle is verified.
 #[derive(Debug, Clone)]
@@ -58,95 +69,6 @@ impl Default for VerifyOptions {
             ort_library: None,
             intra_threads: 1,
             provider: Provider::Cpu,
-        }
-    }
-}
-
-/// One comparison.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VerifyRow {
-    /// Golden case.
-    pub case: String,
-    /// What was compared.
-    pub boundary: String,
-    /// Largest error, in the unit of what was compared.
-    pub max_abs: f64,
-    /// What an error is measured against.
-    pub scale: f64,
-    /// Largest error over scale.
-    pub max_rel_to_scale: f64,
-    /// Largest `max_rel_to_scale` that passes.
-    pub tolerance: f64,
-    /// Whether it passed. An error that is not a number does not.
-    pub passed: bool,
-}
-
-/// All comparisons of a bundle.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VerifyReport {
-    /// Name of the bundle.
-    pub name: String,
-    /// Id of the bundle.
-    pub bundle_id: String,
-    /// Provider that ran the graphs.
-    pub provider: &'static str,
-    /// The comparisons, case by case in path order.
-    pub rows: Vec<VerifyRow>,
-}
-
-impl VerifyReport {
-    /// Whether every comparison passed, and there was one.
-    pub fn passed(&self) -> bool {
-        !self.rows.is_empty() && self.rows.iter().all(|row| row.passed)
-    }
-}
-
-impl std::fmt::Display for VerifyReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            name,
-            bundle_id,
-            provider,
-            rows,
-        } = self;
-        writeln!(
-            f,
-            "bundle    {name}\nid        {bundle_id}\nprovider  {provider}\n"
-        )?;
-        let longest = |text: fn(&VerifyRow) -> &str, title: &str| {
-            rows.iter()
-                .map(|row| text(row).len())
-                .chain([title.len()])
-                .max()
-                .unwrap_or(0)
-        };
-        let case = longest(|row| &row.case, "case");
-        let boundary = longest(|row| &row.boundary, "boundary");
-        writeln!(
-            f,
-            "{:case$}  {:boundary$}  {:>9}  {:>9}  {:>9}  {:>9}",
-            "case", "boundary", "max error", "scale", "relative", "allowed"
-        )?;
-        for row in rows {
-            let VerifyRow {
-                case: of,
-                boundary: at,
-                max_abs,
-                scale,
-                max_rel_to_scale,
-                tolerance,
-                passed,
-            } = row;
-            let verdict = if *passed { "ok" } else { "FAILED" };
-            writeln!(
-                f,
-                "{of:case$}  {at:boundary$}  {max_abs:>9.2e}  {scale:>9.2e}  {max_rel_to_scale:>9.2e}  {tolerance:>9.0e}  {verdict}",
-            )?;
-        }
-        let failed = rows.iter().filter(|row| !row.passed).count();
-        match failed {
-            0 => write!(f, "\n{} comparisons, all within tolerance", rows.len()),
-            failed => write!(f, "\n{failed} of {} comparisons FAILED", rows.len()),
         }
     }
 }
@@ -174,6 +96,7 @@ pub fn verify(
         joints: &joints,
     };
     let cases = bundle.golden()?;
+    let mut guided = guided_step(&bundle, options)?;
     let mut policy = VlaPolicy::of_bundle(bundle.clone(), vla_options, Place::Host)?;
     let mut rows = Vec::new();
     for case in &cases {
@@ -182,7 +105,7 @@ pub fn verify(
             manifest: bundle.manifest(),
             rows: &mut rows,
         }
-        .run(&mut policy)?;
+        .run(&mut policy, guided.as_mut())?;
     }
     Ok(VerifyReport {
         name: bundle.manifest().name.clone(),
@@ -190,6 +113,18 @@ pub fn verify(
         provider: policy.parts().sequence.provider().name(),
         rows,
     })
+}
+
+/// The session of the guided step, if the bundle has one. It is run by itself: its buffers are not part of the path.
+fn guided_step(bundle: &Bundle, options: &VerifyOptions) -> Result<Option<Session>, VlaError> {
+    let mut files = bundle.graph_paths();
+    files.retain(|(graph, _)| *graph == Graph::DenoiseVjp);
+    let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
+    let options = SessionOptions {
+        provider: options.provider,
+        intra_threads: options.intra_threads,
+    };
+    Ok(open_all(&runtime, &files, options)?.sessions.pop())
 }
 
 /// One golden case being replayed.
@@ -200,12 +135,20 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn run(&mut self, policy: &mut VlaPolicy) -> Result<(), VlaError> {
+    fn run(
+        &mut self,
+        policy: &mut VlaPolicy,
+        guided: Option<&mut Session>,
+    ) -> Result<(), VlaError> {
         self.pixels(policy)?;
         self.indices(policy)?;
         self.graphs(policy)?;
+        if let Some(session) = guided {
+            self.guided(session)?;
+        }
         self.actions(policy)?;
-        self.end_to_end(policy)
+        self.end_to_end(policy, "pixels to actions", Encoding::Rgb8)?;
+        self.end_to_end(policy, "JPEG to actions", Encoding::Jpeg)
     }
 
     /// JPEG -> RGB -> resized -> patches, each from its own golden input.
@@ -216,22 +159,12 @@ impl Case<'_> {
         for (camera, grid) in self.manifest.cameras.iter().zip(grids) {
             let name = &camera.name;
             let rgb = self.case.u8(&format!("rgb.{name}"))?;
-            let frame = self.frame(camera)?;
+            let frame = self.frame(camera, Encoding::Jpeg)?;
             let mut scratch = vec![0; camera.width * camera.height * 3];
             let decoded = decode(&frame, camera, &mut scratch)
                 .map_err(|e| InferError::from(e).at("decode"))?;
-            let total: u32 = decoded
-                .iter()
-                .zip(rgb)
-                .map(|(a, b)| u32::from(a.abs_diff(*b)))
-                .sum();
-            let mean = f64::from(total) / decoded.len().max(1) as f64;
-            self.push(
-                format!("decode/{name}"),
-                equal_len(decoded, rgb, mean),
-                1.0,
-                DECODE,
-            );
+            let mean = mean_error(decoded, rgb);
+            self.push(format!("decode/{name}"), mean, 1.0, DECODE);
 
             let from = Size {
                 width: camera.width,
@@ -250,6 +183,8 @@ impl Case<'_> {
                 f64::NAN
             };
             self.push(format!("resize/{name}"), error, 1.0, 1.0);
+            let mean = mean_error(&resized, golden);
+            self.push(format!("resize mean/{name}"), mean, 1.0, RESIZE_MEAN);
 
             let mut rows = vec![f32::NAN; grid.patches() * vision.row_len()];
             // An image of another length leaves NaN behind, which fails.
@@ -265,24 +200,38 @@ impl Case<'_> {
             grids, prompter, ..
         } = policy.parts();
         let vision = &self.manifest.vision;
-        let index = VisionIndex::new(grids, vision.merge, vision.window / vision.factor());
+        let index = VisionIndex::new(grids, vision);
         let tokens = prompter
             .encode(&self.case.instruction)
             .map_err(|e| InferError::from(e).at("preprocess"))?;
-        let position_ids = mrope(&tokens.ids, prompter.image_token(), grids, vision.merge);
-        for (name, ours) in [
-            ("pos_ids", &index.pos_ids),
-            ("window_index", &index.window_index),
-            ("seg_full", &index.seg_full),
-            ("seg_window", &index.seg_window),
-            ("input_ids", &tokens.ids),
+        let position_ids = mrope(
+            &tokens.ids,
+            &tokens.attention_mask,
+            prompter.image_token(),
+            grids,
+            vision.merge,
+        );
+        let mut integers: Vec<(&str, &[i64])> = index
+            .integers()
+            .into_iter()
+            .map(|(name, _, values)| (name, values))
+            .collect();
+        integers.extend([
+            ("input_ids", &tokens.ids[..]),
             ("image_rows", &tokens.image_rows),
             ("position_ids", &position_ids),
-        ] {
+        ]);
+        if self.manifest.backbone.padding.is_some() {
+            integers.push(("attention_mask", &tokens.attention_mask));
+        }
+        for (name, ours) in integers {
             let error = largest(ours, self.case.i64(name)?);
             self.push(name.into(), error, 1.0, 0.0);
         }
-        Ok(())
+        match &index.table {
+            Some(table) => self.push_tensor("interp_weight", &table.weight, BOUNDARY),
+            None => Ok(()),
+        }
     }
 
     /// Each graph from golden inputs.
@@ -299,22 +248,41 @@ impl Case<'_> {
 
         self.load("pixel_values", sequence.pixel_values()?)?;
         sequence.run_vision()?;
-        self.push_tensor("image_embeds", sequence.image_embeds()?, BOUNDARY)?;
+        self.push_tensor(
+            "image_embeds",
+            sequence.image_embeds()?,
+            self.tolerance(Graph::Vision),
+        )?;
+        if let Some(levels) = sequence.deepstack()? {
+            self.push_tensor("deepstack", levels, self.tolerance(Graph::Vision))?;
+        }
 
         sequence.set_prompt(PromptTensors {
             input_ids: case.i64("input_ids")?,
             image_rows: case.i64("image_rows")?,
             position_ids: case.i64("position_ids")?,
+            attention_mask: match self.manifest.backbone.padding {
+                Some(_) => case.i64("attention_mask")?,
+                None => &[],
+            },
         })?;
         self.load("image_embeds", sequence.image_embeds()?)?;
+        if let Some(levels) = sequence.deepstack()? {
+            self.load("deepstack", levels)?;
+        }
         sequence.run_backbone()?;
-        self.push_tensor("features", sequence.features()?, BOUNDARY)?;
+        self.push_tensor(
+            "features",
+            sequence.features()?,
+            self.tolerance(Graph::Backbone),
+        )?;
 
         self.load("features", sequence.features()?)?;
         self.load("state", sequence.state()?)?;
         sequence.run_context()?;
         for name in sequence.context_names() {
-            self.push_tensor(&name, sequence.context_value(&name)?, BOUNDARY)?;
+            let tolerance = self.tolerance(Graph::Context);
+            self.push_tensor(&name, sequence.context_value(&name)?, tolerance)?;
         }
 
         let (prefix, mask) = sequence.prefix()?;
@@ -331,7 +299,8 @@ impl Case<'_> {
             };
             self.load(&before, sequence.x(step)?)?;
             sequence.run_denoise(step)?;
-            self.push_tensor(&format!("x.{}", step + 1), sequence.x(step + 1)?, BOUNDARY)?;
+            let tolerance = self.tolerance(Graph::Denoise);
+            self.push_tensor(&format!("x.{}", step + 1), sequence.x(step + 1)?, tolerance)?;
         }
         Ok(())
     }
@@ -345,7 +314,7 @@ impl Case<'_> {
         } = policy.parts();
         let anchor = self.anchor()?;
         let last = self.case.f32(&format!("x.{}", sequence.steps()))?;
-        let rows = last.chunks_exact(action_columns.len());
+        let rows = last.chunks_exact(self.manifest.action.width);
         let ours: Vec<Action> = rows
             .map(|row| action_columns.action(row, &anchor))
             .collect();
@@ -353,15 +322,54 @@ impl Case<'_> {
         self.push_actions("actions", &ours, &ranges, BOUNDARY)
     }
 
-    /// Golden JPEG files, instruction, state, noise and prefix to actions.
-    fn end_to_end(&mut self, policy: &mut VlaPolicy) -> Result<(), VlaError> {
+    /// One guided step from golden inputs: those named `vjp.*`, and the case's own for the rest.
+    fn guided(&mut self, session: &mut Session) -> Result<(), VlaError> {
+        let case = self.case;
+        let dt = [(1.0 / self.manifest.denoise.steps as f64) as f32];
+        let mut binding = session.binding()?;
+        let names: Vec<String> = session.inputs().iter().map(|i| i.name.clone()).collect();
+        let mut buffers = Vec::with_capacity(names.len());
+        for name in &names {
+            let own = format!("vjp.{name}");
+            let golden = case.get(&own).map_or(name, |_| &own);
+            let shape = case.get(golden).map_or(vec![1], |t| t.shape.clone());
+            let mut buffer = session.buffer::<f32>(name, Place::Host, &shape)?;
+            match name.as_str() {
+                "dt" => buffer.write()?.copy_from_slice(&dt),
+                _ => self.load(golden, buffer.write()?)?,
+            }
+            binding.input(name, &buffer)?;
+            buffers.push(buffer);
+        }
+        let action = &self.manifest.action;
+        let shape = [1, action.horizon, action.width];
+        let mut x_next = session.buffer("x_next", Place::Host, &shape)?;
+        binding.output("x_next", &mut x_next)?;
+        session.run(&binding)?;
+        let tolerance = self.tolerance(Graph::DenoiseVjp);
+        self.push_tensor("vjp.x_next", x_next.read()?, tolerance)
+    }
+
+    /// Golden images, instruction, state, noise and prefix to actions.
+    fn end_to_end(
+        &mut self,
+        policy: &mut VlaPolicy,
+        boundary: &str,
+        encoding: Encoding,
+    ) -> Result<(), VlaError> {
+        let half = |graph: &Graph| self.tolerance(*graph) > BOUNDARY;
+        let tolerance = match encoding {
+            Encoding::Jpeg => FROM_JPEG,
+            Encoding::Rgb8 if Graph::ALL.iter().any(half) => HALF,
+            Encoding::Rgb8 => FROM_PIXELS,
+        };
         let action = &self.manifest.action;
         let state = self.anchor()?;
         let frames: Result<_, VlaError> = self
             .manifest
             .cameras
             .iter()
-            .map(|camera| self.frame(camera))
+            .map(|camera| self.frame(camera, encoding))
             .collect();
         let observed_at = Time::from_millis(1_000);
         let observation = Observation {
@@ -380,7 +388,7 @@ impl Case<'_> {
         let prefix = self
             .case
             .f32("prefix")?
-            .chunks_exact(action_columns.len())
+            .chunks_exact(action.width)
             .take(committed);
         let due = |row| observed_at + action.first_action_offset + action.period * row;
         let prefix = (0..).zip(prefix).map(|(row, normalised)| TimedAction {
@@ -401,16 +409,28 @@ impl Case<'_> {
         // The prompt in the sequence is the golden one; the path makes its own.
         policy.forget_instruction();
         match policy.infer_from(&observation, &request, noise) {
-            Ok(chunk) => self.push_actions("end to end", &chunk.actions, &ranges, END_TO_END),
+            Ok(chunk) => self.push_actions(boundary, &chunk.actions, &ranges, tolerance),
             // NaN and infinity are a failed comparison.
             Err(PolicyError { .. }) => {
-                self.push("end to end".into(), f64::NAN, 1.0, END_TO_END);
+                self.push(boundary.into(), f64::NAN, 1.0, tolerance);
                 Ok(())
             }
         }
     }
 
-    fn frame(&self, camera: &CameraSpec) -> Result<CameraFrame, VlaError> {
+    /// Tolerance of what `graph` makes.
+    fn tolerance(&self, graph: Graph) -> f64 {
+        match self.manifest.graph(graph).map(|file| file.precision) {
+            None | Some(Precision::Fp32) => BOUNDARY,
+            Some(Precision::Fp16 | Precision::Bf16) => HALF,
+        }
+    }
+
+    fn frame(&self, camera: &CameraSpec, encoding: Encoding) -> Result<CameraFrame, VlaError> {
+        let of = match encoding {
+            Encoding::Jpeg => "jpeg",
+            Encoding::Rgb8 => "rgb",
+        };
         Ok(CameraFrame {
             camera: camera.name.as_str().into(),
             captured_at: Time::ZERO,
@@ -418,8 +438,8 @@ impl Case<'_> {
             seq: 0,
             width: camera.width as u32,
             height: camera.height as u32,
-            encoding: Encoding::Jpeg,
-            data: self.case.u8(&format!("jpeg.{}", camera.name))?.into(),
+            encoding,
+            data: self.case.u8(&format!("{of}.{}", camera.name))?.into(),
         })
     }
 
@@ -475,6 +495,9 @@ impl Case<'_> {
         // A golden tensor of zeros is compared absolutely.
         let scale = if scale == 0.0 { 1.0 } else { scale };
         self.push(name.into(), largest(ours, golden), scale, tolerance);
+        if let Some(row) = self.rows.last_mut() {
+            row.cosine = cosine(ours, golden);
+        }
         Ok(())
     }
 
@@ -519,104 +542,19 @@ impl Case<'_> {
             max_abs,
             scale,
             max_rel_to_scale,
+            cosine: None,
             tolerance,
             passed: max_rel_to_scale <= tolerance,
         });
     }
 }
 
-/// Largest difference of two slices; NaN when their lengths differ or any difference is not a number.
-fn largest<T: Copy + Into<Comparable>>(ours: &[T], golden: &[T]) -> f64 {
+/// Mean difference of the bytes of two images; NaN when their lengths differ.
+fn mean_error(ours: &[u8], golden: &[u8]) -> f64 {
     if ours.len() != golden.len() {
         return f64::NAN;
     }
-    let value = |v: &T| (*v).into().0;
-    ours.iter().zip(golden).fold(0.0, |most: f64, (a, b)| {
-        let error = (value(a) - value(b)).abs();
-        // `f64::max` would drop a NaN.
-        if error.is_nan() || most.is_nan() {
-            f64::NAN
-        } else {
-            most.max(error)
-        }
-    })
-}
-
-/// A value as f64; ids are far below 2^53.
-struct Comparable(f64);
-
-impl From<u8> for Comparable {
-    fn from(value: u8) -> Self {
-        Self(f64::from(value))
-    }
-}
-
-impl From<f32> for Comparable {
-    fn from(value: f32) -> Self {
-        Self(f64::from(value))
-    }
-}
-
-impl From<i64> for Comparable {
-    fn from(value: i64) -> Self {
-        Self(value as f64)
-    }
-}
-
-fn equal_len(ours: &[u8], golden: &[u8], error: f64) -> f64 {
-    if ours.len() == golden.len() {
-        error
-    } else {
-        f64::NAN
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_that_is_not_a_number_is_never_small() {
-        assert_eq!(largest(&[1.0_f32, 2.0], &[1.5, 2.0]), 0.5);
-        assert_eq!(largest(&[3_i64], &[3]), 0.0);
-        assert!(largest(&[f32::NAN, 0.0], &[0.0, 5.0]).is_nan());
-        assert!(largest(&[0.0_f32, f32::NAN, 0.0], &[5.0, 0.0, 0.0]).is_nan());
-        assert!(largest(&[0.0_f32], &[0.0, 0.0]).is_nan());
-        assert!(largest(&[f32::INFINITY], &[0.0]) > 1e300);
-    }
-
-    #[test]
-    fn the_table_says_what_failed() {
-        let row = |boundary: &str, passed| VerifyRow {
-            case: "case-0".into(),
-            boundary: boundary.into(),
-            max_abs: 1.5e-5,
-            scale: 3.0,
-            max_rel_to_scale: 5e-6,
-            tolerance: 1e-4,
-            passed,
-        };
-        let mut report = VerifyReport {
-            name: "test".into(),
-            bundle_id: "0123".into(),
-            provider: "cpu",
-            rows: vec![row("features", true), row("x.1", false)],
-        };
-        assert!(!report.passed());
-        let expected = "\
-bundle    test
-id        0123
-provider  cpu
-
-case    boundary  max error      scale   relative    allowed
-case-0  features    1.50e-5     3.00e0    5.00e-6       1e-4  ok
-case-0  x.1         1.50e-5     3.00e0    5.00e-6       1e-4  FAILED
-
-1 of 2 comparisons FAILED";
-        assert_eq!(report.to_string(), expected);
-        report.rows.pop();
-        assert!(report.passed());
-        report.rows.clear();
-        assert!(!report.passed(), "nothing compared is nothing verified");
-    }
+    let both = ours.iter().zip(golden);
+    let total: u64 = both.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    total as f64 / ours.len().max(1) as f64
 }
