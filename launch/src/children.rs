@@ -5,13 +5,14 @@
 //! live policy: engine and cameras first, then the arm host, which brakes, and the simulated device last.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use crate::cell::Cell;
+use crate::cli::PolicyArgs;
 
 /// First pause before a role is started again; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -59,8 +60,7 @@ impl Children {
     pub fn start(
         cell: &Cell,
         endpoint: &str,
-        bundle: Option<&Path>,
-        onnxruntime: Option<&Path>,
+        policy: &PolicyArgs,
         log: &str,
     ) -> anyhow::Result<Self> {
         let logs =
@@ -77,10 +77,13 @@ impl Children {
         }
         roles.push(("camera", vec![]));
         let mut engine = Vec::new();
-        if let Some(bundle) = bundle {
+        if let Some(bundle) = &policy.bundle {
             engine.extend(["--bundle".to_owned(), bundle.display().to_string()]);
         }
-        if let Some(library) = onnxruntime {
+        if policy.require_cuda {
+            engine.push("--require-cuda".to_owned());
+        }
+        if let Some(library) = &policy.onnxruntime {
             engine.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
         }
         roles.push(("engine", engine));

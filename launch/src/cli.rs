@@ -41,7 +41,7 @@ pub enum Verb {
     Sim(SimArgs),
     /// Give an arm host an order: enable, start, end or stop.
     Order(OrderArgs),
-    /// Check a bundle.
+    /// Inspect, verify or measure a bundle.
     Bundle(BundleArgs),
 }
 
@@ -63,18 +63,15 @@ pub struct DemoArgs {
     /// What the arm is told, in every episode. Default: one of the three cubes in one of the known phrasings, by seed.
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
-    /// Bundle directory, instead of the cell file's.
-    #[arg(long, value_name = "DIR")]
-    pub bundle: Option<PathBuf>,
     /// Cell file, instead of the built-in one (launch/cells/demo.toml).
     #[arg(long, value_name = "FILE")]
     pub cell: Option<PathBuf>,
     /// Write figures and one row per episode to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
-    #[arg(long, value_name = "FILE")]
-    pub onnxruntime: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `tactus run`.
@@ -85,6 +82,20 @@ pub struct RunArgs {
     /// Endpoint that the cell's processes meet at, for example tcp/127.0.0.1:7447. Default: a free loopback port.
     #[arg(long, value_name = "ENDPOINT")]
     pub listen: Option<String>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// What the policy is and what runs it.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Bundle directory, instead of the cell file's.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Fail where CUDA does not work, instead of falling back to the CPU.
+    #[arg(long)]
+    pub require_cuda: bool,
     /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
@@ -113,12 +124,9 @@ pub struct EngineArgs {
     /// What every role takes.
     #[command(flatten)]
     pub role: RoleArgs,
-    /// Bundle directory, instead of the cell file's.
-    #[arg(long, value_name = "DIR")]
-    pub bundle: Option<PathBuf>,
-    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
-    #[arg(long, value_name = "FILE")]
-    pub onnxruntime: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `tactus sim`.
@@ -212,12 +220,60 @@ pub struct BundleArgs {
 /// What can be done with a bundle.
 #[derive(Debug, Subcommand)]
 pub enum BundleVerb {
-    /// Check hashes and graphs, and replay the golden tensors through the whole path.
+    /// Say what a bundle is: model, cameras, prompt, actions, graphs. Checks every hash; runs nothing.
+    Inspect {
+        /// Bundle directory.
+        bundle: PathBuf,
+    },
+    /// Check hashes and graphs, and replay the golden tensors through the whole path. Exit code 3 when one is off.
     Verify {
         /// Bundle directory.
         bundle: PathBuf,
-        /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+        /// How graphs are run.
+        #[command(flatten)]
+        run: GraphArgs,
+        /// Write the comparisons to this file.
         #[arg(long, value_name = "FILE")]
-        onnxruntime: Option<PathBuf>,
+        json: Option<PathBuf>,
     },
+    /// Measure what a chunk costs, stage by stage, beside what the machine does at best.
+    Bench {
+        /// Bundle directory.
+        bundle: PathBuf,
+        /// How graphs are run.
+        #[command(flatten)]
+        run: GraphArgs,
+        /// Chunks to measure, after a few that do not count.
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        chunks: u32,
+        /// Write the figures to this file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+/// How the graphs of a bundle are run outside a cell.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// Provider to try first; the CPU is the fallback, with a warning.
+    #[arg(long, value_enum, default_value_t = ProviderWord::Cpu)]
+    pub provider: ProviderWord,
+    /// Fail where CUDA does not work, instead of falling back to the CPU. Implies --provider cuda.
+    #[arg(long)]
+    pub require_cuda: bool,
+    /// Threads of one operator.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// Execution providers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProviderWord {
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
 }

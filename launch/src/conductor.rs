@@ -50,7 +50,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             file.display()
         );
     }
-    let bundle = Bundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let bundle = Bundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
     let bundle_id = bundle.id().to_string();
     if args.lockstep {
         let summary = lockstep::demo(args, &cell, &bundle_id)?;
@@ -69,13 +69,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         supervised: false,
     };
     let session = roles::session(&role, "demo")?;
-    let mut children = Children::start(
-        &cell,
-        &endpoint,
-        args.bundle.as_deref(),
-        args.onnxruntime.as_deref(),
-        "info",
-    )?;
+    let mut children = Children::start(&cell, &endpoint, &args.policy, "info")?;
     shared.news(format!(
         "processes of cell `{}` start; their logs: {}",
         cell.name,

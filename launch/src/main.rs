@@ -3,6 +3,7 @@
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
 //! of what was asked for (a golden tensor off, an arm that needed an operator). Results go to stdout, talk to stderr.
 
+mod bundle;
 mod cell;
 mod checkout;
 mod children;
@@ -17,7 +18,6 @@ mod roles;
 mod run;
 mod sim_tools;
 mod summary;
-mod verify;
 mod view;
 
 use std::process::ExitCode;
@@ -48,6 +48,6 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Bundle(args) => verify::bundle(&args),
+        Verb::Bundle(args) => bundle::bundle(&args),
     }
 }

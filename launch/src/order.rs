@@ -26,6 +26,8 @@ pub fn order(args: &OrderArgs) -> anyhow::Result<()> {
         OrderVerb::End => ModeOrder::StopEpisode,
         OrderVerb::Stop => ModeOrder::Stop,
     };
+    // This process has just opened its session; whoever answers may not be known to it yet.
+    joined.session.wait_for_answerer(&key, ANSWER_WITHIN)?;
     let reply = send(&joined.session, &key, &order)?;
     result::line(format_args!("mode: {}", reply.mode))
 }

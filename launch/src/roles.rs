@@ -12,7 +12,7 @@ use tactus_vla::{Provider, VlaOptions, VlaPolicy};
 use tactus_wire::{MonotonicClock, Session, SessionOptions};
 
 use crate::cell::{self, Cell};
-use crate::cli::{EngineArgs, RoleArgs};
+use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -81,23 +81,22 @@ impl Drop for Stopping<'_> {
 }
 
 /// Opens the policy of a cell for an arm with these joints.
-pub fn open_policy(
-    cell: &Cell,
-    bundle: Option<&std::path::Path>,
-    onnxruntime: Option<&std::path::Path>,
-    joints: &[String],
-) -> anyhow::Result<VlaPolicy> {
+pub fn open_policy(cell: &Cell, args: &PolicyArgs, joints: &[String]) -> anyhow::Result<VlaPolicy> {
     let options = VlaOptions {
-        ort_library: onnxruntime.map(Into::into),
+        ort_library: args.onnxruntime.clone(),
         intra_threads: cell.intra_threads,
-        provider: if cell.cuda {
+        require_provider: args.require_cuda,
+        provider: if cell.cuda || args.require_cuda {
             Provider::Cuda
         } else {
             Provider::Cpu
         },
         joints,
     };
-    Ok(VlaPolicy::open(bundle.unwrap_or(&cell.bundle), options)?)
+    Ok(VlaPolicy::open(
+        args.bundle.as_ref().unwrap_or(&cell.bundle),
+        options,
+    )?)
 }
 
 /// `tactus engine`.
@@ -112,12 +111,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     // The arm's joint names decide which column of the policy is which joint.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
-    let policy = open_policy(
-        &cell,
-        args.bundle.as_deref(),
-        args.onnxruntime.as_deref(),
-        &info.joints,
-    )?;
+    let policy = open_policy(&cell, &args.policy, &info.joints)?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
         cell: wire,

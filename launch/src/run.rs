@@ -26,8 +26,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         supervised: false,
     };
     let session: Session = roles::session(&role, "run")?;
-    let mut children =
-        Children::start(&cell, &endpoint, None, args.onnxruntime.as_deref(), "info")?;
+    let mut children = Children::start(&cell, &endpoint, &args.policy, "info")?;
     let shared = Shared::new(&cell, None, true);
     let _subscriptions = shared.follow(&session, &cell.wire, &cell, false)?;
     eprintln!(

@@ -164,6 +164,34 @@ fn a_missing_onnxruntime() {
 }
 
 #[test]
+fn cuda_where_there_is_none() {
+    let library = checkout().join("third_party/onnxruntime/libonnxruntime.so");
+    let library = library.display().to_string();
+    let bundle = checkout().join("models/demo/bundle").display().to_string();
+    for verb in ["verify", "bench"] {
+        let args = [
+            "bundle",
+            verb,
+            &bundle,
+            "--require-cuda",
+            "--onnxruntime",
+            &library,
+        ];
+        refused(&args, &["graph `vision`", "provider `cuda`"]);
+    }
+    let demo = [
+        "demo",
+        "--headless",
+        "--episodes",
+        "1",
+        "--onnxruntime",
+        &library,
+        "--require-cuda",
+    ];
+    refused(&demo, &["graph `vision`", "provider `cuda`"]);
+}
+
+#[test]
 fn help_names_every_verb() {
     let help = String::from_utf8(tactus(&["--help"]).stdout).expect("text");
     for verb in [

@@ -38,7 +38,7 @@ pub use bundle::Bundle;
 pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{
-    Action, Alignment, Backbone, CameraSpec, Denoise, Family, Graph, GraphFile, Manifest,
+    Action, Alignment, Backbone, CameraSpec, Cost, Denoise, Family, Graph, GraphFile, Manifest,
     NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision, Processor,
     Prompt, Representation, SCHEMA, Source, State, Variant, Vision,
 };

@@ -357,6 +357,15 @@ impl Graph {
     }
 }
 
+/// What one run of a graph costs at least, with the bundle's cameras and its first golden prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes of weights, each read once.
+    pub weight_bytes: u64,
+    /// Additions and multiplications in matrix products.
+    pub operations: u64,
+}
+
 /// File of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphFile {
@@ -364,6 +373,8 @@ pub struct GraphFile {
     pub file: String,
     /// Precision of the graph.
     pub precision: Precision,
+    /// What a run costs, where the exporter has counted it.
+    pub cost: Option<Cost>,
 }
 
 /// A validated `bundle.toml`.

@@ -1,5 +1,5 @@
-//! `bundle.toml` as it is written: names and types only, every field required (but `graphs.denoise_vjp`), unknown
-//! fields refused.
+//! `bundle.toml` as it is written: names and types only, every field required (but `graphs.denoise_vjp` and
+//! `cost`), unknown fields refused.
 
 use std::collections::BTreeMap;
 
@@ -140,6 +140,14 @@ pub(crate) struct RawGraphs {
 pub(crate) struct RawGraph {
     pub file: String,
     pub precision: String,
+    pub cost: Option<RawCost>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawCost {
+    pub weight_bytes: u64,
+    pub operations: u64,
 }
 
 #[derive(Deserialize)]

@@ -9,9 +9,9 @@ use crate::{
     bundle::{MANIFEST, STATS},
     error::BundleError,
     manifest::{
-        Action, Alignment, Backbone, CameraSpec, Denoise, Family, GraphFile, Manifest, NormPlace,
-        Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision, Processor, Prompt,
-        Representation, SCHEMA, Source, State, Variant, Vision,
+        Action, Alignment, Backbone, CameraSpec, Cost, Denoise, Family, GraphFile, Manifest,
+        NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision,
+        Processor, Prompt, Representation, SCHEMA, Source, State, Variant, Vision,
     },
     raw::{
         RawAction, RawBackbone, RawCamera, RawDenoise, RawGraph, RawManifest, RawPrompt, RawSchema,
@@ -76,8 +76,17 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         }
     };
     listed("files", STATS.into())?;
-    let graph = |name: &str, RawGraph { file, precision }: RawGraph| {
+    let graph = |name: &str, raw: RawGraph| {
+        let RawGraph {
+            file,
+            precision,
+            cost,
+        } = raw;
         Ok(GraphFile {
+            cost: cost.map(|raw| Cost {
+                weight_bytes: raw.weight_bytes,
+                operations: raw.operations,
+            }),
             file: listed(&format!("graphs.{name}.file"), file)?,
             precision: Precision::parse(&format!("graphs.{name}.precision"), &precision)?,
         })

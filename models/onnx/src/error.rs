@@ -69,6 +69,15 @@ pub enum OnnxError {
         /// What ONNX Runtime said.
         reason: String,
     },
+    /// A graph's precision does not exist on the provider.
+    #[error(
+        "graph `{graph}`: expected provider `cuda` for precision `bf16`, got `cpu`: ONNX Runtime has no such \
+         arithmetic on a CPU; export the bundle with fp16 or fp32 for a host without a GPU"
+    )]
+    Precision {
+        /// Name of the graph.
+        graph: &'static str,
+    },
     /// A graph's tensor is not what the bundle says.
     #[error("graph `{graph}`: {side} `{tensor}`: expected {expected}, got {actual}")]
     Tensor {

@@ -11,14 +11,17 @@
 //! - [`session`]: [`Session`]; opening all graphs of a bundle on one [`Provider`].
 //! - [`signature`]: names, types and shapes of a graph's tensors, and their check.
 //! - [`bind`]: [`Buffer`], [`Binding`] and the run.
+//! - [`ceiling`]: what the machine does at best, for benchmarks.
 
 pub mod bind;
+pub mod ceiling;
 pub mod error;
 pub mod library;
 pub mod session;
 pub mod signature;
 
 pub use bind::{Binding, Buffer, Place, Scalar};
+pub use ceiling::Ceiling;
 pub use error::OnnxError;
 pub use library::OnnxRuntime;
 pub use session::{Provider, Session, SessionOptions, Sessions, open_all};

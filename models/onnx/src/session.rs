@@ -41,8 +41,10 @@ impl Provider {
 /// How graphs are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Provider to try first; the CPU is the fallback of any other.
+    /// Provider to try first.
     pub provider: Provider,
+    /// Whether another provider than that is an error. Otherwise the CPU is the fallback, with one warning.
+    pub required: bool,
     /// Threads of one operator, 1 or more. ONNX Runtime's 0, "all cores", is refused.
     pub intra_threads: usize,
 }
@@ -51,6 +53,7 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             provider: Provider::Cpu,
+            required: false,
             intra_threads: 1,
         }
     }
@@ -100,7 +103,8 @@ pub struct Sessions {
 /// Opens every graph of `files` on one provider.
 ///
 /// # Errors
-/// [`OnnxError::Threads`] for no thread; [`OnnxError::Open`] when a graph cannot be opened on the CPU either.
+/// [`OnnxError::Threads`] for no thread; [`OnnxError::Open`] when a graph cannot be opened on the CPU either, or not on
+/// the required provider.
 pub fn open_all(
     runtime: &OnnxRuntime,
     files: &[(Graph, PathBuf)],
@@ -118,9 +122,12 @@ pub fn open_all(
     };
     match options.provider {
         Provider::Cpu => open_on(Provider::Cpu),
-        Provider::Cuda => open_on(Provider::Cuda).or_else(|error| {
-            tracing::warn!("CUDA cannot be used, all graphs run on the CPU instead: {error}");
-            open_on(Provider::Cpu)
+        Provider::Cuda => open_on(Provider::Cuda).or_else(|error| match options.required {
+            true => Err(error),
+            false => {
+                tracing::warn!("CUDA cannot be used, all graphs run on the CPU instead: {error}");
+                open_on(Provider::Cpu)
+            }
         }),
     }
 }
@@ -158,7 +165,10 @@ fn open(
 }
 
 /// A builder with our options. The error is a text because `ort`'s carries the builder, which cannot be sent.
-fn builder(runtime: &OnnxRuntime, intra_threads: usize) -> Result<SessionBuilder, String> {
+pub(crate) fn builder(
+    runtime: &OnnxRuntime,
+    intra_threads: usize,
+) -> Result<SessionBuilder, String> {
     OrtSession::builder(runtime.environment())
         .map_err(|e| e.to_string())?
         .with_intra_threads(intra_threads)

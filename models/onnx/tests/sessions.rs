@@ -159,11 +159,42 @@ fn without_cuda_everything_runs_on_the_cpu_and_says_so() {
     let (_dir, files) = file(&add(None));
     let options = SessionOptions {
         provider: Provider::Cuda,
+        required: false,
         intra_threads: 1,
     };
     let opened = open_all(&runtime(), &files, options).expect("falls back");
     assert_eq!(opened.provider, Provider::Cpu);
     assert_eq!(opened.sessions[0].provider(), Provider::Cpu);
+    let required = SessionOptions {
+        required: true,
+        ..options
+    };
+    let error = open_all(&runtime(), &files, required).expect_err("no fallback");
+    assert!(
+        matches!(
+            &error,
+            OnnxError::Open {
+                provider: "cuda",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_operator_that_onnx_runtime_does_not_know_is_named() {
+    let mut graph = add(None);
+    let at = graph.windows(3).position(|three| three == b"Add");
+    let at = at.expect("the operator's name");
+    graph[at..at + 3].copy_from_slice(b"Odd");
+    let (_dir, files) = file(&graph);
+    let error = open_all(&runtime(), &files, SessionOptions::default()).expect_err("refused");
+    let said = error.to_string();
+    assert!(
+        said.starts_with("graph `denoise` (") && said.contains("Odd"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -151,6 +151,7 @@ fn inference(bencher: Bencher) {
         ort_library: Some(library()),
         intra_threads: 1,
         provider: Provider::Cpu,
+        require_provider: false,
         joints: &joints,
     };
     let mut policy = VlaPolicy::open(bundle.dir(), options).expect("opens");

@@ -47,9 +47,12 @@ pub enum VlaError {
         /// What it holds.
         actual: String,
     },
-    /// The first run of the opened policy failed.
-    #[error("the first inference failed: {0}")]
-    FirstInference(#[from] PolicyError),
+    /// There is nothing to measure a bundle with.
+    #[error("bundle.toml: field `golden.cases`: expected at least one file, got none")]
+    NoGoldenCase,
+    /// A run of the opened policy failed that should not.
+    #[error("the policy cannot infer: {0}")]
+    Inference(#[from] PolicyError),
 }
 
 /// Why an inference made no chunk.

@@ -18,16 +18,20 @@
 //! - [`graphs`]: what the four graphs must look like.
 //! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
 //! - [`policy`]: [`VlaPolicy`], all of it together.
+//! - [`golden`] (private): golden cases as observations and requests.
 //! - [`verify`]: the same path against the bundle's golden tensors.
 //! - [`report`]: what that found.
+//! - [`measure`]: what a chunk costs here.
 //! - [`error`]: every way opening or inferring can fail.
 #![forbid(unsafe_code)]
 
 pub mod decode;
 pub mod error;
+mod golden;
 pub mod graphs;
 pub mod images;
 pub mod joints;
+pub mod measure;
 pub mod normalise;
 pub mod patch;
 pub mod policy;
@@ -40,7 +44,8 @@ pub mod sequence;
 pub mod verify;
 
 pub use error::{InferError, VlaError};
+pub use measure::{CostReport, StageCost, measure};
 pub use policy::{VlaOptions, VlaPolicy};
 pub use report::{VerifyReport, VerifyRow};
 pub use tactus_onnx::Provider;
-pub use verify::{VerifyOptions, verify};
+pub use verify::{RunOptions, verify};

@@ -36,6 +36,8 @@ pub struct VlaOptions<'a> {
     pub intra_threads: usize,
     /// Provider to try first.
     pub provider: Provider,
+    /// Whether another provider than that is an error, and not a warning.
+    pub require_provider: bool,
     /// The arm's joints, in the order of every joint vector.
     pub joints: &'a [String],
 }
@@ -78,6 +80,7 @@ impl VlaPolicy {
             ort_library,
             intra_threads,
             provider,
+            require_provider,
             joints,
         } = options;
         let manifest = bundle.manifest();
@@ -100,6 +103,7 @@ impl VlaPolicy {
         let runtime = OnnxRuntime::load(ort_library.as_deref())?;
         let session_options = SessionOptions {
             provider,
+            required: require_provider,
             intra_threads,
         };
         let sequence = Sequence::open(&bundle, &runtime, session_options, &index, links)?;

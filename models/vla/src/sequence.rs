@@ -13,7 +13,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tactus_bundle::{Bundle, Graph};
+use tactus_bundle::{Bundle, Graph, Precision};
 use tactus_onnx::{
     Binding, Buffer, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions, open_all,
 };
@@ -101,6 +101,16 @@ impl Sequence {
     ) -> Result<Self, OnnxError> {
         let manifest = bundle.manifest();
         runtime.at_least(manifest.min_ort)?;
+        let mut graphs = manifest.graphs();
+        let mut options = options;
+        if let Some((graph, _)) = graphs.find(|(_, file)| file.precision == Precision::Bf16) {
+            let graph = graph.name();
+            match options.provider {
+                Provider::Cpu => return Err(OnnxError::Precision { graph }),
+                // There is nothing to fall back to.
+                Provider::Cuda => options.required = true,
+            }
+        }
         let mut files: Vec<(Graph, PathBuf)> = bundle.graph_paths();
         files.retain(|(graph, _)| Graph::ALL.contains(graph));
         let opened = open_all(runtime, &files, options)?;

@@ -19,18 +19,16 @@
 //! The range of an action column is that of the training targets (four standard deviations, or lowest to highest), of
 //! the gripper its stroke.
 
-use std::{path::Path, path::PathBuf, time::Duration};
+use std::path::{Path, PathBuf};
 
-use tactus_bundle::{Bundle, BundleError, CameraSpec, GoldenCase, Graph, Manifest, Precision};
+use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Precision};
 use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
-use tactus_types::{
-    Action, CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation,
-    PolicyError, Time, TimedAction,
-};
+use tactus_types::{Action, Encoding, PolicyError};
 
 use crate::{
     decode::decode,
     error::{InferError, VlaError},
+    golden::GoldenInput,
     patch::Patcher,
     policy::{Noise, Parts, VlaOptions, VlaPolicy},
     position::{VisionIndex, mrope},
@@ -52,23 +50,39 @@ const FROM_PIXELS: f64 = 1e-3;
 /// Tolerance of the path from JPEG files, in ranges of the action's columns.
 const FROM_JPEG: f64 = 1e-2;
 
-/// How a bundle is verified.
+/// How a bundle is run for its own sake, without an arm: to be verified or measured.
 #[derive(Debug, Clone)]
-pub struct VerifyOptions {
+pub struct RunOptions {
     /// `libonnxruntime.so`; `None` looks for the checkout's.
     pub ort_library: Option<PathBuf>,
     /// Threads of one operator, 1 or more.
     pub intra_threads: usize,
     /// Provider to try first.
     pub provider: Provider,
+    /// Whether another provider than that is an error, and not a warning.
+    pub require_provider: bool,
 }
 
-impl Default for VerifyOptions {
+impl Default for RunOptions {
     fn default() -> Self {
         Self {
             ort_library: None,
             intra_threads: 1,
             provider: Provider::Cpu,
+            require_provider: false,
+        }
+    }
+}
+
+impl RunOptions {
+    /// The same for a policy whose arm has just the bundle's joints.
+    pub(crate) fn policy<'a>(&self, joints: &'a [String]) -> VlaOptions<'a> {
+        VlaOptions {
+            ort_library: self.ort_library.clone(),
+            intra_threads: self.intra_threads,
+            provider: self.provider,
+            require_provider: self.require_provider,
+            joints,
         }
     }
 }
@@ -80,24 +94,13 @@ impl Default for VerifyOptions {
 /// A comparison out of tolerance is not an error but a row of the report.
 pub fn verify(
     bundle_dir: impl AsRef<Path>,
-    options: &VerifyOptions,
+    options: &RunOptions,
 ) -> Result<VerifyReport, VlaError> {
     let bundle = Bundle::open(bundle_dir)?;
-    let VerifyOptions {
-        ort_library,
-        intra_threads,
-        provider,
-    } = options.clone();
     let joints = bundle.manifest().action.joints.clone();
-    let vla_options = VlaOptions {
-        ort_library,
-        intra_threads,
-        provider,
-        joints: &joints,
-    };
     let cases = bundle.golden()?;
     let mut guided = guided_step(&bundle, options)?;
-    let mut policy = VlaPolicy::of_bundle(bundle.clone(), vla_options, Place::Host)?;
+    let mut policy = VlaPolicy::of_bundle(bundle.clone(), options.policy(&joints), Place::Host)?;
     let mut rows = Vec::new();
     for case in &cases {
         Case {
@@ -116,12 +119,13 @@ pub fn verify(
 }
 
 /// The session of the guided step, if the bundle has one. It is run by itself: its buffers are not part of the path.
-fn guided_step(bundle: &Bundle, options: &VerifyOptions) -> Result<Option<Session>, VlaError> {
+fn guided_step(bundle: &Bundle, options: &RunOptions) -> Result<Option<Session>, VlaError> {
     let mut files = bundle.graph_paths();
     files.retain(|(graph, _)| *graph == Graph::DenoiseVjp);
     let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
     let options = SessionOptions {
         provider: options.provider,
+        required: options.require_provider,
         intra_threads: options.intra_threads,
     };
     Ok(open_all(&runtime, &files, options)?.sessions.pop())
@@ -159,7 +163,7 @@ impl Case<'_> {
         for (camera, grid) in self.manifest.cameras.iter().zip(grids) {
             let name = &camera.name;
             let rgb = self.case.u8(&format!("rgb.{name}"))?;
-            let frame = self.frame(camera, Encoding::Jpeg)?;
+            let frame = self.input().frame(camera, Encoding::Jpeg)?;
             let mut scratch = vec![0; camera.width * camera.height * 3];
             let decoded = decode(&frame, camera, &mut scratch)
                 .map_err(|e| InferError::from(e).at("decode"))?;
@@ -242,7 +246,7 @@ impl Case<'_> {
             sequence,
             ..
         } = policy.parts();
-        let anchor = self.anchor()?;
+        let anchor = self.input().state()?;
         state_columns.normalise(&anchor, sequence.state()?);
         self.push_tensor("state", sequence.state()?, BOUNDARY)?;
 
@@ -312,7 +316,7 @@ impl Case<'_> {
             sequence,
             ..
         } = policy.parts();
-        let anchor = self.anchor()?;
+        let anchor = self.input().state()?;
         let last = self.case.f32(&format!("x.{}", sequence.steps()))?;
         let rows = last.chunks_exact(self.manifest.action.width);
         let ours: Vec<Action> = rows
@@ -363,48 +367,10 @@ impl Case<'_> {
             Encoding::Rgb8 if Graph::ALL.iter().any(half) => HALF,
             Encoding::Rgb8 => FROM_PIXELS,
         };
-        let action = &self.manifest.action;
-        let state = self.anchor()?;
-        let frames: Result<_, VlaError> = self
-            .manifest
-            .cameras
-            .iter()
-            .map(|camera| self.frame(camera, encoding))
-            .collect();
-        let observed_at = Time::from_millis(1_000);
-        let observation = Observation {
-            observed_at,
-            frames: frames?,
-            state,
-        };
+        let observation = self.input().observation(encoding)?;
         let Parts { action_columns, .. } = policy.parts();
         let ranges = action_columns.ranges();
-        let committed = self
-            .case
-            .f32("prefix_mask")?
-            .iter()
-            .filter(|mask| **mask == 1.0)
-            .count();
-        let prefix = self
-            .case
-            .f32("prefix")?
-            .chunks_exact(action.width)
-            .take(committed);
-        let due = |row| observed_at + action.first_action_offset + action.period * row;
-        let prefix = (0..).zip(prefix).map(|(row, normalised)| TimedAction {
-            due: due(row),
-            action: action_columns.action(normalised, &state),
-        });
-        let request = InferenceRequest {
-            id: 0,
-            generation: Generation::default(),
-            instruction: self.case.instruction.as_str().into(),
-            observe_after: Time::ZERO,
-            deadline: Time::ZERO,
-            expected_delay: Duration::ZERO,
-            prefix: prefix.collect(),
-            seed: 0,
-        };
+        let request = self.input().request(action_columns)?;
         let noise = Noise::Given(self.case.f32("noise")?);
         // The prompt in the sequence is the golden one; the path makes its own.
         policy.forget_instruction();
@@ -418,6 +384,13 @@ impl Case<'_> {
         }
     }
 
+    fn input(&self) -> GoldenInput<'_> {
+        GoldenInput {
+            case: self.case,
+            manifest: self.manifest,
+        }
+    }
+
     /// Tolerance of what `graph` makes.
     fn tolerance(&self, graph: Graph) -> f64 {
         match self.manifest.graph(graph).map(|file| file.precision) {
@@ -426,65 +399,14 @@ impl Case<'_> {
         }
     }
 
-    fn frame(&self, camera: &CameraSpec, encoding: Encoding) -> Result<CameraFrame, VlaError> {
-        let of = match encoding {
-            Encoding::Jpeg => "jpeg",
-            Encoding::Rgb8 => "rgb",
-        };
-        Ok(CameraFrame {
-            camera: camera.name.as_str().into(),
-            captured_at: Time::ZERO,
-            received_at: Time::ZERO,
-            seq: 0,
-            width: camera.width as u32,
-            height: camera.height as u32,
-            encoding,
-            data: self.case.u8(&format!("{of}.{}", camera.name))?.into(),
-        })
-    }
-
-    /// The golden joint state. Its joints are in the order of the bundle's state, the policy's in that of its action.
-    fn anchor(&self) -> Result<JointState, VlaError> {
-        let Manifest { state, action, .. } = self.manifest;
-        let raw = self.case.f32("state_raw")?;
-        let column = |joint: &String| state.joints.iter().position(|name| name == joint);
-        let value = |joint| {
-            column(joint)
-                .and_then(|i| raw.get(i))
-                .map(|v| f64::from(*v))
-        };
-        let q: Option<Vec<f64>> = action.joints.iter().map(value).collect();
-        let q = q.and_then(|q| JointVec::from_slice(&q));
-        match q {
-            Some(q) if raw.len() == state.columns() => Ok(JointState {
-                captured_at: Time::ZERO,
-                seq: 0,
-                epoch: 0,
-                q,
-                dq: JointVec::zeros(q.len()),
-                opening: raw.get(state.joints.len()).map_or(0.0, |v| f64::from(*v)),
-            }),
-            _ => Err(self.shape("state_raw", state.columns(), raw.len())),
-        }
-    }
-
     /// Copies the golden tensor `name` into a graph's input.
     fn load(&self, name: &str, into: &mut [f32]) -> Result<(), VlaError> {
         let golden = self.case.f32(name)?;
         if golden.len() != into.len() {
-            return Err(self.shape(name, into.len(), golden.len()));
+            return Err(self.input().shape(name, into.len(), golden.len()));
         }
         into.copy_from_slice(golden);
         Ok(())
-    }
-
-    fn shape(&self, tensor: &str, expected: usize, actual: usize) -> VlaError {
-        VlaError::Bundle(BundleError::Golden {
-            file: self.case.file.clone(),
-            tensor: tensor.into(),
-            expected: format!("{expected} numbers"),
-            actual: actual.to_string(),
-        })
     }
 
     fn push_tensor(&mut self, name: &str, ours: &[f32], tolerance: f64) -> Result<(), VlaError> {
@@ -510,7 +432,9 @@ impl Case<'_> {
     ) -> Result<(), VlaError> {
         let golden = self.case.f32("actions")?;
         if golden.len() != ours.len() * ranges.len() {
-            return Err(self.shape("actions", ours.len() * ranges.len(), golden.len()));
+            return Err(self
+                .input()
+                .shape("actions", ours.len() * ranges.len(), golden.len()));
         }
         let values = ours.iter().flat_map(|action| {
             action

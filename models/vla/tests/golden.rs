@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tactus_vla::{VerifyOptions, verify};
+use tactus_vla::{RunOptions, verify};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -10,9 +10,9 @@ fn root() -> PathBuf {
 
 #[test]
 fn every_boundary_of_the_demo_bundle_is_reproduced() {
-    let options = VerifyOptions {
+    let options = RunOptions {
         ort_library: Some(root().join("third_party/onnxruntime/libonnxruntime.so")),
-        ..VerifyOptions::default()
+        ..RunOptions::default()
     };
     let report = verify(root().join("models/demo/bundle"), &options).expect("it opens");
     println!("{report}");

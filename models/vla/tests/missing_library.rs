@@ -18,6 +18,7 @@ fn a_missing_library_is_an_error_that_says_how_to_get_it() {
         ort_library: Some("/nowhere/libonnxruntime.so".into()),
         intra_threads: 1,
         provider: Provider::Cpu,
+        require_provider: false,
         joints: &joints,
     };
     let error = VlaPolicy::open(demo, options)

@@ -35,6 +35,7 @@ fn options(joints: &[String]) -> VlaOptions<'_> {
         ort_library: Some(root().join("third_party/onnxruntime/libonnxruntime.so")),
         intra_threads: 1,
         provider: Provider::Cpu,
+        require_provider: false,
         joints,
     }
 }
@@ -393,6 +394,20 @@ fn a_graph_of_another_shape_than_the_manifest_says_is_named() {
     ] {
         assert_eq!(refusal(edited(from, to).path(), &joints), says);
     }
+}
+
+#[test]
+fn bf16_on_a_cpu_is_refused_with_what_to_do() {
+    let joints = joints();
+    let dir = edited(
+        "denoise.onnx\", precision = \"fp32\"",
+        "denoise.onnx\", precision = \"bf16\"",
+    );
+    assert_eq!(
+        refusal(dir.path(), &joints),
+        "graph `denoise`: expected provider `cuda` for precision `bf16`, got `cpu`: ONNX Runtime has no such \
+         arithmetic on a CPU; export the bundle with fp16 or fp32 for a host without a GPU"
+    );
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Questions that get exactly one answer: orders, and infos asked for by whoever comes late.
 
-use std::{marker::PhantomData, time::Duration};
+use std::{
+    marker::PhantomData,
+    time::{Duration, Instant},
+};
 
 use zenoh::{
     Wait,
@@ -14,6 +17,9 @@ use crate::{
     Delivery, Key, Message, Session, SessionError, WireError, message::decode, session::Stamper,
     subscribe::raw,
 };
+
+/// Time between two looks for somebody who answers.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -124,6 +130,31 @@ impl Session {
                 action: "answer queries",
                 reason: e.to_string(),
             })
+    }
+
+    /// Waits until this session knows of somebody who answers questions on `key`; `false` when nobody came within the
+    /// time. A session that has just opened does not know yet who is there, so ask this before the first question.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`].
+    pub fn wait_for_answerer(&self, key: &Key, within: Duration) -> Result<bool, SessionError> {
+        let error = |e: zenoh::Error| SessionError::Key {
+            key: key.to_string(),
+            action: "look for who answers",
+            reason: e.to_string(),
+        };
+        let querier = self.zenoh.declare_querier(key.as_str()).wait();
+        let querier = querier.map_err(error)?;
+        let until = Instant::now() + within;
+        loop {
+            if querier.matching_status().wait().map_err(error)?.matching() {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Asks `question` on `key` and waits for the answer.

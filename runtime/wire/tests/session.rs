@@ -338,6 +338,28 @@ fn orders_are_answered_once_or_refused_with_a_reason() {
 }
 
 #[test]
+fn a_session_that_has_just_opened_waits_until_it_knows_who_answers() {
+    let seed = open("run", &[]);
+    let key = cell().key(&Topic::SimReset);
+    let late = seed
+        .wait_for_answerer(&key, Duration::from_millis(50))
+        .expect("a legal key");
+    assert!(!late, "nobody is there");
+    let arm = open("arm/a", &seed.endpoints());
+    let _queryable = arm
+        .queryable::<SimReset, SimResetReply>(&key, |_, responder| {
+            responder.answer(&SimResetReply { epoch: 4 });
+        })
+        .expect("queryable");
+    for round in 0..10 {
+        let asker = open("order", &seed.endpoints());
+        assert!(asker.wait_for_answerer(&key, WAIT).expect("a legal key"));
+        let reply = asker.query::<_, SimResetReply>(&key, &SimReset { seed: 1 }, WAIT);
+        assert!(reply.is_ok(), "round {round}: {:?}", reply.err());
+    }
+}
+
+#[test]
 fn a_responder_may_answer_from_another_thread_and_a_slow_one_times_out() {
     let a = open("device/d", &[]);
     let b = open("run", &a.endpoints());

@@ -55,7 +55,8 @@ pub fn cell_file(dir: &Path, edit: impl Fn(String) -> String) -> PathBuf {
 /// A running `tactus run`, seen from its wire.
 pub struct Cell {
     run: Child,
-    file: PathBuf,
+    pub file: PathBuf,
+    pub endpoint: String,
     pub session: Session,
     pub wire: WireCell,
     pub applied: Arc<Mutex<Vec<Applied>>>,
@@ -87,7 +88,7 @@ impl Cell {
             .expect("starts");
         let clock = Arc::new(MonotonicClock::new().expect("a clock"));
         let options = SessionOptions {
-            connect: vec![endpoint],
+            connect: vec![endpoint.clone()],
             connect_timeout: Duration::from_secs(10),
             ..SessionOptions::default()
         };
@@ -136,6 +137,7 @@ impl Cell {
         let cell = Self {
             run,
             file,
+            endpoint,
             session,
             wire,
             applied,

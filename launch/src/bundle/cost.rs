@@ -1,0 +1,120 @@
+//! What a chunk costs, as a table and as JSON.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Map, Value, json};
+use tactus_vla::{CostReport, StageCost};
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Every row of the report by name: stages, and what they add up to.
+fn rows(report: &CostReport) -> Vec<(&'static str, StageCost)> {
+    let stages = report
+        .stages
+        .iter()
+        .map(|(stage, cost)| (stage.name(), *cost));
+    let sums = [
+        ("inference", report.inference),
+        ("rest", report.rest),
+        ("chunk", report.chunk),
+    ];
+    stages.chain(sums).collect()
+}
+
+/// The table, with a line on the machine below.
+pub fn table(report: &CostReport) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
+        "ms",
+        "p50",
+        "p99",
+        "max",
+        "floor",
+        "p50 / floor",
+    ]);
+    for (name, cost) in rows(report) {
+        let figure = |time| format!("{:.3}", millis(time));
+        let ratio = |floor: Duration| cost.p50.as_secs_f64() / floor.as_secs_f64();
+        table.add_row([
+            name.to_owned(),
+            figure(cost.p50),
+            figure(cost.p99),
+            figure(cost.max),
+            cost.floor.map(figure).unwrap_or_default(),
+            cost.floor
+                .map(|floor| format!("{:.1}", ratio(floor)))
+                .unwrap_or_default(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let threads = match report.intra_threads {
+        1 => "1 thread".to_owned(),
+        n => format!("{n} threads"),
+    };
+    let ceiling = match report.ceiling {
+        Some(ceiling) => format!(
+            "floor: the slower of operations at {:.0} Gop/s and weights at {:.1} GB/s, both measured just now",
+            ceiling.operations_per_s / 1e9,
+            ceiling.bytes_per_s / 1e9
+        ),
+        None => "floor: not known of this provider".to_owned(),
+    };
+    format!(
+        "{}, {}\n{table}\n{} chunks on provider {}, {threads}; {:.1} chunks/s; opened in {:.2} s{}\n\
+         rest: everything but ONNX Runtime and JPEG decoding; {ceiling}",
+        report.name,
+        report.bundle_id.get(..12).unwrap_or_default(),
+        report.chunks,
+        report.provider,
+        1.0 / report.chunk.p50.as_secs_f64(),
+        report.opened_in.as_secs_f64(),
+        peak_memory()
+            .map(|mib| format!("; peak memory {mib} MiB"))
+            .unwrap_or_default(),
+    )
+}
+
+/// The same as JSON.
+pub fn json(report: &CostReport) -> Value {
+    let row = |(name, cost): (&'static str, StageCost)| {
+        let figures = json!({
+            "p50": millis(cost.p50),
+            "p99": millis(cost.p99),
+            "max": millis(cost.max),
+            "floor": cost.floor.map(millis),
+        });
+        (name.to_owned(), figures)
+    };
+    let mut rows: Map<String, Value> = rows(report).into_iter().map(row).collect();
+    let mut take = |name: &str| rows.remove(name);
+    json!({
+        "name": report.name,
+        "bundle_id": report.bundle_id,
+        "provider": report.provider,
+        "intra_threads": report.intra_threads,
+        "chunks": report.chunks,
+        "opened_s": report.opened_in.as_secs_f64(),
+        "chunk_ms": take("chunk"),
+        "inference_ms": take("inference"),
+        "rest_ms": take("rest"),
+        "stages_ms": rows,
+        "peak_memory_mib": peak_memory(),
+        "ceiling": report.ceiling.map(|ceiling| json!({
+            "operations_per_s": ceiling.operations_per_s,
+            "bytes_per_s": ceiling.bytes_per_s,
+        })),
+    })
+}
+
+/// Largest resident size of this process so far, MiB; `None` where the system does not say.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024)
+}

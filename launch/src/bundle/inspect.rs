@@ -1,0 +1,173 @@
+//! What a bundle is, on one page.
+
+use comfy_table::{CellAlignment, Table, presets};
+use tactus_bundle::{Bundle, Manifest, Vision};
+use tactus_vla::resize::{Size, smart_resize};
+
+/// The page.
+pub fn page(bundle: &Bundle) -> String {
+    let manifest = bundle.manifest();
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for (name, value) in facts(bundle, manifest) {
+        table.add_row([name, &value]);
+    }
+    format!("{table}\n\n{}\n\n{}", cameras(manifest), graphs(bundle))
+}
+
+fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let Manifest {
+        source,
+        backbone,
+        prompt,
+        state,
+        action,
+        denoise,
+        ..
+    } = manifest;
+    let columns = |joints: &[String], gripper: bool| {
+        let gripper = gripper.then_some("gripper");
+        let names = joints.iter().map(String::as_str).chain(gripper);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let padding = match &backbone.padding {
+        None => "prompts are not filled up".to_owned(),
+        Some(padding) => format!(
+            "prompts are filled up to {} tokens on the {}",
+            padding.length,
+            padding.side.word()
+        ),
+    };
+    vec![
+        ("name", manifest.name.clone()),
+        ("id", bundle.id().to_string()),
+        (
+            "family",
+            format!("{}, {}", manifest.family.word(), manifest.variant.word()),
+        ),
+        (
+            "backbone",
+            format!("{}, revision {}", source.backbone, source.revision),
+        ),
+        (
+            "exported by",
+            format!(
+                "{}, torch {}, transformers {}",
+                source.exporter, source.torch, source.transformers
+            ),
+        ),
+        (
+            "needs",
+            format!("ONNX Runtime {} or newer", manifest.min_ort),
+        ),
+        (
+            "features",
+            format!(
+                "after layer {}, {}-norm, {} wide; {padding}",
+                backbone.layers,
+                backbone.norm.word(),
+                backbone.hidden
+            ),
+        ),
+        ("prompt", format!("{:?}", prompt.template)),
+        (
+            "instruction",
+            match (prompt.lowercase, prompt.strip_punctuation) {
+                (true, true) => "lower case, without punctuation".to_owned(),
+                (true, false) => "lower case".to_owned(),
+                (false, true) => "without punctuation".to_owned(),
+                (false, false) => "as it is said".to_owned(),
+            },
+        ),
+        (
+            "state",
+            format!(
+                "{} ({})",
+                columns(&state.joints, state.gripper),
+                state.normalisation.word()
+            ),
+        ),
+        (
+            "action",
+            format!(
+                "{} ({}, {}), padded to {}",
+                columns(&action.joints, action.gripper),
+                action.representation.word(),
+                action.normalisation.word(),
+                action.width
+            ),
+        ),
+        (
+            "chunk",
+            format!(
+                "{} actions every {:?}, the first {:?} after the observation; up to {} committed",
+                action.horizon, action.period, action.first_action_offset, action.max_prefix
+            ),
+        ),
+        (
+            "denoising",
+            format!(
+                "{} Euler steps, {} time buckets",
+                denoise.steps, denoise.buckets
+            ),
+        ),
+        ("golden cases", manifest.golden.len().to_string()),
+    ]
+}
+
+fn cameras(manifest: &Manifest) -> Table {
+    let Manifest { vision, .. } = manifest;
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_FULL_CONDENSED)
+        .set_header(["camera", "pixels", "seen as", "tokens"]);
+    for camera in &manifest.cameras {
+        let from = Size {
+            width: camera.width,
+            height: camera.height,
+        };
+        let seen = smart_resize(from, vision);
+        table.add_row([
+            camera.name.clone(),
+            from.to_string(),
+            seen.map(|size| size.to_string()).unwrap_or_default(),
+            seen.map(|size| tokens(size, vision).to_string())
+                .unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn tokens(size: Size, vision: &Vision) -> usize {
+    size.width * size.height / (vision.factor() * vision.factor())
+}
+
+fn graphs(bundle: &Bundle) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
+        "graph",
+        "precision",
+        "weights, MB",
+        "Mop per run",
+        "file",
+    ]);
+    for (graph, file) in bundle.manifest().graphs() {
+        let of = |figure: fn(&tactus_bundle::Cost) -> u64| {
+            let figure = file.cost.as_ref().map(figure);
+            figure
+                .map(|n| format!("{:.1}", n as f64 / 1e6))
+                .unwrap_or_default()
+        };
+        table.add_row([
+            graph.name().to_owned(),
+            file.precision.word().to_owned(),
+            of(|cost| cost.weight_bytes),
+            of(|cost| cost.operations),
+            file.file.clone(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2).take(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

@@ -1,0 +1,117 @@
+//! A golden case as the path would meet it: an observation and a request.
+//!
+//! Decides how golden tensors become frames, joint state and committed actions. Does not decide what is compared with
+//! what; that is [`crate::verify`].
+
+use std::time::Duration;
+
+use tactus_bundle::{BundleError, CameraSpec, GoldenCase, Manifest};
+use tactus_types::{
+    CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation, Time,
+    TimedAction,
+};
+
+use crate::{error::VlaError, normalise::ActionColumns};
+
+/// When golden cases were observed. Any time would do.
+const OBSERVED_AT: Time = Time::from_millis(1_000);
+
+/// A golden case and the manifest it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GoldenInput<'a> {
+    pub case: &'a GoldenCase,
+    pub manifest: &'a Manifest,
+}
+
+impl GoldenInput<'_> {
+    /// Golden images in this encoding, and the golden joint state.
+    pub fn observation(&self, encoding: Encoding) -> Result<Observation, VlaError> {
+        let cameras = self.manifest.cameras.iter();
+        let frames: Result<_, VlaError> =
+            cameras.map(|camera| self.frame(camera, encoding)).collect();
+        Ok(Observation {
+            observed_at: OBSERVED_AT,
+            frames: frames?,
+            state: self.state()?,
+        })
+    }
+
+    /// The golden instruction, and the golden prefix as committed actions.
+    pub fn request(&self, columns: &ActionColumns) -> Result<InferenceRequest, VlaError> {
+        let action = &self.manifest.action;
+        let state = self.state()?;
+        let mask = self.case.f32("prefix_mask")?;
+        let committed = mask.iter().filter(|mask| **mask == 1.0).count();
+        let rows = self.case.f32("prefix")?.chunks_exact(action.width);
+        let due = |row| OBSERVED_AT + action.first_action_offset + action.period * row;
+        let prefix = (0..)
+            .zip(rows.take(committed))
+            .map(|(row, normalised)| TimedAction {
+                due: due(row),
+                action: columns.action(normalised, &state),
+            });
+        Ok(InferenceRequest {
+            id: 0,
+            generation: Generation::default(),
+            instruction: self.case.instruction.as_str().into(),
+            observe_after: Time::ZERO,
+            deadline: Time::ZERO,
+            expected_delay: Duration::ZERO,
+            prefix: prefix.collect(),
+            seed: 0,
+        })
+    }
+
+    /// The golden image of `camera`.
+    pub fn frame(&self, camera: &CameraSpec, encoding: Encoding) -> Result<CameraFrame, VlaError> {
+        let of = match encoding {
+            Encoding::Jpeg => "jpeg",
+            Encoding::Rgb8 => "rgb",
+        };
+        Ok(CameraFrame {
+            camera: camera.name.as_str().into(),
+            captured_at: Time::ZERO,
+            received_at: Time::ZERO,
+            seq: 0,
+            width: camera.width as u32,
+            height: camera.height as u32,
+            encoding,
+            data: self.case.u8(&format!("{of}.{}", camera.name))?.into(),
+        })
+    }
+
+    /// The golden joint state. Its joints are in the order of the bundle's state, the policy's in that of its action.
+    pub fn state(&self) -> Result<JointState, VlaError> {
+        let Manifest { state, action, .. } = self.manifest;
+        let raw = self.case.f32("state_raw")?;
+        let column = |joint: &String| state.joints.iter().position(|name| name == joint);
+        let value = |joint| {
+            column(joint)
+                .and_then(|i| raw.get(i))
+                .map(|v| f64::from(*v))
+        };
+        let q: Option<Vec<f64>> = action.joints.iter().map(value).collect();
+        let q = q.and_then(|q| JointVec::from_slice(&q));
+        match q {
+            Some(q) if raw.len() == state.columns() => Ok(JointState {
+                captured_at: Time::ZERO,
+                seq: 0,
+                epoch: 0,
+                q,
+                dq: JointVec::zeros(q.len()),
+                opening: raw.get(state.joints.len()).map_or(0.0, |v| f64::from(*v)),
+            }),
+            _ => Err(self.shape("state_raw", state.columns(), raw.len())),
+        }
+    }
+
+    /// The error of a tensor with another number of values.
+    pub fn shape(&self, tensor: &str, expected: usize, actual: usize) -> VlaError {
+        VlaError::Bundle(BundleError::Golden {
+            file: self.case.file.clone(),
+            tensor: tensor.into(),
+            expected: format!("{expected} numbers"),
+            actual: actual.to_string(),
+        })
+    }
+}

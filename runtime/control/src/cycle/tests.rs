@@ -1,0 +1,290 @@
+//! Laws of a whole tick: what requester, scheduler, supervisor and limiter do together.
+
+use std::time::Duration;
+
+use super::*;
+use crate::schedule::tests::{chunk, info};
+use crate::supervise::Resume;
+use tactus_types::{Fault, HoldReason};
+
+const PERIOD_MILLIS: u64 = 2;
+
+fn spec(resume: Resume) -> ArmSpec {
+    let ms = Duration::from_millis;
+    ArmSpec {
+        request: RequestSpec {
+            trigger_period: ms(100),
+            answer_within: ms(250),
+            retry_after: ms(100),
+        },
+        bounds: Bounds {
+            tail: ms(150),
+            proprio_limit: ms(20),
+            settle: ms(200),
+            resume,
+        },
+        limit: LimitSpec {
+            max_lead: 1.0,
+            scale: 1.0,
+        },
+        period_secs: 0.002,
+        boot: 7,
+    }
+}
+
+/// An arm that is wherever it was last commanded, and an engine that answers at once with a ramp of 1 rad/s.
+struct Bench {
+    cycle: ArmCycle,
+    now: Time,
+    state: JointState,
+    engine: bool,
+    answers: bool,
+    outputs: Vec<(Time, Command)>,
+    asked: Option<InferenceRequest>,
+    reply: Option<ActionChunk>,
+}
+
+impl Bench {
+    fn new(resume: Resume) -> Self {
+        let state = JointState {
+            captured_at: Time::ZERO,
+            seq: 0,
+            epoch: 1,
+            q: JointVec::zeros(1),
+            dq: JointVec::zeros(1),
+            opening: 0.7,
+        };
+        Self {
+            cycle: ArmCycle::new(spec(resume), info(1)),
+            now: Time::from_millis(1000),
+            state,
+            engine: true,
+            answers: true,
+            outputs: vec![],
+            asked: None,
+            reply: None,
+        }
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), OrderRefused> {
+        self.state.captured_at = self.now;
+        let input = TickInput {
+            state: Some(&self.state),
+            engine_alive: self.engine,
+            ..TickInput::default()
+        };
+        self.cycle.order(&order, &input, self.now)
+    }
+
+    fn run(&mut self, millis: u64) {
+        for _ in 0..millis / PERIOD_MILLIS {
+            self.state.captured_at = self.now;
+            let reply = self.reply.take();
+            let state = self.state;
+            let input = TickInput {
+                state: Some(&state),
+                chunk: reply.as_ref(),
+                engine_alive: self.engine,
+                ..TickInput::default()
+            };
+            let output = self.cycle.tick(&input, self.now);
+            if let Some(command) = output.command {
+                self.state.q = command.q;
+                self.state.dq = command.dq;
+                self.outputs.push((self.now, command));
+            }
+            self.asked = output.request.or(self.asked.take());
+            let due = |r: &mut InferenceRequest| r.observe_after <= self.now;
+            if self.answers
+                && self.engine
+                && let Some(request) = self.asked.take_if(due)
+            {
+                let from = self.state.q[0];
+                let ramp: Vec<f64> = (1..=16)
+                    .map(|i| (from + 0.05 * f64::from(i)).min(1.9))
+                    .collect();
+                let mut answer = chunk(self.now.as_nanos() / 1_000_000, &ramp);
+                answer.request_id = request.id;
+                answer.generation = request.generation;
+                self.reply = Some(answer);
+            }
+            self.now = self.now + Duration::from_millis(PERIOD_MILLIS);
+        }
+    }
+
+    fn start(&mut self) {
+        self.run(20);
+        self.order(Order::Enable).expect("enabled");
+        self.run(20);
+        self.order(Order::Start {
+            instruction: "pick".into(),
+            seed: 3,
+        })
+        .expect("started");
+    }
+}
+
+#[test]
+fn boot_commands_the_measured_pose_and_nothing_else() {
+    let mut b = Bench::new(Resume::Auto);
+    b.state.q[0] = 0.4;
+    b.run(2000);
+    assert_eq!(*b.cycle.mode(), Mode::Boot);
+    assert!(
+        b.outputs
+            .iter()
+            .all(|(_, c)| c.q[0] == 0.4 && c.opening == 0.7)
+    );
+    assert!(
+        b.order(Order::Start {
+            instruction: "x".into(),
+            seed: 0
+        })
+        .is_err()
+    );
+}
+
+#[test]
+fn a_killed_engine_ends_in_a_hold_at_rest_within_half_a_second() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(500);
+    assert!(b.cycle.limiter.dq()[0] > 0.5, "the arm moves");
+    let killed = b.now;
+    let before = b.outputs.len();
+    b.engine = false;
+    b.reply = None;
+    b.run(600);
+    let after = &b.outputs[before..];
+    let first_hold = after
+        .iter()
+        .find(|(_, c)| c.setpoint.source == Source::Hold)
+        .expect("holds")
+        .0;
+    assert!(
+        first_hold.since(killed) <= Duration::from_millis(152),
+        "{:?}",
+        first_hold.since(killed)
+    );
+    let last_policy = after
+        .iter()
+        .rfind(|(_, c)| c.setpoint.source == Source::Policy)
+        .expect("tail")
+        .0;
+    assert!(last_policy.since(killed) <= Duration::from_millis(150));
+    let rest = after
+        .iter()
+        .find(|(at, c)| *at > first_hold && c.dq.max_abs() < 0.01)
+        .expect("rests")
+        .0;
+    assert!(rest.since(killed) <= Duration::from_millis(500));
+    assert_eq!(*b.cycle.mode(), Mode::Hold(HoldReason(Fault::EngineDead)));
+    assert!(
+        after
+            .iter()
+            .all(|(_, c)| c.opening == after[0].1.opening || c.setpoint.source == Source::Policy)
+    );
+    assert_eq!(b.cycle.counters.holds, 1);
+}
+
+#[test]
+fn an_engine_that_comes_back_resumes_in_a_new_generation() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(300);
+    let old = b.cycle.generation();
+    b.engine = false;
+    b.run(1000);
+    b.engine = true;
+    b.run(190);
+    assert!(
+        matches!(b.cycle.mode(), Mode::Hold(_)),
+        "not before all was well for a while"
+    );
+    b.run(100);
+    assert_eq!(*b.cycle.mode(), Mode::Policy);
+    assert!(b.cycle.generation() > old);
+}
+
+#[test]
+fn a_chunk_from_before_the_hold_is_void() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(300);
+    let mut late = chunk(1000, &[1.0; 100]);
+    late.generation = b.cycle.generation();
+    b.engine = false;
+    b.run(400);
+    b.answers = false;
+    b.reply = Some(late);
+    b.run(10);
+    assert_eq!(b.cycle.counters.chunks_foreign, 1);
+    assert!(matches!(b.cycle.mode(), Mode::Hold(_)));
+}
+
+#[test]
+fn an_engine_that_hangs_is_noticed_at_its_deadline() {
+    let mut b = Bench::new(Resume::Operator);
+    b.start();
+    b.run(300);
+    b.answers = false;
+    b.run(1000);
+    assert!(
+        matches!(
+            b.cycle.mode(),
+            Mode::Hold(HoldReason(Fault::EngineLate { .. }))
+        ),
+        "{:?}",
+        b.cycle.mode()
+    );
+}
+
+#[test]
+fn a_reset_world_seeds_the_command_again_and_a_running_policy_holds() {
+    let mut b = Bench::new(Resume::Operator);
+    b.start();
+    b.run(300);
+    b.state.epoch = 2;
+    b.state.q[0] = -0.5;
+    let before = b.outputs.len();
+    b.run(10);
+    assert_eq!(
+        *b.cycle.mode(),
+        Mode::Hold(HoldReason(Fault::DeviceRestarted))
+    );
+    assert!(
+        b.outputs[before..]
+            .iter()
+            .all(|(_, c)| c.epoch == 2 && (c.q[0] + 0.5).abs() < 1e-9)
+    );
+}
+
+#[test]
+fn stop_brakes_and_stays() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(500);
+    b.order(Order::Stop).expect("always");
+    b.run(300);
+    assert!(b.cycle.at_rest());
+    assert_eq!(*b.cycle.mode(), Mode::Stopped);
+    assert!(b.order(Order::Enable).is_err());
+    let resting = b.outputs.last().expect("commands").1.q;
+    b.run(300);
+    assert_eq!(b.outputs.last().expect("commands").1.q, resting);
+}
+
+#[test]
+fn the_same_messages_give_the_same_commands() {
+    let run = || {
+        let mut b = Bench::new(Resume::Auto);
+        b.start();
+        b.run(400);
+        b.engine = false;
+        b.run(300);
+        b.engine = true;
+        b.run(600);
+        b.outputs
+    };
+    assert_eq!(run(), run());
+}
