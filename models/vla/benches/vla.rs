@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use divan::Bencher;
-use tactus_bundle::{Bundle, CameraSpec, GoldenCase};
+use tactus_bundle::{Bundle, CameraSpec, GoldenCase, Processor};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
 use tactus_types::{
     CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation, Policy,
@@ -20,7 +20,8 @@ use tactus_vla::{
     patch::{Grid, Patcher},
     position::{VisionIndex, mrope},
     prompt::Prompter,
-    resize::{Resize, Size, smart_resize},
+    resample::Resample,
+    resize::{Size, smart_resize},
     sequence::{PromptTensors, Sequence},
 };
 
@@ -105,9 +106,44 @@ fn resize_one(bencher: Bencher) {
     let (bundle, case) = demo();
     let (from, to) = sizes(&bundle);
     let rgb = case.u8("rgb.scene").expect("pixels");
-    let mut resize = Resize::new(from, to);
+    let mut resample = Resample::new(from, to, Processor::Pil);
     let mut out = vec![0; to.rgb_len()];
-    bencher.bench_local(|| assert!(resize.run(rgb, &mut out)));
+    bencher.bench_local(|| resample.run(rgb, &mut out));
+}
+
+/// One camera of 640x480 for a policy that sees it at Qwen2.5-VL's usual size.
+#[divan::bench(name = "preprocess_resize_640x480")]
+fn resize_vga(bencher: Bencher) {
+    let (from, to) = (
+        Size {
+            width: 640,
+            height: 480,
+        },
+        Size {
+            width: 644,
+            height: 476,
+        },
+    );
+    let rgb: Vec<u8> = (0..from.rgb_len()).map(|i| (i * 7 % 251) as u8).collect();
+    let mut resample = Resample::new(from, to, Processor::Pil);
+    let mut out = vec![0; to.rgb_len()];
+    bencher.bench_local(|| resample.run(&rgb, &mut out));
+}
+
+/// The same.
+#[divan::bench(name = "preprocess_patch_640x480")]
+fn patch_vga(bencher: Bencher) {
+    let (bundle, _) = demo();
+    let vision = &bundle.manifest().vision;
+    let to = Size {
+        width: 644,
+        height: 476,
+    };
+    let grid = Grid::of(to, vision);
+    let rgb: Vec<u8> = (0..to.rgb_len()).map(|i| (i * 7 % 251) as u8).collect();
+    let patcher = Patcher::new(vision);
+    let mut out = vec![0.0; grid.patches() * vision.row_len()];
+    bencher.bench_local(|| assert!(patcher.run(&rgb, grid, &mut out)));
 }
 
 /// One camera.

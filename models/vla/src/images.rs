@@ -12,12 +12,14 @@ use crate::{
     decode::{DecodeError, decode},
     error::VlaError,
     patch::{Grid, Patcher},
-    resize::{Resize, Size, smart_resize},
+    resample::Resample,
+    resize::{Size, smart_resize},
 };
 
 struct CameraPath {
     spec: CameraSpec,
-    resize: Resize,
+    resample: Resample,
+    from: Size,
     grid: Grid,
     /// Pixels of a decoded JPEG.
     decoded: Vec<u8>,
@@ -42,14 +44,15 @@ impl CameraPath {
         let started = Instant::now();
         let rgb = decode(frame, &self.spec, &mut self.decoded)?;
         let decoded_at = Instant::now();
-        if !self.resize.run(rgb, &mut self.resized) {
+        if rgb.len() != self.from.rgb_len() {
             return Err(DecodeError::Size {
                 camera: self.spec.name.clone(),
                 what: "pixels",
-                expected: format!("{} bytes", self.resized.len()),
+                expected: format!("{} bytes", self.from.rgb_len()),
                 actual: rgb.len().to_string(),
             });
         }
+        self.resample.run(rgb, &mut self.resized);
         let times = ImageTimes {
             decode: decoded_at - started,
             patch: decoded_at.elapsed(),
@@ -94,7 +97,8 @@ impl Images {
             })?;
             Ok(CameraPath {
                 spec: spec.clone(),
-                resize: Resize::new(from, to),
+                resample: Resample::new(from, to, vision.processor),
+                from,
                 grid: Grid::of(to, vision),
                 decoded: vec![0; from.rgb_len()],
                 resized: vec![0; to.rgb_len()],

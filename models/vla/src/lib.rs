@@ -7,9 +7,10 @@
 //!
 //! The modules read as the path:
 //! - [`decode`]: JPEG to pixels.
-//! - [`resize`]: pixels to the size the policy sees, as PIL would.
+//! - [`resize`]: the size the policy sees an image at.
+//! - [`resample`]: pixels to that size, as PIL or torchvision would.
 //! - [`patch`]: pixels to normalised patches in 2x2-merge order.
-//! - [`images`]: the three above, for all cameras of a bundle.
+//! - [`images`]: the four above, for all cameras of a bundle.
 //! - [`prompt`]: instruction to token ids.
 //! - [`position`]: positions of tokens and patches, attention windows.
 //! - [`joints`]: the bundle's joints found, by name, in the arm's.
@@ -39,6 +40,7 @@ pub mod position;
 pub mod prefix;
 pub mod prompt;
 pub mod report;
+pub mod resample;
 pub mod resize;
 pub mod sequence;
 pub mod verify;

@@ -1,16 +1,6 @@
-//! Pixels to the size the policy sees: Qwen2-VL's `smart_resize` rule, then bicubic resampling with antialiasing.
-//!
-//! The reference processor resizes with PIL (`resample = 3`: Catmull-Rom, a = -0.5, its support widened when
-//! shrinking). `fast_image_resize` implements the same filter. PIL filters lines first and columns second and rounds
-//! to bytes in between, which clips what the filter overshoots at an edge; the crate, given both at once, filters
-//! columns first, and differs by up to six grey levels there. So it is given one direction at a time, in PIL's
-//! order. The golden tests hold the two within one grey level.
+//! The size that the policy sees an image at: Qwen2-VL's `smart_resize` rule. How pixels get there is
+//! [`crate::resample`].
 
-use fast_image_resize::{
-    FilterType, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedImage, TypedImageRef},
-    pixels::U8x3,
-};
 use tactus_bundle::Vision;
 
 /// Width and height of an image, pixels.
@@ -75,80 +65,6 @@ pub fn smart_resize(size: Size, vision: &Vision) -> Option<Size> {
             height: h,
         }
     })
-}
-
-/// Resizes images of one size to another; keeps its buffers between images.
-pub struct Resize {
-    from: Size,
-    to: Size,
-    resizer: Resizer,
-    options: ResizeOptions,
-    /// Pixels after the lines were filtered: as wide as `to`, as high as `from`.
-    between: Vec<u8>,
-}
-
-impl Resize {
-    /// A resize from `from` to `to`.
-    pub fn new(from: Size, to: Size) -> Self {
-        let filter = ResizeAlg::Convolution(FilterType::CatmullRom);
-        let options = ResizeOptions::new().resize_alg(filter).use_alpha(false);
-        let between = vec![0; Self::between(from, to).rgb_len()];
-        Self {
-            from,
-            to,
-            resizer: Resizer::new(),
-            options,
-            between,
-        }
-    }
-
-    fn between(from: Size, to: Size) -> Size {
-        Size {
-            width: to.width,
-            height: from.height,
-        }
-    }
-
-    /// Resizes `rgb` into `out`, both row-major, red first, of the lengths of the two sizes. `false` when the lengths
-    /// are others; `out` is then not written.
-    #[must_use]
-    pub fn run(&mut self, rgb: &[u8], out: &mut [u8]) -> bool {
-        let Self {
-            from,
-            to,
-            resizer,
-            options,
-            between,
-        } = self;
-        if rgb.len() != from.rgb_len() || out.len() != to.rgb_len() {
-            return false;
-        }
-        if from == to {
-            out.copy_from_slice(rgb);
-            return true;
-        }
-        let middle = Self::between(*from, *to);
-        filter(resizer, options, (rgb, *from), (between, middle))
-            && filter(resizer, options, (between, middle), (out, *to))
-    }
-}
-
-/// One pass; sizes that differ in one direction are filtered in that direction only.
-fn filter(
-    resizer: &mut Resizer,
-    options: &ResizeOptions,
-    (rgb, from): (&[u8], Size),
-    (out, to): (&mut [u8], Size),
-) -> bool {
-    let side = |side: usize| u32::try_from(side).ok();
-    let mut pass = || {
-        let from = TypedImageRef::<U8x3>::from_buffer(side(from.width)?, side(from.height)?, rgb);
-        let mut to =
-            TypedImage::<U8x3>::from_buffer(side(to.width)?, side(to.height)?, out).ok()?;
-        // Typed, so that only this pixel type's filters are compiled.
-        resizer.resize_typed(&from.ok()?, &mut to, options).ok()
-    };
-    pass().is_some()
 }
 
 #[cfg(test)]
@@ -216,61 +132,5 @@ mod tests {
         assert_eq!(resized(10, 2000, &tiny), Some((28, 812)));
         assert_eq!(resized(10, 2001, &tiny), None);
         assert_eq!(resized(0, 10, &tiny), None);
-    }
-
-    #[test]
-    fn shrinking_averages_instead_of_skipping() {
-        // Columns alternate black and white; without antialiasing every kept column would be black or white.
-        let from = Size {
-            width: 64,
-            height: 8,
-        };
-        let to = Size {
-            width: 16,
-            height: 8,
-        };
-        let rgb: Vec<u8> = (0..64 * 8).flat_map(|i| [(i % 2 * 255) as u8; 3]).collect();
-        let mut out = vec![0; to.rgb_len()];
-        assert!(Resize::new(from, to).run(&rgb, &mut out));
-        let inner = &out[3 * 2..3 * 14];
-        assert!(inner.iter().all(|v| (120..=136).contains(v)), "{inner:?}");
-    }
-
-    #[test]
-    fn lines_are_filtered_before_columns_as_pil_does() {
-        // White where these columns are, 8x8 to 4x4 with PIL 13.0. Columns first would give
-        // [255, 139, 0, 0, 138, 252, 132, 5, 9, 112, 190, 253, 0, 0, 71, 147].
-        let white = [0..3, 0..3, 0..5, 2..5, 2..8, 5..8, 5..8, 0..0];
-        let pil = [
-            255, 139, 7, 0, 139, 251, 132, 17, 0, 118, 189, 247, 0, 0, 64, 140,
-        ];
-        let size = |side| Size {
-            width: side,
-            height: side,
-        };
-        let rgb: Vec<u8> = (0..64)
-            .flat_map(|i| {
-                [if white[i / 8].contains(&(i % 8)) {
-                    255
-                } else {
-                    0
-                }; 3]
-            })
-            .collect();
-        let mut out = vec![0; size(4).rgb_len()];
-        assert!(Resize::new(size(8), size(4)).run(&rgb, &mut out));
-        for (pixel, expected) in out.chunks(3).zip(pil) {
-            assert!(pixel[0].abs_diff(expected) <= 1, "{out:?}");
-        }
-    }
-
-    #[test]
-    fn wrong_lengths_are_refused() {
-        let size = Size {
-            width: 4,
-            height: 4,
-        };
-        assert!(!Resize::new(size, size).run(&[0; 47], &mut [0; 48]));
-        assert!(!Resize::new(size, size).run(&[0; 48], &mut [0; 49]));
     }
 }
