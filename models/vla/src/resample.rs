@@ -154,6 +154,11 @@ impl Resample {
 
     /// Resamples `rgb` into `out`, both row-major, red first, of the lengths of the two sizes.
     pub fn run(&mut self, rgb: &[u8], out: &mut [u8]) {
+        if self.from == self.to {
+            let length = out.len().min(rgb.len());
+            out[..length].copy_from_slice(&rgb[..length]);
+            return;
+        }
         self.arch.dispatch(Filter {
             resample: self,
             rgb,
@@ -243,6 +248,41 @@ fn widen(rgb: &[u8], line: &mut [f32]) {
 /// Filters along a line; what it makes is whole numbers of 0..=255.
 #[inline(always)]
 fn filter_line(line: &[f32], axis: &Axis, out: &mut [f32]) {
+    // The usual numbers of taps get loops of known length: from enlarging to shrinking by two.
+    match axis.taps {
+        4 => filter_taps::<4>(line, axis, out),
+        5 => filter_taps::<5>(line, axis, out),
+        6 => filter_taps::<6>(line, axis, out),
+        7 => filter_taps::<7>(line, axis, out),
+        8 => filter_taps::<8>(line, axis, out),
+        9 => filter_taps::<9>(line, axis, out),
+        _ => filter_many(line, axis, out),
+    }
+}
+
+#[inline(always)]
+fn filter_taps<const TAPS: usize>(line: &[f32], axis: &Axis, out: &mut [f32]) {
+    let rows = axis
+        .starts
+        .iter()
+        .zip(axis.coefficients.as_chunks::<TAPS>().0);
+    for (x, (start, coefficients)) in rows.enumerate() {
+        let pixels = &line[3 * start..][..3 * TAPS + 1];
+        let mut sum = [0.0; LANES];
+        for tap in 0..TAPS {
+            if let Some(pixel) = pixels[3 * tap..].first_chunk::<LANES>() {
+                sum = plus(sum, pixel, coefficients[tap]);
+            }
+        }
+        // The fourth number is overwritten by the next pixel.
+        if let Some(out) = out[3 * x..].first_chunk_mut::<LANES>() {
+            *out = bytes(sum);
+        }
+    }
+}
+
+#[inline(always)]
+fn filter_many(line: &[f32], axis: &Axis, out: &mut [f32]) {
     let rows = axis
         .starts
         .iter()
@@ -256,7 +296,6 @@ fn filter_line(line: &[f32], axis: &Axis, out: &mut [f32]) {
                 rest = &rest[3..];
             }
         }
-        // The fourth number is overwritten by the next pixel.
         if let Some(out) = out[3 * x..].first_chunk_mut::<LANES>() {
             *out = bytes(sum);
         }
