@@ -1,0 +1,228 @@
+"""One export from inputs to a finished bundle.
+
+Decides: the order of the work, that all inputs are checked before anything heavy begins, and that a bundle appears at
+its place complete or not at all. Does not decide: what any step does.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tactus_export import (
+    cell,
+    checkpoint,
+    cost,
+    golden,
+    graphs,
+    head_config,
+    images,
+    manifest,
+    policy,
+    prompt,
+    stats,
+    verify,
+    weights,
+)
+from tactus_export.data_file import DataFile
+from tactus_export.error import ExportError
+from tactus_export.lower import finish, lower
+from tactus_export.reference import Reference, load_tokenizer
+from tactus_export.reference_head import ReferenceHead
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line said."""
+
+    mllm: Path
+    head: Path
+    stats: Path
+    cell: Path
+    out: Path
+    policy: Path
+    precision: dict[str, str]
+    layers: int | None = None
+    embodiment: int | None = None
+    vjp: bool = True
+    images: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """All inputs, read and found to agree."""
+
+    checkpoint: checkpoint.Checkpoint
+    head: head_config.Head
+    policy: policy.Policy
+    cell: cell.Cell
+    stats: stats.Stats
+    processor: images.Processor
+    tokenizer: object
+    template: str
+    layers: int
+    precisions: dict[str, str]
+
+
+def prepare(request: Request) -> Job:
+    """Reads and checks every input; nothing is written and no weight is loaded."""
+    if request.out.exists() and not request.force:
+        raise ExportError("--out", "a folder that does not exist yet (or --force)", request.out)
+    if not request.out.absolute().parent.is_dir():
+        raise ExportError("--out", "a folder in an existing folder", request.out)
+    if request.images is not None and not request.images.is_dir():
+        raise ExportError("--images", "a folder", request.images)
+    cell_ = cell.load(request.cell, policy.camera_sizes(request.policy))
+    policy_ = policy.load(request.policy, cell_.joints)
+    checkpoint_ = checkpoint.load(request.mllm)
+    layers = request.layers if request.layers is not None else policy_["backbone.layers"]
+    if layers is None:
+        raise ExportError(
+            policy_.path, "the number of decoder layers, here or as --layers", "nothing", key="backbone.layers"
+        )
+    if not 1 <= layers <= checkpoint_.text.layers:
+        raise ExportError(
+            "--layers or `backbone.layers`", f"1..={checkpoint_.text.layers}, the layers of the checkpoint", layers
+        )
+    if layers < len(checkpoint_.vision.deepstack):
+        raise ExportError(
+            "--layers or `backbone.layers`",
+            f"at least {len(checkpoint_.vision.deepstack)}, the levels of DeepStack",
+            layers,
+        )
+    precisions = precision_of_graphs(request.precision, checkpoint_.family, request.vjp)
+    head = head_config.load(request.head, policy_, request.embodiment)
+    if head.config.features != checkpoint_.text.hidden:
+        raise ExportError(
+            request.head, f"{checkpoint_.text.hidden} features, the width of the language model", head.config.features,
+            key="model.transformer_blocks.0.attn1.to_k.weight",
+        )  # fmt: skip
+    if policy_["action.representation"] == "relative_joints":
+        for joint in policy_.action.joints:
+            if joint not in policy_.state.joints:
+                raise ExportError(
+                    policy_.path, f"`{joint}`, which the actions are relative to", "no such joint", key="state.joints"
+                )
+    stats_ = stats.load(request.stats, policy_)
+    processor = images.load(request.mllm, checkpoint_.vision, policy_)
+    for camera in cell_.cameras:
+        processor.grid(camera)
+    tokens = {policy_["prompt.image_token"]: "prompt.image_token"}
+    if policy_["backbone.padding"] != "none":
+        tokens[policy_["prompt.pad_token"]] = "prompt.pad_token"
+    checkpoint.check_tokenizer(checkpoint_, tokens)
+    tokenizer = load_tokenizer(checkpoint_)
+    template = prompt.template(checkpoint_, policy_, tokenizer)
+    job = Job(checkpoint_, head, policy_, cell_, stats_, processor, tokenizer, template, layers, precisions)
+    # Building a graph's module costs nothing and finds missing names and wrong shapes now.
+    for name, precision in precisions.items():
+        graphs.build(name, checkpoint_, head, policy_, layers, precision)
+    return job
+
+
+def precision_of_graphs(given: dict[str, str], family: str, vjp: bool) -> dict[str, str]:
+    """Precision of every graph; `given` may hold `*` for those it does not name."""
+    names = [name for name in graphs.NAMES if vjp or name != "denoise_vjp"]
+    for name in given:
+        if name != "*" and name not in names:
+            raise ExportError("--precision", " or ".join(f"`{n}`" for n in names), f"`{name}`")
+    out = {name: given.get(name, given.get("*", "fp32")) for name in names}
+    if "denoise_vjp" in out and "denoise_vjp" not in given and "denoise" in given:
+        out["denoise_vjp"] = given["denoise"]
+    if family == "qwen2_5_vl" and out["vision"] == "fp16":
+        raise ExportError(
+            "--precision", "fp32 or bf16 for the vision tower of Qwen2.5-VL (its activations exceed fp16)",
+            "fp16", key="vision",
+        )  # fmt: skip
+    return out
+
+
+@contextmanager
+def appearing(out: Path, force: bool) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` when the block ends well, and is removed when it does not."""
+    out = out.absolute()
+    folder = out.with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            if not force:
+                raise ExportError("--out", "a folder that does not exist yet (or --force)", out)
+            old = out.with_name(f".{out.name}.{os.getpid()}.old")
+            out.rename(old)
+            folder.rename(out)
+            shutil.rmtree(old)
+        else:
+            folder.rename(out)
+    except OSError as error:
+        raise ExportError("--out", "a folder that can be written", error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def export(request: Request) -> list[verify.Row]:
+    """Runs a whole export. -> the rows of the verification, all of them good."""
+    job = prepare(request)
+    revision = weights.revision([*job.checkpoint.weights.files, request.head])
+    with appearing(request.out, request.force) as folder:
+        (folder / "golden").mkdir()
+        (folder / "graphs").mkdir()
+        shutil.copyfile(request.mllm / "tokenizer.json", folder / "tokenizer.json")
+        (folder / "stats.json").write_text(_stats_text(job.stats.raw), encoding="utf-8")
+        write_golden(job, request, folder / "golden")
+        costs = write_graphs(job, folder / "graphs", cost.shapes(folder / "golden/case-0.safetensors"))
+        (folder / manifest.NAME).write_text(manifest.text(folder, job, costs, revision), encoding="utf-8")
+        rows = verify.verify(folder, job)
+        print(verify.HEADER)
+        for row in rows:
+            print(row)
+        bad = [row for row in rows if not row.ok]
+        if bad:
+            first = bad[0]
+            raise ExportError(
+                f"verification: {len(bad)} of {len(rows)} boundaries, first `{first.boundary}` of {first.case}",
+                f"an error of at most {first.tolerance:g} of {first.scale:.3g}", f"{first.error:.3g}",
+            )  # fmt: skip
+    return rows
+
+
+def write_golden(job: Job, request: Request, folder: Path) -> None:
+    """Writes the golden cases."""
+    reference = Reference(job.checkpoint, job.processor, job.tokenizer, job.policy, job.layers)
+    guided = "denoise_vjp" in job.precisions
+    golden.Maker(
+        reference,
+        ReferenceHead(job.head),
+        job.policy,
+        job.cell.cameras,
+        job.stats,
+        job.template,
+        request.images,
+        guided,
+    ).write(folder)
+
+
+def write_graphs(job: Job, folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, cost.Cost | None]:
+    """Exports every graph, then streams the weights, then writes the graphs. `shapes` are those of the first golden
+    case. -> what a run of each graph costs."""
+    data, models, costs = DataFile(), {}, {}
+    bar = tqdm(job.precisions.items(), desc="graphs", unit="graph")
+    for name, precision in bar:
+        bar.set_postfix_str(name)
+        graph = graphs.build(name, job.checkpoint, job.head, job.policy, job.layers, precision)
+        costs[name] = cost.cost(graph, graphs.example(graph, job.checkpoint, job.head), shapes)
+        models[name] = lower(graph, job.checkpoint, job.head, data, folder)
+    data.write(folder)
+    for name, model in models.items():
+        finish(model, folder / f"{name}.onnx")
+    return costs
+
+
+def _stats_text(raw: dict) -> str:
+    return json.dumps(raw, indent=2) + "\n"

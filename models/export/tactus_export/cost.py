@@ -1,0 +1,50 @@
+"""What one run of a graph costs at least: bytes of weights and arithmetic, for the floor under a benchmark.
+
+Decides: what is counted. Every weight that takes part in arithmetic once, and of tables that rows are looked up in only
+those rows; additions and multiplications of matrix products and attention, for the declared cameras and the prompt of
+the first golden case. Does not decide: how fast a machine is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch.utils.flop_counter import FlopCounterMode
+
+from tactus_export.graphs import PRECISIONS, Graph
+
+TABLES = ("embed_tokens", "pos_embed")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run."""
+
+    weight_bytes: int
+    operations: int
+
+
+def shapes(case: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a golden case's tensors, by name."""
+    with safe_open(case, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+
+
+def cost(graph: Graph, example: list[torch.Tensor], known: dict[str, tuple[int, ...]]) -> Cost | None:
+    """Of `graph` on inputs without memory: like `example`, in the shapes that are `known`. None for the guided step:
+    PyTorch does not count inside `torch.func.vjp`."""
+    if graph.name == "denoise_vjp":
+        return None
+    known = known | {"x": known["noise"], "time": known["noise"][:2], "dt": (1,)}
+    inputs = [torch.empty(known[name], dtype=t.dtype, device="meta") for name, t in zip(graph.inputs, example)]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        graph.module(*inputs)
+    size = PRECISIONS[graph.precision].itemsize
+    rows = known["input_ids"][-1] if graph.name == "backbone" else known["pixel_values"][0]
+    numbers = 0
+    for name, source in graph.sources.items():
+        count = torch.Size(source.shape).numel()
+        looked_up = any(table in source.key for table in TABLES)
+        numbers += min(count, rows * source.shape[-1]) if looked_up else count
+    return Cost(numbers * size, counter.get_total_flops())

@@ -1,0 +1,199 @@
+"""The graphs of a bundle: which there are, their inputs and outputs, and the modules that become them.
+
+Decides: names, order and dynamic dimensions of the tensors; one Euler step, guided or not. This is the contract with
+the runtime. Does not decide: how a module becomes ONNX (`lower.py`).
+
+P patches of all images, N image tokens, S prompt tokens, H horizon, A action width. Float tensors are single
+precision at every edge, whatever a graph's own precision is; ids and indices are int64.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tactus_export.checkpoint import Checkpoint
+from tactus_export.head import Context, Denoiser
+from tactus_export.head_config import Head, HeadConfig
+from tactus_export.source import Source, sources
+from tactus_export.text import Decoder
+from tactus_export.vision import tower
+
+NAMES = ("vision", "backbone", "context", "denoise", "denoise_vjp")
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LONGEST = 65536
+
+
+class Vision(nn.Module):
+    """pixel_values and index tensors -> image_embeds (and deepstack)."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        super().__init__()
+        self.tower = tower(checkpoint.vision)
+
+    def forward(self, *inputs):
+        return self.tower(*inputs)
+
+
+class Backbone(nn.Module):
+    """Token ids and image tokens -> features."""
+
+    def __init__(self, checkpoint: Checkpoint, layers: int, post_norm: bool, padded: bool):
+        super().__init__()
+        levels = min(len(checkpoint.vision.deepstack), layers)
+        self.decoder = Decoder(checkpoint.text, layers, post_norm, levels, padded)
+
+    def forward(self, *inputs):
+        return self.decoder(*inputs)
+
+
+class HeadContext(nn.Module):
+    """Features and state -> what the steps need of them."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        self.head = Context(config)
+
+    def forward(self, *inputs):
+        return self.head(*inputs)
+
+
+class Denoise(nn.Module):
+    """One Euler step with committed actions held at their value and at time 1."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        self.head = Denoiser(config)
+
+    def forward(self, *inputs):
+        x, time, dt, prefix, prefix_mask, *context = inputs
+        held = prefix_mask[..., None] > 0.5
+        x = torch.where(held, prefix, x)
+        time = torch.where(prefix_mask > 0.5, torch.ones_like(time), time)
+        v = self.head.velocity(x, time, context)
+        return torch.where(held, prefix, x + dt * v)
+
+
+class DenoiseVjp(nn.Module):
+    """One guided Euler step (real-time chunking, arXiv 2506.07339, eq. 2-4): the velocity is corrected by the gradient
+    that draws the chunk to which it leads towards `target`, as far as `weight` [1, H] says. `guidance` [1] comes from
+    the runtime."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        self.head = Denoiser(config, plain=True)
+
+    def forward(self, *inputs):
+        x, time, dt, prefix, prefix_mask, target, weight, guidance, *context = inputs
+        held = prefix_mask[..., None] > 0.5
+        x = torch.where(held, prefix, x)
+        time = torch.where(prefix_mask > 0.5, torch.ones_like(time), time)
+
+        def lead(start):
+            v = self.head.velocity(start, time, context)
+            return start + (1.0 - time)[..., None] * v, v
+
+        end, back, v = torch.func.vjp(lead, x, has_aux=True)
+        (correction,) = back(weight[..., None] * (target - end))
+        return torch.where(held, prefix, x + dt * (v + guidance * correction))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph. `axes`: for each input its dynamic dimensions, by the name of the dimension."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    axes: tuple[dict[int, str], ...]
+    module: nn.Module
+    sources: dict[str, Source]
+    precision: str
+
+
+def context_names(config: HeadConfig) -> tuple[str, ...]:
+    """Names of what `context` makes: the state token, then keys and values of each cross-attention block."""
+    return ("ctx.state", *(f"ctx.{part}{n}" for n in range(len(config.cross)) for part in "kv"))
+
+
+def build(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int, precision: str) -> Graph:
+    """The graph `name`. Its module has no memory: parameters are on the meta device, in the graph's precision."""
+    with torch.device("meta"):
+        module, inputs, outputs = _module(name, checkpoint, head, policy, layers)
+        parameters = PRECISIONS[precision]
+        for parameter in module.parameters():
+            parameter.data = parameter.data.to(parameters)
+            parameter.requires_grad_(False)
+    inner = next(iter(module.children()))
+    stem = next(iter(dict(module.named_children())))
+    weights, prefixes, row = checkpoint.weights, checkpoint.prefixes, 0
+    if stem == "head":
+        weights, prefixes, row = head.weights, {"head": head.prefix.rstrip(".")}, head.embodiment
+    table = sources(module, weights, prefixes, row)
+    constants = {f"{stem}.{key}": value for key, value in getattr(inner, "constants", dict)().items()}
+    module.constants = lambda: constants
+    return Graph(name, tuple(inputs), tuple(outputs), tuple(inputs.values()), module.eval(), table, precision)
+
+
+def _module(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int) -> tuple[nn.Module, dict, tuple]:
+    """-> module, inputs with their dynamic dimensions, outputs."""
+    config, vision = head.config, checkpoint.vision
+    patches, units, length = {0: "patches"}, {0: "units"}, {1: "length"}
+    levels = {"deepstack": {1: "units"}} if vision.deepstack else {}
+    context = context_names(config)
+    cached = {key: {} if key == "ctx.state" else {2: "length"} for key in context}
+    step = {"x": {}, "time": {}, "dt": {}, "prefix": {}, "prefix_mask": {}}
+    match name:
+        case "vision":
+            index = (
+                {"window_index": units, "seg_full": patches, "seg_window": patches}
+                if vision.windows
+                else {"interp_index": patches, "interp_weight": patches, "seg_full": patches}
+            )
+            inputs = {"pixel_values": patches, "pos_ids": patches} | index
+            return Vision(checkpoint), inputs, ("image_embeds", *levels)
+        case "backbone":
+            padded = policy["backbone.padding"] != "none"
+            inputs = {"input_ids": length, "image_embeds": units, "image_rows": units, "position_ids": {2: "length"}}
+            inputs |= levels | ({"attention_mask": length} if padded else {})
+            return Backbone(checkpoint, layers, policy["backbone.norm"] == "post", padded), inputs, ("features",)
+        case "context":
+            return HeadContext(config), {"features": length, "state": {}}, context
+        case "denoise":
+            return Denoise(config), step | cached, ("x_next",)
+        case "denoise_vjp":
+            guided = {"target": {}, "weight": {}, "guidance": {}}
+            return DenoiseVjp(config), step | guided | cached, ("x_next",)
+    raise AssertionError(name)
+
+
+def example(graph: Graph, checkpoint: Checkpoint, head: Head) -> list[torch.Tensor]:
+    """Inputs without memory, of shapes that no dimension shares by accident with another."""
+    c, vision = head.config, checkpoint.vision
+    units, length = 24, 37
+    merge = vision.merge**2
+    patches = units * merge
+    hidden = checkpoint.text.hidden
+    chunk = (1, c.horizon, c.max_action)
+    keys = (1, c.heads, length, c.width // c.heads)
+    ids, real = torch.long, torch.float
+    known = {
+        "pixel_values": ((patches, vision.row), real), "pos_ids": ((patches, 2), ids),
+        "window_index": ((units,), ids), "seg_full": ((patches,), ids), "seg_window": ((patches,), ids),
+        "interp_index": ((patches, 4), ids), "interp_weight": ((patches, 4), real),
+        "input_ids": ((1, length), ids), "image_embeds": ((units, hidden), real), "image_rows": ((units,), ids),
+        "position_ids": ((3, 1, length), ids), "deepstack": ((len(vision.deepstack), units, hidden), real),
+        "attention_mask": ((1, length), ids), "features": ((1, length, hidden), real),
+        "state": ((1, c.state_columns), real), "x": (chunk, real), "time": (chunk[:2], real), "dt": ((1,), real),
+        "prefix": (chunk, real), "prefix_mask": (chunk[:2], real), "target": (chunk, real),
+        "weight": (chunk[:2], real), "guidance": ((1,), real), "ctx.state": ((1, 1, c.width), real),
+    }  # fmt: skip
+    known |= {name: (keys, real) for name in context_names(c)[1:]}
+    return [torch.empty(known[name][0], dtype=known[name][1], device="meta") for name in graph.inputs]
+
+
+def dimensions(graph: Graph, merge: int) -> tuple[dict[int, object], ...]:
+    """Dynamic dimensions for `torch.export`; patches are merge^2 times the units."""
+    unit = torch.export.Dim("units", min=2, max=LONGEST)
+    known = {"units": unit, "patches": merge**2 * unit, "length": torch.export.Dim("length", min=2, max=LONGEST)}
+    return tuple({axis: known[name] for axis, name in axes.items()} for axes in graph.axes)

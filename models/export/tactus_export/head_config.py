@@ -1,0 +1,170 @@
+"""Dimensions of a GR00T N1.5 action head, from its weights and the JSON beside them.
+
+Decides: what is read off the weights (widths, layers, which optional parts exist) and what must be said by the
+configuration (heads, horizon, buckets, steps). Does not decide: the mathematics (`head.py`).
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tactus_export.checkpoint import read_json
+from tactus_export.error import ExportError
+from tactus_export.weights import Weights
+
+PREFIX = "action_head."
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Dimensions. `width`: of the tokens; `out`: of the transformer's output; `features`: of what it attends to."""
+
+    features: int
+    width: int
+    out: int
+    heads: int
+    layers: int
+    interleaved: bool
+    inner: int
+    vl_layers: int
+    vl_heads: int
+    vl_inner: int
+    vlln: bool
+    future: int
+    positions: bool
+    horizon: int
+    max_action: int
+    max_state: int
+    state_hidden: int
+    decoder_hidden: int
+    embodiments: int
+    buckets: int
+    steps: int
+    per_action: bool
+    state_columns: int = 0
+
+    @property
+    def cross(self) -> list[int]:
+        """Blocks that attend to the features; the others attend to the tokens themselves."""
+        return list(range(0, self.layers, 2 if self.interleaved else 1))
+
+
+@dataclass(frozen=True)
+class Head:
+    """An action head that was found complete; `prefix` begins all its names."""
+
+    config: HeadConfig
+    weights: Weights
+    prefix: str
+    path: Path
+    embodiment: int
+
+
+def load(path: Path, policy, embodiment: int | None) -> Head:
+    """Reads headers and configuration. `policy` may state what the configuration does not; `embodiment` as chosen on
+    the command line, `None` when it was not."""
+    weights = Weights([path])
+    prefix = PREFIX if any(name.startswith(PREFIX) for name in weights.entries) else ""
+    beside = [path.with_name(path.stem + "_config.json"), path.with_name("config.json")]
+    file = next((candidate for candidate in beside if candidate.is_file()), None)
+    if file is None:
+        raise ExportError(path, f"its configuration in `{beside[0].name}` or `{beside[1].name}` beside it", "neither")
+    raw = read_json(file)
+    raw = raw.get("action_head_cfg", raw)
+    config = _config(file, raw, weights, prefix)
+    config = _declared(config, policy, raw, file)
+    chosen = embodiment if embodiment is not None else policy["embodiment"]
+    if chosen is None:
+        if config.embodiments > 1:
+            raise ExportError("--embodiment", f"a number in 0..{config.embodiments - 1} (the head has several)", "none")
+        chosen = 0
+    if not 0 <= chosen < config.embodiments:
+        raise ExportError("--embodiment", f"a number in 0..{config.embodiments - 1}", chosen)
+    return Head(config, weights, prefix, path, chosen)
+
+
+def _config(file: Path, raw: dict, weights: Weights, prefix: str) -> HeadConfig:
+    shape = lambda name: weights.shape(prefix + name)
+    has = lambda name: prefix + name in weights
+    count = lambda stem: next(
+        i for i in range(10_000) if not any(n.startswith(f"{prefix}{stem}.{i}.") for n in weights.entries)
+    )
+
+    def number(*paths: str, default: Any = None) -> int:
+        for path in paths:
+            value: Any = raw
+            for part in path.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                    raise ExportError(file, "an integer >= 1", value, key=path)
+                return value
+        if default is None:
+            raise ExportError(file, "an integer", "nothing", key=" or ".join(paths))
+        return default
+
+    vl_stem = "vl_self_attention.transformer_blocks"
+    vl_layers = count(vl_stem)
+    categories, max_state, state_hidden = _three(weights, prefix + "state_encoder.layer1.W")
+    _, max_action, width = _three(weights, prefix + "action_encoder.W1.W")
+    _, out, decoder_hidden = _three(weights, prefix + "action_decoder.layer1.W")
+    interleaved = raw.get("diffusion_model_cfg", {}).get("interleave_self_attention", True)
+    config = HeadConfig(
+        features=shape("model.transformer_blocks.0.attn1.to_k.weight")[-1], width=width, out=out,
+        heads=number("diffusion_model_cfg.num_attention_heads", "num_heads"),
+        layers=count("model.transformer_blocks"), interleaved=bool(interleaved),
+        inner=shape("model.transformer_blocks.0.ff.net.0.proj.weight")[0], vl_layers=vl_layers,
+        vl_heads=number("vl_self_attention_cfg.num_attention_heads", "num_heads") if vl_layers else 0,
+        vl_inner=shape(f"{vl_stem}.0.ff.net.0.proj.weight")[0] if vl_layers else 0, vlln=has("vlln.weight"),
+        future=shape("future_tokens.weight")[0] if has("future_tokens.weight") else 0,
+        positions=has("position_embedding.weight"), horizon=number("action_horizon"), max_action=max_action,
+        max_state=max_state, state_hidden=state_hidden, decoder_hidden=decoder_hidden, embodiments=categories,
+        buckets=number("num_timestep_buckets"), steps=number("num_inference_timesteps"),
+        per_action=raw.get("adaln_time", "global") == "per_action",
+    )  # fmt: skip
+    if raw.get("adaln_time", "global") not in ("global", "per_action"):
+        raise ExportError(file, "`global` or `per_action`", raw["adaln_time"], key="adaln_time")
+    for key, actual in (
+        ("max_action_dim", max_action),
+        ("max_state_dim", max_state),
+        ("max_num_embodiments", categories),
+    ):
+        if (said := number(key, default=actual)) != actual:
+            raise ExportError(file, f"{actual}, as in the weights", said, key=key)
+    for key, size, heads in (
+        ("num_attention_heads", width, config.heads),
+        ("vl_self_attention_cfg", config.features, config.vl_heads),
+    ):
+        if heads and size % heads:
+            raise ExportError(file, f"a divisor of the width {size}", heads, key=key)
+    return config
+
+
+def _three(weights: Weights, name: str) -> tuple[int, int, int]:
+    shape = weights.shape(name)
+    if len(shape) != 3:
+        raise ExportError(weights.entry(name).file, "shape [embodiments, in, out]", list(shape), key=name)
+    return shape
+
+
+def _declared(config: HeadConfig, policy, raw: dict, file: Path) -> HeadConfig:
+    """What the policy declares must agree with the head, or state what the head leaves open."""
+    horizon = policy["action.horizon"]
+    if horizon is not None and horizon != config.horizon:
+        raise ExportError(policy.path, f"{config.horizon}, the head's action_horizon", horizon, key="action.horizon")
+    word = policy["head.adaln_time"]
+    if word is not None and raw.get("adaln_time", word) != word:
+        raise ExportError(policy.path, f"`{raw['adaln_time']}`, as in {file.name}", word, key="head.adaln_time")
+    if policy["action.max_prefix"] >= config.horizon:
+        raise ExportError(
+            policy.path, f"less than the horizon {config.horizon}", policy["action.max_prefix"], key="action.max_prefix"
+        )
+    for of, vector, limit in (("state", policy.state, config.max_state), ("action", policy.action, config.max_action)):
+        if len(vector.names()) > limit:
+            raise ExportError(
+                policy.path, f"at most {limit} columns, as the head has", len(vector.names()), key=f"{of}.joints"
+            )
+    return replace(
+        config, steps=policy["denoise.steps"] or config.steps, state_columns=len(policy.state.names()),
+        per_action=config.per_action if word is None else word == "per_action",
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""`bundle.toml`: every choice that could silently differ between the exporter and the runtime.
+
+Decides: the fields and their order. Does not decide: their values, which come from the inputs.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+FAMILY = {"qwen2_5_vl": "qwen2_5_vl+gr00t_n1_5", "qwen3_vl": "qwen3_vl+gr00t_n1_5"}
+POSITIONS = {"qwen2_5_vl": "mrope_chunked", "qwen3_vl": "mrope_interleaved"}
+NAME = "bundle.toml"
+
+
+def sha256(path: Path) -> str:
+    """Of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text(folder: Path, job, costs: dict, revision: str) -> str:
+    """The manifest of the finished bundle in `folder`; `costs` by graph. JSON strings, numbers and arrays are valid
+    TOML."""
+    j = lambda value: json.dumps(value, ensure_ascii=False)
+    checkpoint, policy, c, processor = job.checkpoint, job.policy, job.head.config, job.processor
+    vision = checkpoint.vision
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    cases = [name for name in files if name.startswith("golden/")]
+    cameras = "\n".join(
+        f"[[camera]]\nname = {j(camera.name)}\nwidth = {camera.width}\nheight = {camera.height}\n"
+        for camera in job.cell.cameras
+    )
+    graph = lambda name, precision, cost: f'{name} = {{ file = "graphs/{name}.onnx", precision = "{precision}"' + (
+        f", cost = {{ weight_bytes = {cost.weight_bytes}, operations = {cost.operations} }} }}" if cost else " }"
+    )
+    graphs = "\n".join(graph(name, precision, costs[name]) for name, precision in job.precisions.items())
+    hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
+    return f"""schema = 1
+name = {j(policy["name"])}
+family = "{FAMILY[checkpoint.family]}"
+variant = "{policy["variant"]}"
+min_ort = "1.24"
+
+[source]
+backbone = {j(policy["source"] or checkpoint.folder.resolve().name)}
+revision = "{revision}"
+exporter = "models/export"
+torch = "{torch.__version__.split("+")[0]}"
+transformers = "{transformers.__version__}"
+
+[backbone]
+layers = {job.layers}
+norm = "{policy["backbone.norm"]}"
+hidden = {checkpoint.text.hidden}
+position_ids = "{POSITIONS[checkpoint.family]}"
+padding = "{policy["backbone.padding"]}"
+padded_length = {policy["backbone.padded_length"]}
+encoder_mask = "none"
+
+[vision]
+patch = {vision.patch}
+temporal_patch = {vision.temporal_patch}
+merge = {vision.merge}
+window = {vision.window}
+position_table = {vision.position_table}
+deepstack = {len(vision.deepstack)}
+mean = {j(list(processor.mean))}
+std = {j(list(processor.std))}
+min_pixels = {processor.min_pixels}
+max_pixels = {processor.max_pixels}
+resample = "bicubic"
+processor = "{processor.kind}"
+
+{cameras}
+[prompt]
+tokenizer = "tokenizer.json"
+template = {j(job.template)}
+image = {j(policy["prompt.image"])}
+image_token = {j(policy["prompt.image_token"])}
+pad_token = {j(policy["prompt.pad_token"])}
+lowercase = {j(policy["prompt.lowercase"])}
+strip_punctuation = {j(policy["prompt.strip_punctuation"])}
+
+[state]
+joints = {j(list(policy.state.joints))}
+gripper = {j(policy.state.gripper)}
+normalisation = "{policy.state.normalisation}"
+
+[action]
+joints = {j(list(policy.action.joints))}
+gripper = {j(policy.action.gripper)}
+representation = "{policy["action.representation"]}"
+normalisation = "{policy.action.normalisation}"
+horizon = {c.horizon}
+period_s = {float(policy["action.period_s"])}
+first_action_offset_s = {float(policy["action.first_action_offset_s"])}
+alignment = "{policy["action.alignment"]}"
+max_prefix = {policy["action.max_prefix"]}
+width = {c.max_action}
+
+[denoise]
+steps = {c.steps}
+time_from = 0.0
+time_to = 1.0
+buckets = {c.buckets}
+noise = "normal"
+
+[graphs]
+{graphs}
+
+[golden]
+cases = {j(cases)}
+
+[files]
+{hashes}
+"""
