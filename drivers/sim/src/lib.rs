@@ -1,8 +1,8 @@
 //! The simulated robot cell: physics, cameras, the task, a scripted expert and the recorder of its episodes.
 //!
 //! Decides: what the arm, the table, the cubes and the cameras are ([`scene`], `assets/cell.xml`), how an episode
-//! starts ([`scenario`]), how the world moves ([`world`]), what counts as success ([`task`]), how the pictures look
-//! ([`render`]), and what a demonstration is ([`expert`], [`dart`], [`record`], [`dataset`]).
+//! starts ([`scenario`]), how the world moves ([`world`]), what is asked and what counts as success ([`task`]), how the
+//! pictures look ([`render`], [`variation`]), and what a demonstration is ([`expert`], [`dart`], [`record`], [`dataset`]).
 //!
 //! Does not decide: what moves the arm. A policy, the expert or a person all speak through [`world::Goal`].
 //!
@@ -26,6 +26,7 @@ pub mod task;
 // What is seen of it.
 pub mod camera;
 pub mod render;
+pub mod variation;
 
 // What is learnt from it.
 pub mod expert;
@@ -46,5 +47,5 @@ pub use error::SimError;
 pub use render::Renderer;
 pub use scenario::{Scenario, StartPoses};
 pub use scene::Cube;
-pub use task::LiftDetector;
+pub use task::{Judge, Score, Task, TaskKind};
 pub use world::{Goal, World, WorldSnapshot};
