@@ -165,7 +165,7 @@ pub enum SimVerb {
         /// Threads, one shard each.
         #[arg(long, value_name = "N", default_value_t = 2)]
         workers: usize,
-        /// What is shown: pick up the named cube, put it in the bowl, or each in every other episode.
+        /// What is shown: pick up the named cube, or put it in the bowl.
         #[arg(long, value_enum, default_value_t = TaskWord::Both)]
         task: TaskWord,
         /// Every episode looks different: light, colours, camera poses, drawn from its seed.
@@ -211,7 +211,7 @@ pub enum TaskWord {
     Pick,
     /// Put the named cube in the bowl.
     Place,
-    /// Each in turn.
+    /// Half of the episodes each; the seed says which.
     Both,
 }
 

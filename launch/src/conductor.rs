@@ -142,14 +142,10 @@ pub fn task_of(args: &DemoArgs, seed: u64) -> (String, Option<Task>) {
     match &args.instruction {
         Some(text) => (text.clone(), Task::named(text)),
         None => {
-            // Task, cube and phrasing vary independently: neighbouring seeds differ in all.
-            let kinds = args.task.kinds();
-            let task = Task::new(
-                kinds[(seed % kinds.len() as u64) as usize],
-                Cube::ALL[(seed % 3) as usize],
-            );
-            let phrasing = seed / (3 * kinds.len() as u64);
-            (task.instruction(phrasing as usize), Some(task))
+            // Task, cube and phrasing vary independently: neighbouring seeds differ in cube and phrasing.
+            let kind = TaskKind::of_seed(args.task.kinds(), seed);
+            let task = Task::new(kind, Cube::ALL[(seed % 3) as usize]);
+            (task.instruction((seed / 3) as usize), Some(task))
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct RecordOptions {
     pub starts: StartPoses,
     /// Whether to disturb the executed commands.
     pub disturb: bool,
-    /// Tasks to record, in turn by seed: with both, each is every other seed's.
+    /// Tasks to record; [`TaskKind::of_seed`] says which episode is about which.
     pub tasks: Vec<TaskKind>,
     /// Whether every episode looks different (see [`crate::variation`]).
     pub variation: bool,
@@ -255,7 +255,7 @@ fn record_episode(
     report: &mut RecordReport,
 ) -> Result<(), SimError> {
     let scenario = Scenario::sample(seed, options.starts).looking(options.variation);
-    let kind = options.tasks[(seed % options.tasks.len() as u64) as usize];
+    let kind = TaskKind::of_seed(&options.tasks, seed);
     // Another stream of the same generator: the scenario stays the same with and without disturbance.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(1);

@@ -28,6 +28,21 @@ impl TaskKind {
     /// Both kinds in index order.
     pub const ALL: [Self; 2] = [Self::Pick, Self::Place];
 
+    /// The one of `kinds` that an episode of this seed is about; [`TaskKind::Pick`] if there are none. Of two kinds each
+    /// gets one of the seeds 2k and 2k + 1; which one is as good as drawn, so that neither the workers of a recording,
+    /// which take every n-th seed, nor the cubes of a demo, which change every third, meet one kind more than the other.
+    ///
+    /// Source: the mixing steps of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+    pub fn of_seed(kinds: &[Self], seed: u64) -> Self {
+        let count = kinds.len().max(1) as u64;
+        let mut mixed = (seed / count).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let at = (seed % count + mixed % count) % count;
+        kinds.get(at as usize).copied().unwrap_or(Self::Pick)
+    }
+
     /// Position in per-task tables, 0..2: the `task` column of a recording.
     pub fn index(self) -> usize {
         match self {
@@ -318,6 +333,27 @@ mod tests {
         assert!(!score.done(Task::Place(Cube::Red)), "another cube is");
         assert_eq!(score.first(TaskKind::Place), Some(Cube::Green));
         assert_eq!(score.first(TaskKind::Pick), None);
+    }
+
+    #[test]
+    fn no_worker_and_no_cube_meets_one_kind_much_more_than_the_other() {
+        let place = |seed: u64| TaskKind::of_seed(&TaskKind::ALL, seed) == TaskKind::Place;
+        for pair in 0..1000 {
+            assert_ne!(place(2 * pair), place(2 * pair + 1));
+        }
+        for step in [1, 2, 3, 4, 6, 8] {
+            for first in 0..step {
+                let seeds: Vec<u64> = (100_000 + first..112_000).step_by(step as usize).collect();
+                let share = seeds.iter().filter(|s| place(**s)).count() as f64 / seeds.len() as f64;
+                assert!(
+                    (0.45..0.55).contains(&share),
+                    "{share} of every {step}th seed"
+                );
+            }
+        }
+        for seed in 0..9 {
+            assert_eq!(TaskKind::of_seed(&[TaskKind::Place], seed), TaskKind::Place);
+        }
     }
 
     #[test]

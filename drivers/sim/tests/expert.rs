@@ -51,7 +51,7 @@ fn periods(
 }
 
 fn every_kind(seed: u64) -> StartPoses {
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         StartPoses::Narrow
     } else {
         StartPoses::Wide
