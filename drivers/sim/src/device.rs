@@ -18,8 +18,7 @@ use tactus_types::{ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
 
 use crate::error::SimError;
 use crate::scene::{JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
-use crate::task::{Judge, Score};
-use crate::{Cube, Goal, Scenario, StartPoses, World, WorldSnapshot};
+use crate::{Cube, Goal, Judge, Scenario, Score, StartPoses, World, WorldSnapshot};
 
 /// Physics steps between two publications of the world: 100 Hz.
 const WORLD_EVERY: u64 = 5;

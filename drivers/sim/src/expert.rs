@@ -16,9 +16,10 @@
 //!    stands on the place where the cube is let go;
 //! 4. otherwise as rules 2 and 3 of `Pick`.
 
+use crate::judge::in_bowl;
 use crate::kinematics::{VerticalGrip, joints_for};
 use crate::scene::{BOWL_CENTRE_M, BOWL_RIM_Z_M};
-use crate::task::{self, Task};
+use crate::task::Task;
 use crate::world::{Goal, WorldState};
 
 /// How far ahead of the measured tip the goal may be, m per policy period.
@@ -62,7 +63,7 @@ pub fn goal(state: &WorldState, task: Task) -> Goal {
     let held = pinched && state.opening < HOLDING_OPENING;
     match task {
         Task::Pick(_) if held => rise(state, 0.0),
-        Task::Place(_) if task::in_bowl(cube) => {
+        Task::Place(_) if in_bowl(cube) => {
             if pinched {
                 reach(state, tip, 1.0)
             } else {

@@ -14,10 +14,11 @@ use crate::dart::Disturbance;
 use crate::dataset::{EpisodeEntry, Measured, Meta, Row, ShardWriter, write_json};
 use crate::error::SimError;
 use crate::expert;
+use crate::judge::Judge;
 use crate::render::Renderer;
 use crate::scenario::{Scenario, StartPoses};
 use crate::scene::{BOWL_CENTRE_M, CAMERA_NAMES};
-use crate::task::{Judge, Task, TaskKind};
+use crate::task::{Task, TaskKind};
 use crate::world::{Goal, World};
 
 /// Rows recorded after success: what holding a lifted cube, or staying away from the bowl, looks like.

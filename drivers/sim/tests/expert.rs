@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use tactus_sim::judge::in_bowl;
 use tactus_sim::record::{EXTRA_PERIODS, Outcome, run_expert};
 use tactus_sim::scenario::{Scenario, StartPoses};
 use tactus_sim::scene::{BOWL_CENTRE_M, CUBE_REST_Z_M};
-use tactus_sim::task::{TaskKind, in_bowl};
+use tactus_sim::task::TaskKind;
 use tactus_sim::world::World;
 
 /// More than any clean step takes, far below 3 rad/s times 50 ms.

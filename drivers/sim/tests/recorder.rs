@@ -6,9 +6,10 @@ use std::path::Path;
 
 use tactus_sim::SimError;
 use tactus_sim::dataset::{COLUMNS, EpisodeEntry, Meta};
+use tactus_sim::judge::in_bowl;
 use tactus_sim::record::{RecordOptions, record};
 use tactus_sim::scenario::StartPoses;
-use tactus_sim::task::{TaskKind, in_bowl};
+use tactus_sim::task::TaskKind;
 
 fn options(directory: &Path) -> RecordOptions {
     RecordOptions {
