@@ -64,7 +64,8 @@ pub struct DemoArgs {
     /// What the arm is told, in every episode. Default: one of the three cubes in one of the known phrasings, by seed.
     #[arg(long, value_name = "TEXT", conflicts_with = "task")]
     pub instruction: Option<String>,
-    /// What is asked for: pick up the cube, or put it in the bowl. The shipped policy has learnt to pick only.
+    /// What is asked for. Of both, half of the episodes each; the seed says which. The shipped policy has learnt to pick
+    /// only.
     #[arg(long, value_enum, default_value_t = TaskWord::Pick)]
     pub task: TaskWord,
     /// Every episode looks different: light, colours, camera poses, drawn from its seed.
@@ -165,7 +166,7 @@ pub enum SimVerb {
         /// Threads, one shard each.
         #[arg(long, value_name = "N", default_value_t = 2)]
         workers: usize,
-        /// What is shown: pick up the named cube, or put it in the bowl.
+        /// What is shown. Of both, half of the episodes each; the seed says which.
         #[arg(long, value_enum, default_value_t = TaskWord::Both)]
         task: TaskWord,
         /// Every episode looks different: light, colours, camera poses, drawn from its seed.
@@ -180,7 +181,7 @@ pub enum SimVerb {
         /// Seed of the first episode.
         #[arg(long, value_name = "S", default_value_t = 7001)]
         seed: u64,
-        /// What is to be done.
+        /// What is to be done. Both: one after the other, in the same worlds.
         #[arg(long, value_enum, default_value_t = TaskWord::Both)]
         task: TaskWord,
         /// Every episode looks different; the expert, which sees no pictures, does not care.
@@ -211,7 +212,7 @@ pub enum TaskWord {
     Pick,
     /// Put the named cube in the bowl.
     Place,
-    /// Half of the episodes each; the seed says which.
+    /// Both.
     Both,
 }
 
