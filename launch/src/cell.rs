@@ -86,6 +86,16 @@ struct RawCell {
 #[serde(deny_unknown_fields)]
 struct RawSim {
     seed: u64,
+    variation: bool,
+}
+
+/// The simulated device of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellSim {
+    /// Seed of its first world.
+    pub seed: u64,
+    /// Every world looks different.
+    pub variation: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -205,8 +215,8 @@ pub struct Cell {
     pub intra_threads: usize,
     /// Latency budget.
     pub budget: Budget,
-    /// The device is the simulator, which `tactus run` starts with a world of this seed.
-    pub sim_seed: Option<u64>,
+    /// The device is the simulator, which `tactus run` then starts.
+    pub sim: Option<CellSim>,
     request: RequestSpec,
     bounds: Bounds,
     limit: LimitSpec,
@@ -285,7 +295,9 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         cuda: matches!(raw.engine.provider, RawProvider::Cuda),
         intra_threads: raw.engine.intra_threads as usize,
         budget: check.budget(&raw.budget)?,
-        sim_seed: raw.sim.map(|sim| sim.seed),
+        sim: raw
+            .sim
+            .map(|RawSim { seed, variation }| CellSim { seed, variation }),
         request: RequestSpec {
             trigger_period: check.millis("request.trigger_ms", raw.request.trigger_ms)?,
             answer_within: check
@@ -440,6 +452,11 @@ mod tests {
     fn the_demo_cell_is_legal() {
         let cell = parsed(DEMO).expect("legal");
         assert_eq!(cell.resume(), Resume::Auto);
+        let sim = CellSim {
+            seed: 0,
+            variation: false,
+        };
+        assert_eq!(cell.sim, Some(sim));
         assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
         assert!(cell.assembly(&["wrist".into(), "scene".into()]).is_ok());
         let missing = cell
@@ -493,6 +510,11 @@ mod tests {
                 "unknown variant `maybe`",
             ),
             ("limit = 0.5", "", "missing field `limit`"),
+            (
+                "variation = false",
+                "variation = \"some\"",
+                "invalid type: string \"some\", expected a boolean",
+            ),
         ] {
             let error = parsed(&DEMO.replacen(from, to, 1)).expect_err(to);
             assert!(

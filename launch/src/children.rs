@@ -72,7 +72,7 @@ impl Children {
         };
         let file = cell.file.display().to_string();
         let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
-        if cell.sim_seed.is_some() {
+        if cell.sim.is_some() {
             roles.push(("sim", vec![]));
         }
         roles.push(("camera", vec![]));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tactus_sim::TaskKind;
 
 /// Runs vision-language-action policies on robot arms and keeps them on the beat.
 ///
@@ -27,7 +28,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run the built-in simulated cell and watch a policy pick up the cube that the sentence names.
+    /// Run the built-in simulated cell and watch a policy do what the sentence says with the cube that it names.
     Demo(DemoArgs),
     /// Bring up all processes of a cell and supervise them until Ctrl-C.
     Run(RunArgs),
@@ -61,8 +62,15 @@ pub struct DemoArgs {
     #[arg(long, value_name = "S", default_value_t = 7001)]
     pub seed: u64,
     /// What the arm is told, in every episode. Default: one of the three cubes in one of the known phrasings, by seed.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "task")]
     pub instruction: Option<String>,
+    /// What is asked for. Of both, half of the episodes each; the seed says which. The shipped policy has learnt to pick
+    /// only.
+    #[arg(long, value_enum, default_value_t = TaskWord::Pick)]
+    pub task: TaskWord,
+    /// Every episode looks different: light, colours, camera poses, drawn from its seed.
+    #[arg(long)]
+    pub variation: bool,
     /// Cell file, instead of the built-in one (launch/cells/demo.toml).
     #[arg(long, value_name = "FILE")]
     pub cell: Option<PathBuf>,
@@ -158,15 +166,27 @@ pub enum SimVerb {
         /// Threads, one shard each.
         #[arg(long, value_name = "N", default_value_t = 2)]
         workers: usize,
+        /// What is shown. Of both, half of the episodes each; the seed says which.
+        #[arg(long, value_enum, default_value_t = TaskWord::Both)]
+        task: TaskWord,
+        /// Every episode looks different: light, colours, camera poses, drawn from its seed.
+        #[arg(long)]
+        variation: bool,
     },
-    /// Let the scripted expert do the task: proof that it can be done.
+    /// Let the scripted expert do the tasks: proof that they can be done. One line each; exit code 3 below 95 %.
     Expert {
-        /// Episodes.
+        /// Episodes of each task.
         #[arg(long, value_name = "N", default_value_t = 100)]
         episodes: u64,
         /// Seed of the first episode.
         #[arg(long, value_name = "S", default_value_t = 7001)]
         seed: u64,
+        /// What is to be done. Both: one after the other, in the same worlds.
+        #[arg(long, value_enum, default_value_t = TaskWord::Both)]
+        task: TaskWord,
+        /// Every episode looks different; the expert, which sees no pictures, does not care.
+        #[arg(long)]
+        variation: bool,
     },
     /// Write a picture of the cell.
     Portrait {
@@ -176,7 +196,35 @@ pub enum SimVerb {
         /// Seed of the world.
         #[arg(long, value_name = "S", default_value_t = 7001)]
         seed: u64,
+        /// Light and colours are drawn from the seed too.
+        #[arg(long)]
+        variation: bool,
+        /// What the policy's camera of this name (scene, wrist) sees, 224 x 224, instead of the whole cell.
+        #[arg(long, value_name = "NAME")]
+        camera: Option<String>,
     },
+}
+
+/// Which tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TaskWord {
+    /// Pick up the named cube.
+    Pick,
+    /// Put the named cube in the bowl.
+    Place,
+    /// Both.
+    Both,
+}
+
+impl TaskWord {
+    /// The kinds of tasks that the word stands for, at least one.
+    pub fn kinds(self) -> &'static [TaskKind] {
+        match self {
+            Self::Pick => &[TaskKind::Pick],
+            Self::Place => &[TaskKind::Place],
+            Self::Both => &TaskKind::ALL,
+        }
+    }
 }
 
 /// `tactus order`.

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use tactus_bundle::Bundle;
 use tactus_control::Resume;
-use tactus_sim::{Cube, task};
+use tactus_sim::{Cube, Task, TaskKind};
 use tactus_wire::{
     EngineStatus, EpisodeEvent, EpisodePhase, ModeOrder, ModeWord, Nothing, Publisher, Session,
     SimReset, SimResetReply, Topic,
@@ -28,8 +28,6 @@ use crate::{checkout, lockstep, result, roles, view};
 
 /// Episodes of a headless run without `--episodes`.
 const HEADLESS_EPISODES: u64 = 20;
-/// An episode without success ends after this much time of the simulated world, seconds.
-pub const EPISODE_SECS: f64 = 10.0;
 /// All processes must be up within this time.
 const UP_WITHIN: Duration = Duration::from_secs(60);
 /// How long a step of an episode may take outside the policy's control.
@@ -44,7 +42,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         None => checkout::demo_cell()?,
     };
     let cell = cell::load(&file)?;
-    if cell.sim_seed.is_none() {
+    if cell.sim.is_none() {
         bail!(
             "cell file {}: the demo needs a cell with [sim]; bring this one up with `tactus run`",
             file.display()
@@ -139,16 +137,27 @@ fn write_json(file: &Path, summary: &Summary) -> anyhow::Result<()> {
     std::fs::write(file, text + "\n").with_context(|| format!("result file {}", file.display()))
 }
 
-/// What episode `k` asks for: its instruction and the cube that it names.
-pub fn task_of(args: &DemoArgs, seed: u64) -> (String, Option<Cube>) {
+/// What the episode of a seed asks for: its instruction and the task that it names.
+pub fn task_of(args: &DemoArgs, seed: u64) -> (String, Option<Task>) {
     match &args.instruction {
-        Some(text) => (text.clone(), task::named_cube(text)),
+        Some(text) => (text.clone(), Task::named(text)),
         None => {
-            // Cube and phrasing vary independently: neighbouring seeds differ in both.
-            let cube = Cube::ALL[(seed % 3) as usize];
-            (task::instruction(cube, (seed / 3) as usize), Some(cube))
+            // Task, cube and phrasing vary independently: neighbouring seeds differ in cube and phrasing.
+            let kind = TaskKind::of_seed(args.task.kinds(), seed);
+            let task = Task::new(kind, Cube::ALL[(seed % 3) as usize]);
+            (task.instruction((seed / 3) as usize), Some(task))
         }
     }
+}
+
+/// An episode without success ends after this much time of the simulated world, seconds.
+pub fn most_secs(task: Option<Task>) -> f64 {
+    task.map_or(TaskKind::Pick, Task::kind).most_secs()
+}
+
+/// Whether the worlds of the demo look different from each other.
+pub fn variation(args: &DemoArgs, cell: &Cell) -> bool {
+    args.variation || cell.sim.is_some_and(|sim| sim.variation)
 }
 
 struct Conductor<'a> {
@@ -250,7 +259,7 @@ impl Conductor<'_> {
     /// Runs one episode; `None` when the demo was stopped before it began.
     fn episode(&mut self, children: &mut Children, number: u64) -> anyhow::Result<Option<Row>> {
         let seed = self.args.seed.wrapping_add(number);
-        let (instruction, target) = task_of(self.args, seed);
+        let (instruction, task) = task_of(self.args, seed);
         let epoch = self.reset(seed)?;
         let (holds, chunks) = self.counters();
         self.start(children, number, &instruction, seed)?;
@@ -259,19 +268,7 @@ impl Conductor<'_> {
             live.instruction.clone_from(&instruction);
             live.episode = Some((number + 1, Instant::now()));
         }
-        let mut row = Row {
-            episode: number,
-            seed,
-            instruction,
-            target: target.map(Cube::name),
-            lifted: None,
-            success: false,
-            secs: 0.0,
-            holds: 0,
-            chunks: 0,
-            commands_sha256: None,
-            aborted: None,
-        };
+        let mut row = Row::new(number, seed, instruction, task);
         while !self.stopping() {
             for ended in children.supervise() {
                 let words = format!("{} {}", ended.how, ended.last_words);
@@ -286,16 +283,23 @@ impl Conductor<'_> {
             let boot = live.mode.as_ref().is_some_and(|m| m.mode == ModeWord::Boot);
             if let Some(world) = world.filter(|w| w.epoch == epoch) {
                 row.secs = world.sim_time_secs;
-                row.lifted = world
-                    .first_lifted
-                    .and_then(|i| Cube::ALL.get(i as usize))
-                    .map(|cube| cube.name());
-                let done = |cube: &Cube| world.lifted.get(cube.index()) == Some(&true);
-                row.success = target.as_ref().is_some_and(done);
+                let name = |index: Option<u32>| {
+                    let cube = Cube::ALL.get(index? as usize)?;
+                    Some(cube.name())
+                };
+                row.lifted = name(world.first_lifted);
+                row.in_bowl = name(world.first_placed);
+                row.success = task.is_some_and(|task| {
+                    let done = match task.kind() {
+                        TaskKind::Pick => &world.lifted,
+                        TaskKind::Place => &world.placed,
+                    };
+                    done.get(task.cube().index()) == Some(&true)
+                });
             }
             let lost = world.is_some_and(|w| w.epoch != epoch);
             drop(live);
-            if row.success || row.secs >= EPISODE_SECS {
+            if row.success || row.secs >= most_secs(task) {
                 break;
             }
             if lost {
@@ -347,7 +351,10 @@ impl Conductor<'_> {
             .session
             .query::<SimReset, SimResetReply>(
                 &self.wire.key(&Topic::SimReset),
-                &SimReset { seed },
+                &SimReset {
+                    seed,
+                    variation: variation(self.args, self.cell),
+                },
                 STEP_WITHIN,
             )
             .context("the simulator does not answer")?;
@@ -408,14 +415,18 @@ impl Conductor<'_> {
 /// One episode as a line of text.
 pub fn line(row: &Row) -> String {
     let verdict = if row.success { "ok  " } else { "MISS" };
-    let lifted = row.lifted.unwrap_or("none");
+    let (word, cube) = match row.task {
+        Some("place") => (TaskKind::Place.done_word(), row.in_bowl),
+        _ => (TaskKind::Pick.done_word(), row.lifted),
+    };
+    let cube = cube.unwrap_or("none");
     let holds = if row.holds > 0 {
         format!(", {} holds", row.holds)
     } else {
         String::new()
     };
     format!(
-        "{verdict} {:3}  seed {}  {:32} lifted: {lifted:5}  {:.1} s{holds}",
+        "{verdict} {:3}  seed {}  {:40} {word}: {cube:5}  {:.1} s{holds}",
         row.episode, row.seed, row.instruction, row.secs
     )
 }

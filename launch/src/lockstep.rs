@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tactus_control::Order;
 use tactus_host::account::Durations;
 use tactus_host::{Lockstep, LockstepSpec, Plant, PlantError};
-use tactus_sim::{Cube, Goal, LiftDetector, Renderer, Scenario, StartPoses, World, scene};
+use tactus_sim::{Cube, Goal, Judge, Renderer, Scenario, Score, StartPoses, World, scene};
 use tactus_types::{
     ActionChunk, ArmInfo, CameraFrame, Command, Encoding, InferenceRequest, JointState, JointVec,
     Observation, Policy, PolicyError, Stage, Time,
@@ -17,7 +17,7 @@ use tactus_types::{
 
 use crate::cell::Cell;
 use crate::cli::DemoArgs;
-use crate::conductor::{EPISODE_SECS, line, task_of};
+use crate::conductor::{line, most_secs, task_of, variation};
 use crate::roles;
 use crate::summary::{self, Millis, Row, Summary};
 
@@ -30,23 +30,20 @@ const INFERENCE_DELAY: Duration = Duration::from_millis(20);
 pub struct SimPlant {
     world: World,
     renderer: Renderer,
-    detector: LiftDetector,
+    judge: Judge,
+    variation: bool,
     goal: Goal,
     cameras: Vec<Arc<str>>,
     steps: u64,
     epoch: u64,
     seq: u64,
-    /// Cubes that count as lifted now.
-    pub lifted: [bool; 3],
-    /// Cube that was lifted first.
-    pub first_lifted: Option<Cube>,
 }
 
 impl SimPlant {
-    /// A world of `seed` that draws `cameras`.
-    pub fn new(seed: u64, cameras: Vec<Arc<str>>) -> anyhow::Result<Self> {
+    /// A world of `seed` that draws `cameras`. With `variation` every world looks different.
+    pub fn new(seed: u64, variation: bool, cameras: Vec<Arc<str>>) -> anyhow::Result<Self> {
         let mut world = World::new()?;
-        let scenario = Scenario::sample(seed, StartPoses::Narrow);
+        let scenario = Scenario::sample(seed, StartPoses::Narrow).looking(variation);
         world.reset(&scenario);
         let goal = Goal {
             q_rad: scenario.q_rad,
@@ -55,30 +52,32 @@ impl SimPlant {
         Ok(Self {
             world,
             renderer: Renderer::new()?,
-            detector: LiftDetector::new(),
+            judge: Judge::new(),
+            variation,
             goal,
             cameras,
             steps: 0,
             epoch: 1,
             seq: 0,
-            lifted: [false; 3],
-            first_lifted: None,
         })
     }
 
     /// Another world.
     pub fn reset(&mut self, seed: u64) {
-        let scenario = Scenario::sample(seed, StartPoses::Narrow);
+        let scenario = Scenario::sample(seed, StartPoses::Narrow).looking(self.variation);
         self.world.reset(&scenario);
         self.goal = Goal {
             q_rad: scenario.q_rad,
             opening: scenario.opening,
         };
-        self.detector = LiftDetector::new();
+        self.judge = Judge::new();
         self.steps = 0;
         self.epoch += 1;
-        self.lifted = [false; 3];
-        self.first_lifted = None;
+    }
+
+    /// What counts as done.
+    pub fn score(&self) -> &Score {
+        self.judge.score()
     }
 
     /// Simulated time since the reset, seconds.
@@ -135,10 +134,7 @@ impl Plant for SimPlant {
         self.world.step(&self.goal);
         self.steps += 1;
         if self.steps.is_multiple_of(scene::STEPS_PER_PERIOD as u64) {
-            self.lifted = self.detector.update(&self.world.state());
-            if self.first_lifted.is_none() {
-                self.first_lifted = Cube::ALL.into_iter().find(|c| self.lifted[c.index()]);
-            }
+            self.judge.update(&self.world.state());
         }
         Ok(())
     }
@@ -193,7 +189,7 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
         inference_delay: INFERENCE_DELAY,
     };
     let counted = Arc::default();
-    let plant = SimPlant::new(args.seed, cameras)?;
+    let plant = SimPlant::new(args.seed, variation(args, cell), cameras)?;
     let policy = Counted {
         policy,
         inference: Arc::clone(&counted),
@@ -244,7 +240,7 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
 
 fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> anyhow::Result<Row> {
     let seed = args.seed.wrapping_add(number);
-    let (instruction, target) = task_of(args, seed);
+    let (instruction, task) = task_of(args, seed);
     lockstep.plant.reset(seed);
     lockstep.tick()?;
     let before = lockstep.cycle.counters;
@@ -252,9 +248,9 @@ fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> a
         instruction: instruction.as_str().into(),
         seed,
     })?;
-    let lifted = |plant: &SimPlant| target.is_some_and(|cube| plant.lifted[cube.index()]);
+    let done = |plant: &SimPlant| task.is_some_and(|task| plant.score().done(task));
     let mut digest = Sha256::new();
-    while !lifted(&lockstep.plant) && lockstep.plant.secs() < EPISODE_SECS {
+    while !done(&lockstep.plant) && lockstep.plant.secs() < most_secs(task) {
         if let Some(command) = lockstep.tick()?.command {
             for value in command.q.iter().chain([&command.opening]) {
                 digest.update(value.to_bits().to_le_bytes());
@@ -270,16 +266,13 @@ fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> a
     lockstep.order(&Order::EndEpisode)?;
     let plant = &lockstep.plant;
     Ok(Row {
-        episode: number,
-        seed,
-        instruction,
-        target: target.map(Cube::name),
-        lifted: plant.first_lifted.map(Cube::name),
-        success: lifted(plant),
+        lifted: plant.score().first_lifted.map(Cube::name),
+        in_bowl: plant.score().first_placed.map(Cube::name),
+        success: done(plant),
         secs: plant.secs(),
         holds: after.holds - before.holds,
         chunks: after.chunks_accepted - before.chunks_accepted,
         commands_sha256: Some(commands),
-        aborted: None,
+        ..Row::new(number, seed, instruction, task)
     })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tactus_sim::record::{Outcome, RecordOptions, record, run_expert};
-use tactus_sim::{Renderer, Scenario, StartPoses, World};
+use tactus_sim::{Renderer, Scenario, StartPoses, TaskKind, World};
 
 use crate::cell;
 use crate::cli::{RoleArgs, SimArgs, SimVerb};
@@ -13,7 +13,7 @@ use crate::result;
 use crate::roles::{self, Joined};
 use crate::summary::wilson;
 
-/// Share of clean episodes in which the expert must lift the named cube.
+/// Share of clean episodes in which the expert must do what it is told.
 const EXPERT_RATE: f64 = 0.95;
 
 /// Dispatches; without a verb the device role runs.
@@ -25,6 +25,8 @@ pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
                 seed,
                 out,
                 workers,
+                task,
+                variation,
             }),
             _,
         ) => {
@@ -36,19 +38,50 @@ pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
                 workers: *workers,
                 starts: StartPoses::Wide,
                 disturb: true,
+                tasks: task.kinds().to_vec(),
+                variation: *variation,
             };
             let report = record(&options, &mut |done, _| bar.set_position(done as u64))?;
             bar.finish_and_clear();
             result::line(serde_json::to_string_pretty(&report)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        (Some(SimVerb::Expert { episodes, seed }), _) => expert(*episodes, *seed),
-        (Some(SimVerb::Portrait { out, seed }), _) => {
+        (
+            Some(SimVerb::Expert {
+                episodes,
+                seed,
+                task,
+                variation,
+            }),
+            _,
+        ) => {
+            let mut enough = true;
+            for kind in task.kinds() {
+                enough &= expert(*kind, *episodes, *seed, *variation)?;
+            }
+            Ok(if enough {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(3)
+            })
+        }
+        (
+            Some(SimVerb::Portrait {
+                out,
+                seed,
+                variation,
+                camera,
+            }),
+            _,
+        ) => {
             let mut world = World::new()?;
-            world.reset(&Scenario::sample(*seed, StartPoses::Narrow));
-            let mut renderer = Renderer::for_portraits(1280, 720)?;
+            world.reset(&Scenario::sample(*seed, StartPoses::Narrow).looking(*variation));
+            let mut renderer = match camera {
+                Some(_) => Renderer::new()?,
+                None => Renderer::for_portraits(1280, 720)?,
+            };
             renderer.show(&world.snapshot())?;
-            let jpeg = renderer.jpeg("portrait")?;
+            let jpeg = renderer.jpeg(camera.as_deref().unwrap_or("portrait"))?;
             std::fs::write(out, jpeg).with_context(|| format!("picture {}", out.display()))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -64,15 +97,16 @@ fn bar(episodes: u64) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(episodes).with_style(style))
 }
 
-/// Clean episodes of the expert; exit code 3 when it falls short of [`EXPERT_RATE`].
-fn expert(episodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
+/// Clean episodes of the expert; whether it reached [`EXPERT_RATE`].
+fn expert(kind: TaskKind, episodes: u64, seed: u64, variation: bool) -> anyhow::Result<bool> {
     let mut world = World::new()?;
     let bar = bar(episodes)?;
     let mut periods = Vec::new();
     for k in 0..episodes {
-        let scenario = Scenario::sample(seed.wrapping_add(k), StartPoses::Narrow);
-        let outcome = run_expert(&mut world, &scenario, |goal| *goal, |_, _| Ok(()))?;
-        if let Outcome::Lifted { periods: p } = outcome {
+        let scenario =
+            Scenario::sample(seed.wrapping_add(k), StartPoses::Narrow).looking(variation);
+        let outcome = run_expert(&mut world, &scenario, kind, |goal| *goal, |_, _| Ok(()))?;
+        if let Outcome::Done { periods: p } = outcome {
             periods.push(p);
         }
         bar.inc(1);
@@ -82,17 +116,13 @@ fn expert(episodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
     let successes = periods.len() as u64;
     let (low, high) = wilson(successes, episodes);
     result::line(format_args!(
-        "expert: {successes} of {episodes} ({:.0} to {:.0} %), median {} policy periods of 50 ms",
+        "expert, {}: {successes} of {episodes} ({:.0} to {:.0} %), median {} policy periods of 50 ms",
+        kind.name(),
         100.0 * low,
         100.0 * high,
         periods.get(periods.len() / 2).copied().unwrap_or(0)
     ))?;
-    let enough = successes as f64 >= EXPERT_RATE * episodes as f64;
-    Ok(if enough {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(3)
-    })
+    Ok(successes as f64 >= EXPERT_RATE * episodes as f64)
 }
 
 /// The simulated device.
@@ -106,7 +136,8 @@ fn device(args: &RoleArgs) -> anyhow::Result<()> {
     let options = tactus_sim::SimOptions {
         cell: cell.wire.clone(),
         device: cell.device.clone(),
-        seed: cell.sim_seed.unwrap_or(0),
+        seed: cell.sim.map_or(0, |sim| sim.seed),
+        variation: cell.sim.is_some_and(|sim| sim.variation),
     };
     tactus_sim::run_sim(&options, &session, clock.as_ref(), &stop)?;
     Ok(())

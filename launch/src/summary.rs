@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use tactus_host::account::{Durations, Quantiles};
+use tactus_sim::{Task, TaskKind};
 use tactus_types::Stage;
 
 /// One episode.
@@ -16,11 +17,15 @@ pub struct Row {
     pub seed: u64,
     /// What the arm was told.
     pub instruction: String,
+    /// `pick` or `place`, if the instruction names a task.
+    pub task: Option<&'static str>,
     /// Cube that the instruction names, if it names one.
     pub target: Option<&'static str>,
     /// Cube that was lifted first.
     pub lifted: Option<&'static str>,
-    /// The named cube was lifted.
+    /// Cube that was placed in the bowl first.
+    pub in_bowl: Option<&'static str>,
+    /// What the instruction says was done, with the cube that it names.
     pub success: bool,
     /// Duration, seconds of the cell's clock.
     pub secs: f64,
@@ -34,6 +39,27 @@ pub struct Row {
     /// Why it ended early, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aborted: Option<String>,
+}
+
+impl Row {
+    /// An episode that has just begun.
+    pub fn new(episode: u64, seed: u64, instruction: String, task: Option<Task>) -> Self {
+        Self {
+            episode,
+            seed,
+            instruction,
+            task: task.map(|task| task.kind().name()),
+            target: task.map(|task| task.cube().name()),
+            lifted: None,
+            in_bowl: None,
+            success: false,
+            secs: 0.0,
+            holds: 0,
+            chunks: 0,
+            commands_sha256: None,
+            aborted: None,
+        }
+    }
 }
 
 /// Median and 99th percentile, milliseconds.
@@ -90,7 +116,7 @@ pub struct Summary {
     pub mode: &'static str,
     /// Episodes run.
     pub episodes: u64,
-    /// Episodes in which the named cube was lifted.
+    /// Episodes in which the task was done with the named cube.
     pub successes: u64,
     /// Their share.
     pub success_rate: f64,
@@ -159,14 +185,18 @@ impl std::fmt::Display for Summary {
         let (low, high) = wilson(self.successes, self.episodes);
         writeln!(
             f,
-            "\n{} of {} episodes: the named cube was lifted ({:.0} %, 95 % interval {:.0} to {:.0} %)",
+            "\n{} of {} episodes: done as told ({:.0} %, 95 % interval {:.0} to {:.0} %)",
             self.successes,
             self.episodes,
             100.0 * self.success_rate,
             100.0 * low,
             100.0 * high
         )?;
-        writeln!(f, "{}", confusion(&self.rows))?;
+        for kind in TaskKind::ALL {
+            if let Some(table) = confusion(&self.rows, kind) {
+                writeln!(f, "{table}")?;
+            }
+        }
         let mut table = Table::new();
         table
             .load_preset(presets::UTF8_FULL_CONDENSED)
@@ -235,15 +265,27 @@ impl std::fmt::Display for Summary {
     }
 }
 
-/// Rows: cube named; columns: cube lifted first.
-fn confusion(rows: &[Row]) -> Table {
+/// Rows: cube named; columns: cube lifted first, or in the bowl first. `None` where no episode asked for the task.
+fn confusion(rows: &[Row], kind: TaskKind) -> Option<Table> {
+    let rows: Vec<&Row> = rows
+        .iter()
+        .filter(|r| r.task == Some(kind.name()))
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["named \\ lifted", "red", "green", "blue", "none"]);
+    let corner = format!("named \\ {}", kind.done_word());
+    table.set_header([&corner, "red", "green", "blue", "none"]);
     for target in CUBES {
-        let count = |lifted: Option<&str>| {
+        let first = |row: &Row| match kind {
+            TaskKind::Pick => row.lifted,
+            TaskKind::Place => row.in_bowl,
+        };
+        let count = |cube: Option<&str>| {
             rows.iter()
-                .filter(|r| r.target == Some(target) && r.lifted == lifted)
+                .filter(|r| r.target == Some(target) && first(r) == cube)
                 .count()
                 .to_string()
         };
@@ -252,12 +294,39 @@ fn confusion(rows: &[Row]) -> Table {
         cells.push(count(None));
         table.add_row(cells);
     }
-    table
+    Some(table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_cube_in_the_bowl_stands_beside_the_named_one() {
+        let mut row = Row::new(
+            0,
+            1,
+            "put the red cube in the bowl".into(),
+            Task::named("red bowl"),
+        );
+        row.in_bowl = Some("blue");
+        row.lifted = Some("blue");
+        let rows = [row];
+        assert!(confusion(&rows, TaskKind::Pick).is_none());
+        let table = confusion(&rows, TaskKind::Place)
+            .expect("an episode")
+            .to_string();
+        let lines: Vec<Vec<&str>> = table
+            .lines()
+            .filter(|line| line.contains('┆'))
+            .map(|line| line.split(['│', '┆']).map(str::trim).collect())
+            .collect();
+        assert_eq!(
+            lines[0][1..6],
+            ["named \\ in bowl", "red", "green", "blue", "none"]
+        );
+        assert_eq!(lines[1][1..6], ["red", "0", "0", "1", "0"]);
+    }
 
     #[test]
     fn wilson_agrees_with_published_values() {

@@ -110,7 +110,7 @@ fn asked(key: KeyEvent) -> Option<Wish> {
 /// How an episode ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
-    /// The named cube was lifted.
+    /// Done as told.
     Success,
     /// It was not, in the time there was.
     Miss,
@@ -197,17 +197,9 @@ mod tests {
     #[test]
     fn an_episode_cut_short_is_not_a_miss_unless_it_succeeded_before() {
         let row = |success, aborted: Option<&str>| Row {
-            episode: 0,
-            seed: 0,
-            instruction: String::new(),
-            target: None,
-            lifted: None,
             success,
-            secs: 0.0,
-            holds: 0,
-            chunks: 0,
-            commands_sha256: None,
             aborted: aborted.map(str::to_owned),
+            ..Row::new(0, 0, String::new(), None)
         };
         assert_eq!(Mark::from(&row(true, None)), Mark::Success);
         assert_eq!(Mark::from(&row(true, Some("late"))), Mark::Success);

@@ -22,15 +22,16 @@ HELD_OUT = 40
 
 
 class Prompts:
-    """Ids and M-RoPE positions of every (phrasing, colour)."""
+    """Ids of every (task, phrasing, colour), and M-RoPE positions. `lengths` are [task][phrasing], tokens."""
 
     def __init__(self, tokenizer):
         self.ids, self.lengths = {}, []
-        for p, phrasing in enumerate(prompt.PHRASINGS):
-            for c, colour in enumerate(prompt.COLOURS):
-                text = prompt.render(phrasing.format(c=colour))
-                self.ids[p, c] = np.array(tokens.encode(tokenizer, text), np.int64)
-            self.lengths.append(len(self.ids[p, 0]))
+        for t, phrasings in enumerate(prompt.PHRASINGS):
+            for p, phrasing in enumerate(phrasings):
+                for c, colour in enumerate(prompt.COLOURS):
+                    text = prompt.render(phrasing.format(c=colour))
+                    self.ids[t, p, c] = np.array(tokens.encode(tokenizer, text), np.int64)
+            self.lengths.append([len(self.ids[t, p, 0]) for p in range(len(phrasings))])
         self.image_token = tokens.encode(tokenizer, prompt.IMAGE_TOKEN)[0]
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
@@ -72,7 +73,9 @@ class Dataset:
         self.joints = column("q0", 6)
         self.xyz = column("red_x", 9).reshape(-1, 3, 3)
         self.uv = column("red_u", 6).reshape(-1, 3, 2)
+        self.bowl_uv = column("bowl_u", 2)
         self.target = column("target", 1)[:, 0].astype(np.int64)
+        self.task = column("task", 1)[:, 0].astype(np.int64)
         s, a = self.stats["state"], self.stats["action"]
         self.state = ((column("q0", 7) - s["mean"]) / s["std"]).astype(np.float32)
         self.actions = ((self.chunks - a["mean"]) / a["std"]).astype(np.float32)
@@ -84,10 +87,23 @@ class Dataset:
         distance = np.linalg.norm(own[:, :2] - column("tip_x", 2), axis=1)[: self.train_rows]
         weight = np.where(distance > FAR_M, FAR_WEIGHT, 1.0)
         self._cumulative = np.cumsum(weight / weight.sum())
+        self._of_task = []
+        for task in range(len(prompt.TASKS)):
+            rows = np.flatnonzero(self.task[: self.train_rows] == task)
+            self._of_task.append((rows, np.cumsum(weight[rows] / weight[rows].sum())))
 
     def draw(self, rng, n: int) -> np.ndarray:
         """Training rows; those farther than 30 mm from the named cube three times as often."""
         return np.minimum(np.searchsorted(self._cumulative, rng.random(n)), self.train_rows - 1)
+
+    def draw_one_task(self, rng, n: int) -> np.ndarray:
+        """As `draw`, but all rows of one task, drawn as often as `draw` meets it: their prompts can be of one length."""
+        rows, cumulative = self._of_task[self.task[self.draw(rng, 1)[0]]]
+        return rows[np.minimum(np.searchsorted(cumulative, rng.random(n)), len(rows) - 1)]
+
+    def phrasing(self, rng, task: int) -> int:
+        """One of a task's phrasings."""
+        return int(rng.integers(len(prompt.PHRASINGS[task])))
 
     def pixels(self, rows, rng=None) -> torch.Tensor:
         """[n, 2, 64, 588] patches of both cameras; with `rng`, brightness and contrast jitter per picture."""
@@ -103,14 +119,18 @@ class Dataset:
         u, v = self.uv[row, colour]
         return prompt.bin_of(u), prompt.bin_of(v)
 
-    def sequence(self, row: int, colour: int, phrasing: int, actions: bool):
-        """(ids, loss weight of each id, prompt length). Weights are 0 on the prompt, 4 on the two position numbers,
-        1 on other reasoning text, 0.5 on action tokens."""
-        ids = self.prompts.ids[phrasing, colour]
-        u, v = self.bins(row, colour)
-        text = tokens.encode(self.tokenizer, prompt.reasoning(prompt.COLOURS[colour], u, v))
-        weight = [1.0] * len(text)
-        weight[-3] = weight[-2] = 4.0
+    def bowl_bins(self, row: int) -> tuple[int, int]:
+        """Bins of the bowl's middle in the scene picture."""
+        u, v = self.bowl_uv[row]
+        return prompt.bin_of(u), prompt.bin_of(v)
+
+    def sequence(self, row: int, task: int, colour: int, phrasing: int, actions: bool):
+        """(ids, loss weight of each id, prompt length). Weights are 0 on the prompt, 4 on position numbers (two, to
+        place a cube four), 1 on other reasoning text, 0.5 on action tokens."""
+        ids = self.prompts.ids[task, phrasing, colour]
+        thought = prompt.reasoning(task, prompt.COLOURS[colour], self.bins(row, colour), self.bowl_bins(row))
+        text = tokens.encode(self.tokenizer, thought)
+        weight = [4.0 if self.tokenizer.decode([i]).strip().isdigit() else 1.0 for i in text]
         if actions:
             more = tokens.encode(self.tokenizer, prompt.answer(self.fast.encode(self.chunks[row])))
             text, weight = text + more, weight + [0.5] * len(more)
@@ -133,9 +153,10 @@ class Dataset:
             "prompt": torch.tensor([p for _, _, p in sequences]),
         }
 
-    def prompt_batch(self, rng, colours) -> dict:
-        """Prompts of one common length (so that no mask is needed), phrasing drawn at random."""
-        length = self.prompts.lengths[rng.integers(len(prompt.PHRASINGS))]
-        choice = [p for p, n in enumerate(self.prompts.lengths) if n == length]
-        ids = [self.prompts.ids[choice[rng.integers(len(choice))], c] for c in colours]
+    def prompt_batch(self, rng, task: int, colours) -> dict:
+        """Prompts of one task and one common length (so that no mask is needed), phrasing drawn at random."""
+        lengths = self.prompts.lengths[task]
+        length = lengths[self.phrasing(rng, task)]
+        choice = [p for p, n in enumerate(lengths) if n == length]
+        ids = [self.prompts.ids[task, choice[rng.integers(len(choice))], c] for c in colours]
         return self.text_batch([(i, np.zeros(len(i), np.float32), len(i)) for i in ids])

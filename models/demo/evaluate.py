@@ -1,6 +1,6 @@
 """Closed loop in Python, in lock-step: a quick judgement of a checkpoint before it goes to the runtime.
 
-    python evaluate.py CHECKPOINT PREPARED --episodes 45 [--delay 2] [--prefix] [--seed 1]
+    python evaluate.py CHECKPOINT PREPARED --episodes 45 [--task pick] [--delay 2] [--prefix] [--seed 1]
 
 The cell's own MuJoCo scene; cubes placed at random, the arm started from recorded start poses with open fingers, the
 three colours in turn, a random phrasing each. The policy is asked every `delay` periods and its chunk takes over
@@ -32,14 +32,19 @@ from train import denoise
 SCENE = Path(__file__).resolve().parents[2] / "drivers/sim/assets/cell.xml"
 JOINTS = ("base_yaw", "shoulder_pitch", "elbow_pitch", "forearm_roll", "wrist_pitch", "wrist_roll")
 CUBE_AREA = ((0.20, 0.38), (-0.17, 0.17))
-REST_Z, LIFT, LIFT_PERIODS, MAX_PERIODS = 0.02, 0.05, 5, 150
+REST_Z, LIFT, DONE_PERIODS = 0.02, 0.05, 5
+# Inside the bowl: distance from its axis, and height. The bowl's place is read from the scene.
+BOWL_RADIUS, BOWL_RIM_Z = 0.059, 0.043
+# Longest episode of each task, policy periods.
+MOST_PERIODS = {"pick": 150, "place": 300}
 
 
 class Cell:
     """One simulated episode."""
 
-    def __init__(self, model, target: int, start_q, ids, rng):
-        self.model, self.data, self.target, self.ids = model, mujoco.MjData(model), target, ids
+    def __init__(self, model, task: str, target: int, start_q, ids, rng):
+        self.model, self.data, self.ids = model, mujoco.MjData(model), ids
+        self.task, self.target = task, target
         joint = lambda name: model.joint(name)
         fingers = [n for n in (model.joint(i).name for i in range(model.njnt)) if "finger" in n]
         self.arm, self.fingers = ([joint(n).qposadr[0] for n in names] for names in (JOINTS, fingers))
@@ -53,7 +58,11 @@ class Cell:
         self.command = np.append(start_q, 1.0)
         self._drive(self.command)
         mujoco.mj_forward(model, self.data)
-        self.up, self.lifted, self.done, self.chunk, self.next = np.zeros(3, int), None, None, None, None
+        self.pads = [model.geom(name).id for name in ("pad_left", "pad_right")]
+        self.cube_geoms = [model.geom(c).id for c in prompt.COLOURS]
+        self.bowl = model.body("bowl").pos[:2]
+        # Periods in a row for which each cube has been up or in the bowl; the first cube that counted; since when ours.
+        self.held, self.first, self.done, self.chunk, self.next = np.zeros(3, int), None, None, None, None
 
     def _drive(self, command):
         self.data.ctrl[self.arm_motor], self.data.ctrl[self.finger_motor] = command[:6], command[6] * self.travel
@@ -76,13 +85,25 @@ class Cell:
             self._drive(self.command + (goal - self.command) * i / 25)
             mujoco.mj_step(self.model, self.data)
         self.command = goal.copy()
-        high = self.data.qpos[[at + 2 for at in self.cubes]] >= REST_Z + LIFT
-        self.up = np.where(high, self.up + 1, 0)
-        lifted = np.flatnonzero(self.up >= LIFT_PERIODS)
-        if self.lifted is None and len(lifted):
-            self.lifted = int(lifted[0])
-        if self.up[self.target] >= LIFT_PERIODS:
+        self.held = np.where(self._as_asked(), self.held + 1, 0)
+        counted = np.flatnonzero(self.held >= DONE_PERIODS)
+        if self.first is None and len(counted):
+            self.first = int(counted[0])
+        if self.held[self.target] >= DONE_PERIODS:
             self.done = k
+
+    def _as_asked(self) -> np.ndarray:
+        """Per cube, whether it is now where the task wants the named one: up, or in the bowl and not pinched."""
+        at = np.stack([self.data.qpos[at : at + 3] for at in self.cubes])
+        if self.task == "pick":
+            return at[:, 2] >= REST_Z + LIFT
+        inside = np.hypot(*(at[:, :2] - self.bowl).T) < BOWL_RADIUS
+        return inside & (at[:, 2] < BOWL_RIM_Z) & ~self._pinched()
+
+    def _pinched(self) -> np.ndarray:
+        """Per cube, whether both pads touch it."""
+        pairs = {frozenset(map(int, c.geom)) for c in self.data.contact if c.dist < 0}
+        return np.array([all(frozenset((pad, cube)) in pairs for pad in self.pads) for cube in self.cube_geoms])
 
 
 def place(rng) -> np.ndarray:
@@ -102,8 +123,9 @@ class Policy:
         self.tokenizer = tokens.load(folder)
         self.prompts = Prompts(self.tokenizer)
 
-    def ids(self, target: int) -> np.ndarray:
-        phrasing = prompt.PHRASINGS[self.rng.integers(len(prompt.PHRASINGS))]
+    def ids(self, task: str, target: int) -> np.ndarray:
+        phrasings = prompt.PHRASINGS[prompt.TASKS.index(task)]
+        phrasing = phrasings[self.rng.integers(len(phrasings))]
         text = prompt.render(phrasing.format(c=prompt.COLOURS[target]))
         return np.array(tokens.encode(self.tokenizer, text), np.int64)
 
@@ -143,6 +165,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--episodes", type=int, default=45)
+    parser.add_argument("--task", choices=(*prompt.TASKS, "both"), default="both", help="both: in turn")
     parser.add_argument("--delay", type=int, default=2, help="periods from observation to use, 0..6")
     parser.add_argument("--prefix", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
@@ -157,11 +180,13 @@ def main() -> None:
     policy = Policy(args.checkpoint, rng)
     model = mujoco.MjModel.from_xml_path(str(SCENE))
     renderer = mujoco.Renderer(model, 224, 224)
-    cells = [Cell(model, i % 3, data.joints[starts[rng.integers(len(starts))]], policy.ids(i % 3), rng)
-             for i in range(args.episodes)]
+    tasks = prompt.TASKS if args.task == "both" else (args.task,)
+    asked = [(tasks[i % len(tasks)], i % 3) for i in range(args.episodes)]
+    cells = [Cell(model, task, target, data.joints[starts[rng.integers(len(starts))]], policy.ids(task, target), rng)
+             for task, target in asked]
     every = args.delay or 8
-    for k in range(MAX_PERIODS):
-        live = [c for c in cells if c.done is None]
+    for k in range(max(MOST_PERIODS[t] for t in tasks)):
+        live = [c for c in cells if c.done is None and k < MOST_PERIODS[c.task]]
         if not live:
             break
         for c in live:
@@ -174,13 +199,15 @@ def main() -> None:
                     c.chunk = c.next
         for c in live:
             c.period(k)
-    table = np.zeros((3, 4), int)
-    for c in cells:
-        table[c.target, 3 if c.lifted is None else c.lifted] += 1
-    done = [c.done for c in cells if c.done is not None]
-    print(f"delay {args.delay} periods, prefix {'on' if args.prefix else 'off'}: {len(done)}/{len(cells)} lifted, "
-          f"median {np.median(done) if done else float('nan'):.0f} periods")
-    print("named (rows) and first lifted (columns: red green blue none):", table.tolist())
+    print(f"delay {args.delay} periods, prefix {'on' if args.prefix else 'off'}")
+    for task in tasks:
+        own = [c for c in cells if c.task == task]
+        table = np.zeros((3, 4), int)
+        for c in own:
+            table[c.target, 3 if c.first is None else c.first] += 1
+        done = [c.done for c in own if c.done is not None]
+        print(f"{task}: {len(done)}/{len(own)} done, median {np.median(done) if done else float('nan'):.0f} periods; "
+              f"named (rows) and done first with (columns: red green blue none): {table.tolist()}")
 
 
 if __name__ == "__main__":

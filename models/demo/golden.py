@@ -23,7 +23,8 @@ CAMERAS = ("scene", "wrist")
 
 
 def pick(recorded: Path, colours, phase: float):
-    """Recorded rows for golden cases: one per colour, from different episodes, `phase` of the way through.
+    """Recorded rows for golden cases, of the task `pick`: one per colour, from different episodes, `phase` of the way
+    through.
     -> list of (jpeg of scene, jpeg of wrist, q and opening [7], clean chunk [16, 7])."""
     meta = json.loads((recorded / "meta.json").read_text())
     columns = meta["columns"]
@@ -32,7 +33,8 @@ def pick(recorded: Path, colours, phase: float):
     table = np.fromfile(shard / "rows.bin", "<f4").reshape(-1, len(columns))
     offsets = np.fromfile(shard / "frames.idx", "<u8")
     frames = np.memmap(shard / "frames.bin", np.uint8, "r")
-    episodes = [e for e in json.loads((shard / "episodes.json").read_text()) if e["success"]]
+    episodes = json.loads((shard / "episodes.json").read_text())
+    episodes = [e for e in episodes if e["success"] and e["task"] == "pick"]
     out, used = [], set()
     for i, colour in enumerate(colours):
         index, e = next((k, e) for k, e in enumerate(episodes) if e["target"] == colour and k not in used)

@@ -22,6 +22,7 @@ from fast import FastTokenizer
 
 SIZE = 112
 HORIZON = 16
+SCHEMA = 2
 BLOCK = 500
 
 
@@ -42,7 +43,8 @@ def kept_rows(shard: Path) -> tuple[np.ndarray, list[dict]]:
         if e["success"] and e["rows"] > 0:
             start = sum(len(r) for r in rows)
             rows.append(np.arange(e["first_row"], e["first_row"] + e["rows"]))
-            episodes.append({"seed": e["seed"], "target": e["target"], "first_row": start, "rows": e["rows"]})
+            kept = {key: e[key] for key in ("seed", "task", "target", "rows")}
+            episodes.append({**kept, "first_row": start})
     return (np.concatenate(rows) if rows else np.zeros(0, np.int64)), episodes
 
 
@@ -102,6 +104,8 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     meta = json.loads((args.recorded / "meta.json").read_text())
+    if meta["schema"] != SCHEMA:
+        raise SystemExit(f"{args.recorded}: schema: expected {SCHEMA}, found {meta['schema']}; record it again")
     columns = meta["columns"]
     shards = sorted(p for p in args.recorded.glob("shard-*") if (p / "episodes.json").exists())
 
@@ -137,7 +141,8 @@ def main() -> None:
     if not (folder / "fast_config.json").exists():
         FastTokenizer.train(labels).save(folder)
     (args.out / "meta.json").write_text(json.dumps({"columns": columns, "rows": total, "episodes": episodes}) + "\n")
-    print(f"{len(episodes)} episodes, {total} rows")
+    tasks = ", ".join(f"{sum(e['task'] == t for e in episodes)} {t}" for t in meta["tasks"])
+    print(f"{len(episodes)} episodes ({tasks}), {total} rows")
 
 
 if __name__ == "__main__":

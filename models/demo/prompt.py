@@ -3,18 +3,22 @@
 Decides: the phrasings of an instruction, how an instruction is cleaned, the prompt, the reasoning text.
 Does not decide: how text becomes ids (tokens.py) or which row gets which phrasing (data.py).
 
+Tasks and their order are the recorder's (column `task`): 0 pick up the cube, 1 put it in the bowl. The cell's own
+phrasings (drivers/sim/src/task.rs) are among these, and the ones of `place` are the same; a test there compares.
+
 The instruction stands BEFORE the images, so that in a causal model the image tokens already know which cube is
 asked for.
 """
 
 import string
 
+TASKS = ("pick", "place")
 COLOURS = ("red", "green", "blue")
 IMAGES = 2
 TOKENS_PER_IMAGE = 16
 BINS = 64
 
-PHRASINGS = (
+PICK = (
     "pick up the {c} cube",
     "lift the {c} cube",
     "grab the {c} block",
@@ -29,6 +33,17 @@ PHRASINGS = (
     "lift up the {c} cube please",
     "can you pick up the {c} block",
 )
+PLACE = (
+    "put the {c} cube in the bowl",
+    "place the {c} block into the bowl",
+    "drop the {c} cube into the bowl",
+    "move the {c} block to the bowl",
+    "please put the {c} block in the bowl",
+    "place the {c} cube in the bowl",
+    "bring the {c} cube to the bowl",
+)
+# In the order of TASKS.
+PHRASINGS = (PICK, PLACE)
 
 TEMPLATE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -56,9 +71,15 @@ def bin_of(fraction: float) -> int:
     return max(0, min(BINS - 1, int(fraction * BINS)))
 
 
-def reasoning(colour: str, u: int, v: int) -> str:
-    """`<think>` text: which cube, and where in the scene image (bins: u to the right, v down)."""
-    return f"<think>the {colour} cube is at {u} {v}</think>"
+def thought(task: int, colour: str, cube: tuple[int, int], bowl: tuple[int, int]) -> str:
+    """Which cube, and where it is in the scene image (bins: u to the right, v down); to place it, also the bowl."""
+    text = f"the {colour} cube is at {cube[0]} {cube[1]}"
+    return text + f", the bowl is at {bowl[0]} {bowl[1]}" if TASKS[task] == "place" else text
+
+
+def reasoning(task: int, colour: str, cube: tuple[int, int], bowl: tuple[int, int]) -> str:
+    """The `<think>` text."""
+    return f"<think>{thought(task, colour, cube, bowl)}</think>"
 
 
 def answer(action_ids) -> str:

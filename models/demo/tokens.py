@@ -36,10 +36,11 @@ CHAT_TEMPLATE = (
 def corpus():
     """Every text the model is shown, without special tokens; numbers once per bin."""
     for colour in prompt.COLOURS:
-        for phrasing in prompt.PHRASINGS:
-            yield from [phrasing.format(c=colour)] * 4
-        for i in range(prompt.BINS):
-            yield f"the {colour} cube is at {i} {i}"
+        for task, phrasings in enumerate(prompt.PHRASINGS):
+            for phrasing in phrasings:
+                yield from [phrasing.format(c=colour)] * 4
+            for i in range(prompt.BINS):
+                yield prompt.thought(task, colour, (i, i), (i, i))
     yield from ["system\nYou are a helpful assistant.", "user\n", "assistant\n"] * 64
 
 

@@ -13,7 +13,8 @@ Losses of stage (a), per batch of 32 pictures pairs:
   text    next-token cross-entropy of reasoning and action tokens, weights per token in data.py
   xyz     smooth-L1 of the named cube's base-frame position / 0.1 m, read by a linear layer from the hidden state of
           the last prompt token after layer 3. An auxiliary loss: without it this small model did not ground at all
-  both also on a counterfactual prompt naming another cube in the same pictures (no action tokens there)
+  both also on a counterfactual prompt naming another cube, for either task, in the same pictures (no action tokens
+  there)
 Loss of stage (b): flow matching, mean squared error of the velocity over the actions that are not committed.
 """
 
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-import tokens
+import prompt
 from data import Dataset
 from head import ActionHead, HeadConfig
 from model import Mllm, MllmConfig, TextConfig
@@ -203,10 +204,11 @@ def train_mllm(data: Dataset, work: Path, steps: int, seed: int, every: int) -> 
         rows = data.draw(rng, n)
         own = data.target[rows]
         other = (own + rng.integers(1, 3, n)) % 3
-        phrase = lambda: int(rng.integers(len(data.prompts.lengths)))
-        long = [data.sequence(r, c, phrase(), True) for r, c in zip(rows[:long_rows], own)]
-        short = [data.sequence(r, c, phrase(), False) for r, c in zip(rows[long_rows:], own[long_rows:])]
-        short += [data.sequence(r, c, phrase(), False) for r, c in zip(rows, other)]
+        task, other_task = data.task[rows], rng.integers(0, len(prompt.TASKS), n)
+        sequence = lambda r, t, c, actions: data.sequence(r, t, c, data.phrasing(rng, t), actions)
+        asked = [sequence(r, t, c, i < long_rows) for i, (r, t, c) in enumerate(zip(rows, task, own))]
+        long, short = asked[:long_rows], asked[long_rows:]
+        short += [sequence(r, t, c, False) for r, t, c in zip(rows, other_task, other)]
         xyz = torch.from_numpy(np.concatenate((data.xyz[rows, own], data.xyz[rows, other])))
         images = see(net, data, rows, rng)
         a = text_losses(net, data.text_batch(long), images[:long_rows], xyz[:long_rows])
@@ -229,8 +231,8 @@ def mllm_figures(net: Grounding, data: Dataset) -> dict:
     errors, exact, near = {"own": [], "other": []}, [], []
     for shift in range(3):
         colour = (data.target[rows] + shift) % 3
-        sequences = [data.sequence(r, c, i % len(data.prompts.lengths), False)
-                     for i, (r, c) in enumerate(zip(rows, colour))]
+        sequences = [data.sequence(r, t, c, i % len(prompt.PHRASINGS[t]), False)
+                     for i, (r, t, c) in enumerate(zip(rows, data.task[rows], colour))]
         batch = data.text_batch(sequences)
         features = net.mllm.features(batch["ids"], images, batch["image_rows"], batch["positions"])
         guess = net.xyz(features[torch.arange(len(rows)), batch["prompt"] - 1]) * XYZ_SCALE_M
@@ -246,7 +248,7 @@ def mllm_figures(net: Grounding, data: Dataset) -> dict:
             exact.append(number == str(expected))
             near.append(number.isdigit() and abs(int(number) - expected) <= 1)
     middle = np.array([e["first_row"] + e["rows"] // 3 for e in data.held_out])
-    sequences = [data.sequence(r, data.target[r], 0, True) for r in middle]
+    sequences = [data.sequence(r, data.task[r], data.target[r], 0, True) for r in middle]
     batch = data.text_batch(sequences)
     features = net.mllm.features(batch["ids"], see(net, data, middle), batch["image_rows"], batch["positions"])
     at = batch["weight"][:, 1:] == 0.5
@@ -275,12 +277,12 @@ def load_mllm(path: Path) -> tuple[Mllm, int]:
     return mllm.eval().requires_grad_(False), saved["step"]
 
 
-def read_features(mllm: Mllm, data: Dataset, rows, colours, rng, jitter: bool) -> torch.Tensor:
-    """What the head reads: layer-3 features of prompts of one length, [n, S, hidden]."""
+def read_features(mllm: Mllm, data: Dataset, rows, rng, jitter: bool) -> torch.Tensor:
+    """What the head reads: layer-3 features of prompts of one length, [n, S, hidden]. All rows are of one task."""
     with torch.no_grad():
         pixels = data.pixels(rows, rng if jitter else None)
         images = mllm.model.visual.images(pixels.flatten(0, 1)).reshape(len(rows), -1, mllm.config.text.hidden_size)
-        batch = data.prompt_batch(rng, colours)
+        batch = data.prompt_batch(rng, data.task[rows[0]], data.target[rows])
         return mllm.features(batch["ids"], images, batch["image_rows"], batch["positions"])
 
 
@@ -328,8 +330,8 @@ def train_head(data: Dataset, work: Path, steps: int, seed: int, every: int) -> 
     n, rank = BATCH // dist.get_world_size(), dist.get_rank()
     while run.step < steps:
         rng = np.random.default_rng([seed, 2, run.step, rank])
-        rows = data.draw(rng, n)
-        features = read_features(mllm, data, rows, data.target[rows], rng, True)
+        rows = data.draw_one_task(rng, n)
+        features = read_features(mllm, data, rows, rng, True)
         state = torch.from_numpy(data.state[rows] + rng.normal(0, STATE_JITTER, (n, 7)).astype(np.float32))
         loss = flow_loss(head, features, state, torch.from_numpy(data.actions[rows]), rng)
         run.update(loss, steps)
@@ -341,11 +343,21 @@ def train_head(data: Dataset, work: Path, steps: int, seed: int, every: int) -> 
 
 @torch.no_grad()
 def head_figures(mllm: Mllm, head: ActionHead, data: Dataset) -> dict:
-    """Open loop on 128 held-out rows: error of the joints over the chunk (mrad, mean absolute) after 4 steps, without
-    and with 3 committed actions (over the others), and how often the gripper's sense is right."""
+    """`task_figures` of every task that was held out."""
     rng = np.random.default_rng(7)
-    rows = rng.integers(data.train_rows, len(data.rows), 128)
-    features = read_features(mllm, data, rows, data.target[rows], rng, False)
+    out = {}
+    for task, name in enumerate(prompt.TASKS):
+        rows = data.train_rows + np.flatnonzero(data.task[data.train_rows :] == task)
+        if len(rows):
+            figures = task_figures(mllm, head, data, rng.choice(rows, 128), rng)
+            out |= {f"{name} {key}": value for key, value in figures.items()}
+    return out
+
+
+def task_figures(mllm: Mllm, head: ActionHead, data: Dataset, rows, rng) -> dict:
+    """Open loop on rows of one task: error of the joints over the chunk (mrad, mean absolute) after 4 steps, without
+    and with 3 committed actions (over the others), and how often the gripper's sense is right."""
+    features = read_features(mllm, data, rows, rng, False)
     state, actions = torch.from_numpy(data.state[rows]), torch.from_numpy(data.actions[rows])
     noise = torch.from_numpy(rng.standard_normal(actions.shape, np.float32))
     std = torch.tensor(data.stats["action"]["std"])

@@ -53,6 +53,36 @@ fn the_instruction_decides_which_cube() {
     }
 }
 
+/// The shipped policy has learnt to pick only; what is judged here is what the rows say, and that looks repeat.
+#[test]
+fn rows_say_the_task_and_varied_looks_repeat() {
+    let run = |more: &[&str]| {
+        demo(&[&["--lockstep", "--episodes", "2", "--seed", "9300"], more].concat())
+    };
+    let both = run(&["--task", "both", "--variation"]);
+    assert_eq!(
+        both["rows"],
+        run(&["--task", "both", "--variation"])["rows"]
+    );
+    let rows = both["rows"].as_array().expect("rows");
+    for (row, plain) in rows
+        .iter()
+        .zip(run(&["--task", "both"])["rows"].as_array().expect("rows"))
+    {
+        let place = row["instruction"]
+            .as_str()
+            .expect("a sentence")
+            .contains("bowl");
+        assert_eq!(row["task"], if place { "place" } else { "pick" });
+        assert!(row["in_bowl"].is_null() || place, "{row}");
+        assert_ne!(
+            row["commands_sha256"], plain["commands_sha256"],
+            "it saw other pictures"
+        );
+    }
+    assert_ne!(rows[0]["task"], rows[1]["task"]);
+}
+
 #[test]
 fn real_time_through_the_whole_stack() {
     let figures = demo(&["--episodes", "4", "--seed", "9200"]);

@@ -9,20 +9,24 @@ use tactus_sim::record::{Outcome, run_expert};
 use tactus_sim::render::Renderer;
 use tactus_sim::scenario::{Scenario, StartPoses};
 use tactus_sim::scene::{CAMERA_NAMES, STEPS_PER_PERIOD};
+use tactus_sim::task::TaskKind;
 use tactus_sim::world::World;
 
 fn main() -> Result<(), SimError> {
     let pictures = std::env::args_os().nth(1).map(PathBuf::from);
     let mut world = World::new()?;
-    for starts in [StartPoses::Narrow, StartPoses::Wide] {
-        expert(&mut world, starts)?;
+    for kind in TaskKind::ALL {
+        for starts in [StartPoses::Narrow, StartPoses::Wide] {
+            expert(&mut world, kind, starts)?;
+        }
     }
     let mut renderer = Renderer::new()?;
     for seed in 0..12 {
         let mut period = 0;
         run_expert(
             &mut world,
-            &Scenario::sample(900_000 + seed, StartPoses::Narrow),
+            &Scenario::sample(900_000 + seed, StartPoses::Narrow).looking(seed % 2 == 1),
+            TaskKind::ALL[seed as usize / 2 % 2],
             |label| *label,
             |world, _| {
                 if let Some(directory) = &pictures
@@ -73,8 +77,8 @@ fn main() -> Result<(), SimError> {
     Ok(())
 }
 
-fn expert(world: &mut World, starts: StartPoses) -> Result<(), SimError> {
-    let (mut lifted, mut jump, mut speed, mut wall) = (Vec::new(), [0.0f64; 6], [0.0f64; 6], 0.0);
+fn expert(world: &mut World, kind: TaskKind, starts: StartPoses) -> Result<(), SimError> {
+    let (mut done, mut jump, mut speed, mut wall) = (Vec::new(), [0.0f64; 6], [0.0f64; 6], 0.0);
     let mut accel = [0.0f64; 6];
     let mut rows = 0;
     let episodes: u64 = std::env::args()
@@ -89,6 +93,7 @@ fn expert(world: &mut World, starts: StartPoses) -> Result<(), SimError> {
         let outcome = run_expert(
             world,
             &scenario,
+            kind,
             |label| *label,
             |_, measured| {
                 rows += 1;
@@ -106,17 +111,17 @@ fn expert(world: &mut World, starts: StartPoses) -> Result<(), SimError> {
         )?;
         wall += started.elapsed().as_secs_f64();
         match outcome {
-            Outcome::Lifted { periods } => lifted.push(periods),
+            Outcome::Done { periods } => done.push(periods),
             other => println!("seed {}: {other:?}", scenario.seed),
         }
     }
-    lifted.sort_unstable();
+    done.sort_unstable();
     println!(
-        "{starts:?}: {} of {episodes} lifted, median {} periods, p90 {}, max {}",
-        lifted.len(),
-        lifted[lifted.len() / 2],
-        lifted[lifted.len() * 9 / 10],
-        lifted[lifted.len() - 1],
+        "{kind:?}, {starts:?}: {} of {episodes} done, median {} periods, p90 {}, max {}",
+        done.len(),
+        done[done.len() / 2],
+        done[done.len() * 9 / 10],
+        done[done.len() - 1],
     );
     println!("  largest change of a joint goal per period (rad): {jump:.3?}");
     println!("  largest change of that change (rad): {accel:.3?}");

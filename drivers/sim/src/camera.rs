@@ -6,6 +6,7 @@ use mujoco_rs::prelude::*;
 use nalgebra::{Matrix3, Vector3};
 
 use crate::error::SimError;
+use crate::variation::CameraMove;
 
 /// A camera without distortion, square pixels, width = height, as MuJoCo renders it.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,15 @@ impl Pinhole {
             axes: Matrix3::from_row_slice(&data.cam_xmat()[id]),
             focal: 0.5 / half_angle_rad.tan(),
         })
+    }
+
+    /// The same camera shifted and turned; it must sit on the world itself.
+    pub fn moved(&self, by: &CameraMove) -> Self {
+        Self {
+            position: self.position + by.shift_m,
+            axes: self.axes * by.turn.to_rotation_matrix().matrix(),
+            focal: self.focal,
+        }
     }
 
     /// (u right, v down) of a point given in the base frame (m); 0..1 inside the picture, beyond it outside.

@@ -103,6 +103,7 @@ pub fn run_cameras(
         renderer.show(&WorldSnapshot {
             time_s: world.sim_time_secs,
             qpos: world.qpos,
+            variation: world.variation,
         })?;
         for (camera, port) in &ports {
             let frame = CameraFrame {

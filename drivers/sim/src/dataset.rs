@@ -19,13 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SimError;
 use crate::scene::{CAMERA_NAMES, Cube, JOINT_NAMES, JPEG_QUALITY, PERIOD_S, PICTURE_SIZE};
+use crate::task::{Task, TaskKind};
 use crate::world::{Goal, WorldState};
 
 /// Numbers per row.
-pub const COLUMNS: usize = 46;
+pub const COLUMNS: usize = 49;
 
 /// Names of the columns of a row, in order. Angles rad, velocities rad/s, lengths m in the base frame, openings 0..1,
-/// u and v as shares of the scene picture's width (right) and height (down), target 0..2.
+/// u and v as shares of the scene picture's width (right) and height (down), target 0..2, task 0 (pick) or 1 (place).
 pub fn column_names() -> Vec<String> {
     let joints = |prefix: &str| {
         (0..6)
@@ -46,7 +47,7 @@ pub fn column_names() -> Vec<String> {
     for cube in Cube::ALL {
         names.extend(["u", "v"].map(|axis| format!("{}_{axis}", cube.name())));
     }
-    names.push("target".to_owned());
+    names.extend(["bowl_u", "bowl_v", "target", "task"].map(str::to_owned));
     names
 }
 
@@ -54,7 +55,7 @@ pub fn column_names() -> Vec<String> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Meta {
-    /// 1.
+    /// 2; schema 1 knew one task and had no columns `bowl_u`, `bowl_v` and `task`.
     pub schema: u32,
     /// Cameras in the order of the pictures of a row.
     pub cameras: Vec<String>,
@@ -72,6 +73,8 @@ pub struct Meta {
     pub joint_names: Vec<String>,
     /// Cube order; `target` counts in it.
     pub cubes: Vec<String>,
+    /// Task order; the column `task` counts in it.
+    pub tasks: Vec<String>,
     /// Column order of `rows.bin`.
     pub columns: Vec<String>,
 }
@@ -80,7 +83,7 @@ impl Meta {
     /// The layout that this version writes.
     pub fn current() -> Self {
         Self {
-            schema: 1,
+            schema: 2,
             cameras: CAMERA_NAMES.map(str::to_owned).to_vec(),
             width: PICTURE_SIZE,
             height: PICTURE_SIZE,
@@ -89,6 +92,7 @@ impl Meta {
             first_action_offset_s: PERIOD_S,
             joint_names: JOINT_NAMES.map(str::to_owned).to_vec(),
             cubes: Cube::ALL.map(|cube| cube.name().to_owned()).to_vec(),
+            tasks: TaskKind::ALL.map(|kind| kind.name().to_owned()).to_vec(),
             columns: column_names(),
         }
     }
@@ -100,16 +104,20 @@ impl Meta {
 pub struct EpisodeEntry {
     /// The seed of the scenario and of the disturbance.
     pub seed: u64,
+    /// What was to be done with the named cube.
+    pub task: TaskKind,
     /// Index of the named cube.
     pub target: usize,
     /// First row of the episode in its shard.
     pub first_row: usize,
     /// Number of rows.
     pub rows: usize,
-    /// Whether the named cube was lifted, and no other before it.
+    /// Whether the task was done, and with no other cube before the named one.
     pub success: bool,
     /// Standard deviation of the disturbance, rad.
     pub noise_rad: f64,
+    /// Whether looks were drawn from the seed (see [`crate::variation`]).
+    pub variation: bool,
 }
 
 /// One policy period, ready to be written.
@@ -132,8 +140,10 @@ pub struct Measured<'a> {
     pub executed: &'a Goal,
     /// (u, v) of each cube's centre in the scene camera.
     pub cube_uv: [[f64; 2]; 3],
-    /// The named cube.
-    pub target: Cube,
+    /// (u, v) of the bowl's middle in the scene camera.
+    pub bowl_uv: [f64; 2],
+    /// What is to be done, and with which cube.
+    pub task: Task,
 }
 
 impl Measured<'_> {
@@ -151,7 +161,8 @@ impl Measured<'_> {
         all.extend(state.cubes.iter().flat_map(|cube| cube.position_m));
         all.extend(state.tip_m);
         all.extend(self.cube_uv.iter().flatten());
-        all.push(self.target.index() as f64);
+        all.extend(self.bowl_uv);
+        all.extend([self.task.cube().index(), self.task.kind().index()].map(|index| index as f64));
         let mut values = [0.0; COLUMNS];
         for (slot, value) in values.iter_mut().zip(&all) {
             *slot = *value as f32;

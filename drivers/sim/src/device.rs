@@ -18,8 +18,7 @@ use tactus_types::{ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
 
 use crate::error::SimError;
 use crate::scene::{JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
-use crate::task::LiftDetector;
-use crate::{Cube, Goal, Scenario, StartPoses, World};
+use crate::{Cube, Goal, Judge, Scenario, Score, StartPoses, World, WorldSnapshot};
 
 /// Physics steps between two publications of the world: 100 Hz.
 const WORLD_EVERY: u64 = 5;
@@ -41,6 +40,8 @@ pub struct SimOptions {
     pub device: Name,
     /// Seed of the first world.
     pub seed: u64,
+    /// Whether every world looks different (see [`crate::variation`]); a reset may ask for it too.
+    pub variation: bool,
 }
 
 /// Why the simulated device does not run.
@@ -85,7 +86,7 @@ pub fn arm_info() -> ArmInfo {
 }
 
 /// A reset that waits for the ticking thread.
-type PendingReset = Arc<Mutex<Option<(u64, Responder<SimResetReply>)>>>;
+type PendingReset = Arc<Mutex<Option<(SimReset, Responder<SimResetReply>)>>>;
 
 /// What the ticking thread hands to the publisher thread.
 enum Outgoing {
@@ -103,7 +104,12 @@ pub fn run_sim(
     clock: &dyn Clock,
     stop: &AtomicBool,
 ) -> Result<DeviceReport, RunError> {
-    let SimOptions { cell, device, seed } = options;
+    let SimOptions {
+        cell,
+        device,
+        seed,
+        variation,
+    } = options;
     let pending: PendingReset = Arc::default();
     let asked = pending.clone();
     let _resets = session.queryable(
@@ -111,12 +117,16 @@ pub fn run_sim(
         move |q: Delivery<SimReset>, responder: Responder<SimResetReply>| {
             let mut slot = asked.lock().unwrap_or_else(PoisonError::into_inner);
             // An earlier reset that was not carried out yet is overtaken; its asker is told by the missing answer.
-            *slot = Some((q.message.seed, responder));
+            *slot = Some((q.message, responder));
         },
     )?;
     let worlds = session.publisher::<SimWorld>(&cell.key(&Topic::SimWorld))?;
     let (outgoing, publishing) = sync_channel(OUTGOING);
-    let mut sim = SimDevice::new(*seed, first_epoch(clock.now()), pending, outgoing)?;
+    let first = SimReset {
+        seed: *seed,
+        variation: *variation,
+    };
+    let mut sim = SimDevice::new(first, first_epoch(clock.now()), pending, outgoing)?;
     let options = DeviceOptions {
         cell: cell.clone(),
         name: device.clone(),
@@ -153,9 +163,9 @@ fn publish(publishing: &Receiver<Outgoing>, worlds: &Publisher<SimWorld>) {
 struct SimDevice {
     world: World,
     goal: Goal,
-    detector: LiftDetector,
-    lifted: [bool; 3],
-    first_lifted: Option<Cube>,
+    judge: Judge,
+    /// Every world looks different, whether a reset asks for it or not.
+    variation: bool,
     epoch: u64,
     steps: u64,
     pending: PendingReset,
@@ -164,7 +174,7 @@ struct SimDevice {
 
 impl SimDevice {
     fn new(
-        seed: u64,
+        first: SimReset,
         epoch: u64,
         pending: PendingReset,
         outgoing: SyncSender<Outgoing>,
@@ -175,28 +185,26 @@ impl SimDevice {
                 q_rad: [0.0; 6],
                 opening: 0.0,
             },
-            detector: LiftDetector::new(),
-            lifted: [false; 3],
-            first_lifted: None,
+            judge: Judge::new(),
+            variation: first.variation,
             epoch,
             steps: 0,
             pending,
             outgoing,
         };
-        device.reset(seed);
+        device.reset(first);
         Ok(device)
     }
 
-    fn reset(&mut self, seed: u64) {
-        let scenario = Scenario::sample(seed, StartPoses::Narrow);
+    fn reset(&mut self, to: SimReset) {
+        let scenario =
+            Scenario::sample(to.seed, StartPoses::Narrow).looking(self.variation || to.variation);
         self.world.reset(&scenario);
         self.goal = Goal {
             q_rad: scenario.q_rad,
             opening: scenario.opening,
         };
-        self.detector = LiftDetector::new();
-        self.lifted = [false; 3];
-        self.first_lifted = None;
+        self.judge = Judge::new();
         self.steps = 0;
     }
 
@@ -207,8 +215,8 @@ impl SimDevice {
             Err(TryLockError::Poisoned(slot)) => slot.into_inner().take(),
             Err(TryLockError::WouldBlock) => None,
         };
-        if let Some((seed, responder)) = taken {
-            self.reset(seed);
+        if let Some((to, responder)) = taken {
+            self.reset(to);
             self.epoch += 1;
             self.tell(Outgoing::Reset(responder, self.epoch));
         }
@@ -253,20 +261,30 @@ impl Device for SimDevice {
         self.world.step(&self.goal);
         self.steps += 1;
         if self.steps.is_multiple_of(STEPS_PER_PERIOD as u64) {
-            self.lifted = self.detector.update(&self.world.state());
-            if self.first_lifted.is_none() {
-                self.first_lifted = Cube::ALL.into_iter().find(|c| self.lifted[c.index()]);
-            }
+            self.judge.update(&self.world.state());
         }
         if self.steps.is_multiple_of(WORLD_EVERY) {
             let state = self.world.state();
+            let Score {
+                lifted,
+                first_lifted,
+                placed,
+                first_placed,
+            } = *self.judge.score();
+            let WorldSnapshot {
+                qpos, variation, ..
+            } = self.world.snapshot();
+            let index = |cube: Option<Cube>| cube.map(|cube| cube.index() as u32);
             let world = SimWorld {
                 captured_at: now,
                 epoch: self.epoch,
                 sim_time_secs: self.steps as f64 * STEP_S,
-                qpos: self.world.snapshot().qpos,
-                lifted: self.lifted.to_vec(),
-                first_lifted: self.first_lifted.map(|c| c.index() as u32),
+                qpos,
+                lifted: lifted.to_vec(),
+                first_lifted: index(first_lifted),
+                placed: placed.to_vec(),
+                first_placed: index(first_placed),
+                variation,
                 cube_heights: state.cubes.iter().map(|c| c.position_m[2]).collect(),
             };
             self.tell(Outgoing::World(world));

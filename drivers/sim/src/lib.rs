@@ -1,8 +1,9 @@
 //! The simulated robot cell: physics, cameras, the task, a scripted expert and the recorder of its episodes.
 //!
 //! Decides: what the arm, the table, the cubes and the cameras are ([`scene`], `assets/cell.xml`), how an episode
-//! starts ([`scenario`]), how the world moves ([`world`]), what counts as success ([`task`]), how the pictures look
-//! ([`render`]), and what a demonstration is ([`expert`], [`dart`], [`record`], [`dataset`]).
+//! starts ([`scenario`]), how the world moves ([`world`]), what is asked ([`task`]) and what counts as done
+//! ([`judge`]), how the pictures look ([`render`], [`variation`]), and what a demonstration is ([`expert`], [`dart`],
+//! [`record`], [`dataset`]).
 //!
 //! Does not decide: what moves the arm. A policy, the expert or a person all speak through [`world::Goal`].
 //!
@@ -23,9 +24,12 @@ pub mod world;
 // What it is for.
 pub mod task;
 
+pub mod judge;
+
 // What is seen of it.
 pub mod camera;
 pub mod render;
+pub mod variation;
 
 // What is learnt from it.
 pub mod expert;
@@ -43,8 +47,9 @@ pub mod error;
 pub use cameras::{CameraOptions, run_cameras};
 pub use device::{RunError, SimOptions, arm_info, run_sim};
 pub use error::SimError;
+pub use judge::{Judge, Score};
 pub use render::Renderer;
 pub use scenario::{Scenario, StartPoses};
 pub use scene::Cube;
-pub use task::LiftDetector;
+pub use task::{Task, TaskKind};
 pub use world::{Goal, World, WorldSnapshot};

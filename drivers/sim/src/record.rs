@@ -14,13 +14,14 @@ use crate::dart::Disturbance;
 use crate::dataset::{EpisodeEntry, Measured, Meta, Row, ShardWriter, write_json};
 use crate::error::SimError;
 use crate::expert;
+use crate::judge::Judge;
 use crate::render::Renderer;
 use crate::scenario::{Scenario, StartPoses};
-use crate::scene::CAMERA_NAMES;
-use crate::task::{LiftDetector, MAX_PERIODS};
+use crate::scene::{BOWL_CENTRE_M, CAMERA_NAMES};
+use crate::task::{Task, TaskKind};
 use crate::world::{Goal, World};
 
-/// Rows recorded after success: what holding a lifted cube looks like.
+/// Rows recorded after success: what holding a lifted cube, or staying away from the bowl, looks like.
 pub const EXTRA_PERIODS: usize = 12;
 
 /// What to record.
@@ -38,6 +39,10 @@ pub struct RecordOptions {
     pub starts: StartPoses,
     /// Whether to disturb the executed commands.
     pub disturb: bool,
+    /// Tasks to record; [`TaskKind::of_seed`] says which episode is about which.
+    pub tasks: Vec<TaskKind>,
+    /// Whether every episode looks different (see [`crate::variation`]).
+    pub variation: bool,
 }
 
 /// What was recorded.
@@ -47,9 +52,11 @@ pub struct RecordReport {
     pub attempted: usize,
     /// Episodes kept.
     pub kept: usize,
-    /// Episodes dropped because the named cube was not lifted in time.
-    pub not_lifted: usize,
-    /// Episodes dropped because another cube was lifted.
+    /// Of these, episodes of [`TaskKind::Place`].
+    pub kept_place: usize,
+    /// Episodes dropped because the task was not done in time.
+    pub not_done: usize,
+    /// Episodes dropped because it was done with another cube.
     pub wrong_cube: usize,
     /// Rows written.
     pub rows: usize,
@@ -60,18 +67,18 @@ pub struct RecordReport {
 /// How an episode of the expert went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The named cube was lifted; so many policy periods after the start it counted.
-    Lifted {
+    /// The task was done; so many policy periods after the start it counted.
+    Done {
         /// Policy periods until it counted.
         periods: usize,
     },
-    /// Another cube was lifted first.
+    /// It was done with another cube first.
     WrongCube,
-    /// Nothing counted within [`MAX_PERIODS`].
-    NotLifted,
+    /// Nothing counted within [`TaskKind::most_periods`].
+    NotDone,
 }
 
-/// Runs one episode of the expert from `scenario`. `disturb` turns the expert's goal into the executed one, and
+/// Runs one episode of the expert from `scenario`, which names the cube for the task. `disturb` turns the expert's goal into the executed one, and
 /// `observe` sees every policy period until [`EXTRA_PERIODS`] after success.
 ///
 /// # Errors
@@ -79,34 +86,37 @@ pub enum Outcome {
 pub fn run_expert(
     world: &mut World,
     scenario: &Scenario,
+    kind: TaskKind,
     mut disturb: impl FnMut(&Goal) -> Goal,
     mut observe: impl FnMut(&World, &Measured<'_>) -> Result<(), SimError>,
 ) -> Result<Outcome, SimError> {
     world.reset(scenario);
-    let mut detector = LiftDetector::new();
+    let task = Task::new(kind, scenario.target);
+    let bowl_uv = world.scene_uv(BOWL_CENTRE_M);
+    let mut judge = Judge::new();
     let mut executed = Goal {
         q_rad: scenario.q_rad,
         opening: scenario.opening,
     };
-    let mut lifted_after = None;
+    let mut done_after = None;
     for period in 0.. {
         let state = world.state();
-        let lifted = detector.update(&state);
-        if lifted_after.is_none() {
-            if lifted[scenario.target.index()] {
-                lifted_after = Some(period);
-            } else if lifted.contains(&true) {
+        let score = judge.update(&state);
+        if done_after.is_none() {
+            if score.done(task) {
+                done_after = Some(period);
+            } else if score.first(kind).is_some() {
                 return Ok(Outcome::WrongCube);
-            } else if period >= MAX_PERIODS {
-                return Ok(Outcome::NotLifted);
+            } else if period >= kind.most_periods() {
+                return Ok(Outcome::NotDone);
             }
         }
-        if let Some(periods) = lifted_after
+        if let Some(periods) = done_after
             && period >= periods + EXTRA_PERIODS
         {
-            return Ok(Outcome::Lifted { periods });
+            return Ok(Outcome::Done { periods });
         }
-        let label = expert::goal(&state, scenario.target);
+        let label = expert::goal(&state, task);
         let next = disturb(&label);
         let cube_uv = state.cubes.map(|cube| world.scene_uv(cube.position_m));
         let measured = Measured {
@@ -114,13 +124,14 @@ pub fn run_expert(
             label: &label,
             executed: &next,
             cube_uv,
-            target: scenario.target,
+            bowl_uv,
+            task,
         };
         observe(world, &measured)?;
         world.step_period(&executed, &next);
         executed = next;
     }
-    Ok(Outcome::NotLifted)
+    Ok(Outcome::NotDone)
 }
 
 /// Records a data set; calls `progress(episodes done, episodes in all)` after every episode.
@@ -139,6 +150,13 @@ pub fn record(
             field: "workers",
             expected: "1 to 64",
             actual: options.workers.to_string(),
+        });
+    }
+    if options.tasks.is_empty() {
+        return Err(SimError::Option {
+            field: "tasks",
+            expected: "at least one",
+            actual: "none".to_owned(),
         });
     }
     let directory = &options.directory;
@@ -191,7 +209,8 @@ impl RecordReport {
     fn add(&mut self, other: &Self) {
         self.attempted += other.attempted;
         self.kept += other.kept;
-        self.not_lifted += other.not_lifted;
+        self.kept_place += other.kept_place;
+        self.not_done += other.not_done;
         self.wrong_cube += other.wrong_cube;
         self.rows += other.rows;
         self.picture_bytes += other.picture_bytes;
@@ -236,16 +255,18 @@ fn record_episode(
     shard: &mut ShardWriter,
     report: &mut RecordReport,
 ) -> Result<(), SimError> {
-    let scenario = Scenario::sample(seed, options.starts);
+    let scenario = Scenario::sample(seed, options.starts).looking(options.variation);
+    let kind = TaskKind::of_seed(&options.tasks, seed);
     // Another stream of the same generator: the scenario stays the same with and without disturbance.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(1);
     let mut disturbance = options.disturb.then(|| Disturbance::sample(&mut rng));
     let noise_rad = disturbance.as_ref().map_or(0.0, Disturbance::amplitude_rad);
-    let mut rows = Vec::with_capacity(MAX_PERIODS);
+    let mut rows = Vec::with_capacity(kind.most_periods());
     let outcome = run_expert(
         world,
         &scenario,
+        kind,
         |label| {
             disturbance
                 .as_mut()
@@ -264,22 +285,25 @@ fn record_episode(
     )?;
     report.attempted += 1;
     match outcome {
-        Outcome::Lifted { .. } => {
+        Outcome::Done { .. } => {
             report.kept += 1;
+            report.kept_place += usize::from(kind == TaskKind::Place);
             shard.append(
                 EpisodeEntry {
                     seed,
+                    task: kind,
                     target: scenario.target.index(),
                     first_row: 0,
                     rows: 0,
                     success: true,
                     noise_rad,
+                    variation: options.variation,
                 },
                 &rows,
             )?;
         }
         Outcome::WrongCube => report.wrong_cube += 1,
-        Outcome::NotLifted => report.not_lifted += 1,
+        Outcome::NotDone => report.not_done += 1,
     }
     Ok(())
 }

@@ -10,10 +10,14 @@ use mujoco_rs::renderer::MjRenderer;
 
 use crate::error::SimError;
 use crate::scene::{self, JPEG_QUALITY, PICTURE_SIZE};
+use crate::variation::Variation;
 use crate::world::WorldSnapshot;
 
 /// An offscreen OpenGL context with its own copy of the scene.
 pub struct Renderer {
+    /// The scene as its file says; `data` has the one that is drawn.
+    nominal: Arc<MjModel>,
+    variation: Option<u64>,
     data: MjData<Arc<MjModel>>,
     renderer: MjRenderer,
     width: u16,
@@ -50,6 +54,8 @@ impl Renderer {
     fn of(model: Arc<MjModel>, width: u16, height: u16) -> Result<Self, SimError> {
         let renderer = MjRenderer::new(&model, width.into(), height.into(), 0).map_err(failed)?;
         Ok(Self {
+            nominal: model.clone(),
+            variation: None,
             data: MjData::new(model),
             renderer,
             width,
@@ -57,7 +63,7 @@ impl Renderer {
         })
     }
 
-    /// Takes over the positions of a snapshot; pictures drawn from now on show it.
+    /// Takes over positions and looks of a snapshot; pictures drawn from now on show it.
     ///
     /// # Errors
     /// [`SimError::SnapshotLength`] if the snapshot is of another scene.
@@ -70,9 +76,28 @@ impl Renderer {
             });
         }
         qpos.copy_from_slice(&snapshot.qpos);
+        self.look(snapshot.variation)?;
         self.data.kinematics();
         self.data.com_pos();
         self.data.camlight();
+        Ok(())
+    }
+
+    /// Makes the cell look as `variation` says; costs something only when that differs from before.
+    fn look(&mut self, variation: Option<u64>) -> Result<(), SimError> {
+        if variation == self.variation {
+            return Ok(());
+        }
+        let mut model = self.nominal.clone();
+        if let Some(seed) = variation {
+            Variation::sample(seed).apply(Arc::make_mut(&mut model))?;
+        }
+        self.data
+            .try_swap_model(model)
+            .map_err(|error| SimError::Render {
+                reason: error.to_string(),
+            })?;
+        self.variation = variation;
         Ok(())
     }
 
@@ -131,7 +156,7 @@ fn failed(error: mujoco_rs::renderer::RendererError) -> SimError {
 mod tests {
     use super::*;
     use crate::scenario::{Scenario, StartPoses};
-    use crate::scene::Cube;
+    use crate::scene::{BOWL_CENTRE_M, CAMERA_NAMES, Cube};
     use crate::world::World;
 
     /// The share of pixels around (u, v) in which the cube's own colour channel leads clearly.
@@ -153,14 +178,15 @@ mod tests {
         hits as f64 / 25.0
     }
 
-    /// Projection and picture agree, and no cube starts outside the scene camera's view.
+    /// Projection and picture agree, with and without variation, and no cube starts outside the scene camera's view.
     #[test]
     fn every_cube_is_drawn_where_it_is_projected() {
         let mut world = World::new().unwrap();
         let mut renderer = Renderer::new().unwrap();
         let (mut seen, mut cubes) = (0, 0);
-        for seed in 0..60 {
-            world.reset(&Scenario::sample(seed, StartPoses::Narrow));
+        for seed in 0..80 {
+            let scenario = Scenario::sample(seed, StartPoses::Narrow).looking(seed % 2 == 1);
+            world.reset(&scenario);
             let state = world.state();
             renderer.show(&world.snapshot()).unwrap();
             let rgb = renderer.rgb("scene").unwrap().to_vec();
@@ -173,11 +199,40 @@ mod tests {
                 cubes += 1;
                 seen += usize::from(colour_share(&rgb, uv, cube.index()) > 0.8);
             }
+            let bowl = world.scene_uv(BOWL_CENTRE_M);
+            assert!(
+                bowl.iter().all(|value| (0.05..0.95).contains(value)),
+                "seed {seed}: bowl at {bowl:?}"
+            );
         }
         // A gripper that starts low over a cube may hide its centre.
         assert!(
             seen as f64 >= 0.9 * f64::from(cubes),
             "{seen} of {cubes} cube centres visible"
+        );
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_whatever_was_drawn_before() {
+        let mut world = World::new().unwrap();
+        let mut pictures = |renderer: &mut Renderer, varied: bool, seed: u64| {
+            world.reset(&Scenario::sample(seed, StartPoses::Narrow).looking(varied));
+            renderer.show(&world.snapshot()).unwrap();
+            CAMERA_NAMES.map(|camera| renderer.jpeg(camera).unwrap())
+        };
+        let mut used = Renderer::new().unwrap();
+        let plain = pictures(&mut used, false, 5);
+        let varied = pictures(&mut used, true, 5);
+        pictures(&mut used, true, 6);
+        for camera in 0..CAMERA_NAMES.len() {
+            assert_ne!(plain[camera], varied[camera]);
+        }
+        let mut fresh = Renderer::new().unwrap();
+        assert!(pictures(&mut fresh, true, 5) == varied, "a fresh renderer");
+        assert!(pictures(&mut used, true, 5) == varied, "a used renderer");
+        assert!(
+            pictures(&mut used, false, 5) == plain,
+            "back to the scene as it is"
         );
     }
 
@@ -188,6 +243,7 @@ mod tests {
             .show(&WorldSnapshot {
                 time_s: 0.0,
                 qpos: vec![0.0; 5],
+                variation: None,
             })
             .unwrap_err();
         assert!(

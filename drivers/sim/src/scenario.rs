@@ -1,13 +1,13 @@
 //! How an episode starts: cube poses, arm pose and the named cube, all drawn from one seed.
 //!
-//! Decides the distributions. Does not touch the physics: [`crate::world::World::reset`] puts a scenario in place.
+//! Decides the distributions, and keeps cubes and low starts clear of the bowl. Does not touch the physics: [`crate::world::World::reset`] puts a scenario in place.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::kinematics::{VerticalGrip, joints_for};
-use crate::scene::Cube;
+use crate::scene::{BOWL_CENTRE_M, BOWL_REACH_M, Cube};
 
 /// Cube centres lie in this rectangle, m in the base frame: x from, x to, y from, y to.
 pub const CUBE_AREA_M: [f64; 4] = [0.20, 0.38, -0.17, 0.17];
@@ -44,6 +44,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The cube that the instruction names.
     pub target: Cube,
+    /// Seed of how the cell looks (see [`crate::variation`]); `None`: as the scene file says.
+    pub variation: Option<u64>,
     /// Red, green, blue.
     pub cubes: [CubeStart; 3],
     /// Arm joints, rad, at rest.
@@ -67,12 +69,22 @@ impl Scenario {
         Self {
             seed,
             target,
+            variation: None,
             cubes,
             q_rad,
             opening,
         }
     }
+
+    /// The same scenario, whose looks are drawn from its seed if `varied`, and as the scene file says if not.
+    pub fn looking(mut self, varied: bool) -> Self {
+        self.variation = varied.then_some(self.seed);
+        self
+    }
 }
+
+/// Horizontal distance from the tip to the outside of an open finger, m.
+const FINGERS_REACH_M: f64 = 0.057;
 
 /// Joints for the tip at about (0.28, 0, 0.17), rad.
 const MIDDLE_RAD: [f64; 6] = [0.0, -0.13, 1.83, 0.0, 1.44, 0.0];
@@ -92,6 +104,11 @@ fn sample_cubes(rng: &mut ChaCha8Rng) -> [CubeStart; 3] {
             return cubes;
         }
     }
+}
+
+/// Horizontal distance of a point from the bowl's middle, m.
+fn from_bowl(x_m: f64, y_m: f64) -> f64 {
+    (x_m - BOWL_CENTRE_M[0]).hypot(y_m - BOWL_CENTRE_M[1])
 }
 
 /// Tip position (m) and opening.
@@ -129,7 +146,7 @@ fn sample_tip(rng: &mut ChaCha8Rng, cubes: &[CubeStart; 3], starts: StartPoses) 
     }
 }
 
-/// A tip anywhere above the table where the fingers are not inside a cube.
+/// A tip anywhere above the table where the fingers are not inside a cube or the bowl.
 fn anywhere(rng: &mut ChaCha8Rng, cubes: &[CubeStart; 3]) -> [f64; 3] {
     loop {
         let tip_m = [
@@ -139,7 +156,8 @@ fn anywhere(rng: &mut ChaCha8Rng, cubes: &[CubeStart; 3]) -> [f64; 3] {
         ];
         let clear = cubes
             .iter()
-            .all(|cube| (cube.x_m - tip_m[0]).hypot(cube.y_m - tip_m[1]) > 0.085);
+            .all(|cube| (cube.x_m - tip_m[0]).hypot(cube.y_m - tip_m[1]) > 0.085)
+            && from_bowl(tip_m[0], tip_m[1]) > BOWL_REACH_M + FINGERS_REACH_M;
         if tip_m[2] > 0.08 || clear {
             return tip_m;
         }
@@ -150,6 +168,7 @@ fn anywhere(rng: &mut ChaCha8Rng, cubes: &[CubeStart; 3]) -> [f64; 3] {
 mod tests {
     use super::*;
     use crate::kinematics::{tip_m, within_range};
+    use crate::scene::CUBE_EDGE_M;
 
     #[test]
     fn starts_are_in_range_in_reach_and_apart() {
@@ -167,6 +186,18 @@ mod tests {
                 assert!(
                     tip[2] > 0.02 && tip[2] < 0.25,
                     "seed {seed}: tip at {tip:?}"
+                );
+                for cube in &scenario.cubes {
+                    let clear = from_bowl(cube.x_m, cube.y_m) - BOWL_REACH_M;
+                    assert!(
+                        clear > CUBE_EDGE_M / 2f64.sqrt() + 0.01,
+                        "seed {seed}: {clear} m"
+                    );
+                }
+                let low = tip[2] < 0.08;
+                assert!(
+                    !low || from_bowl(tip[0], tip[1]) > BOWL_REACH_M + 0.05,
+                    "seed {seed}: fingers in the bowl"
                 );
                 let [red, green, blue] = &scenario.cubes;
                 for (a, b) in [(red, green), (green, blue), (blue, red)] {
@@ -190,5 +221,9 @@ mod tests {
             Scenario::sample(7, StartPoses::Wide),
             Scenario::sample(8, StartPoses::Wide)
         );
+        let plain = Scenario::sample(7, StartPoses::Wide);
+        let varied = plain.clone().looking(true);
+        assert_eq!(varied.variation, Some(7));
+        assert_eq!(varied.looking(false), plain, "only the looks differ");
     }
 }

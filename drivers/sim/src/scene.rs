@@ -51,6 +51,18 @@ pub const CUBE_EDGE_M: f64 = 0.04;
 /// Height of a cube's centre when it rests on the table, m.
 pub const CUBE_REST_Z_M: f64 = CUBE_EDGE_M / 2.0;
 
+/// The middle of the bowl, half-way up, in the base frame, m.
+pub const BOWL_CENTRE_M: [f64; 3] = [0.10, -0.225, 0.02];
+
+/// Horizontal distance from the bowl's middle to the inside of its rim, m: where its facets are nearest.
+pub const BOWL_RADIUS_M: f64 = 0.059;
+
+/// Horizontal distance from the bowl's middle beyond which nothing of it is, m.
+pub const BOWL_REACH_M: f64 = 0.067;
+
+/// Height of the bowl's rim above the table, m.
+pub const BOWL_RIM_Z_M: f64 = 0.043;
+
 /// The cameras that a policy sees, in the order of the data set and of the prompt.
 pub const CAMERA_NAMES: [&str; 2] = ["scene", "wrist"];
 
@@ -111,4 +123,52 @@ pub fn load_owned() -> Result<MjModel, SimError> {
     MjModel::from_xml_string(CELL_XML).map_err(|error| SimError::Scene {
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bowl's numbers are those of its facets in the scene, and a cube has room on its floor.
+    #[test]
+    fn the_bowl_is_where_and_what_it_is_said_to_be() {
+        let model = load_owned().unwrap();
+        let bowl = model.name_to_id(MjtObjBase::mjOBJ_BODY, "bowl").unwrap();
+        let [x, y, z] = model.body_pos()[bowl];
+        assert_eq!([x, y], BOWL_CENTRE_M[..2]);
+        assert_eq!(z, 0.0);
+        let (mut inner, mut outer, mut rim) = (f64::MAX, 0.0f64, f64::MAX);
+        let mut floor_radius = f64::MAX;
+        for geom in 0..model.geom_bodyid().len() {
+            if model.geom_bodyid()[geom] as usize != bowl {
+                continue;
+            }
+            let [size_x, size_y, size_z] = model.geom_size()[geom];
+            if model.geom_type()[geom] != MjtGeomBase::mjGEOM_BOX {
+                continue;
+            }
+            let [w, i, j, k] = model.geom_quat()[geom];
+            let turn =
+                nalgebra::UnitQuaternion::from_quaternion(nalgebra::Quaternion::new(w, i, j, k));
+            let middle = nalgebra::Vector3::from(model.geom_pos()[geom]);
+            let corner = |a: f64, b: f64, c: f64| {
+                middle + turn * nalgebra::Vector3::new(a * size_x, b * size_y, c * size_z)
+            };
+            let across = |at: nalgebra::Vector3<f64>| at.x.hypot(at.y);
+            inner = inner.min(across(corner(-1.0, 0.0, 1.0)));
+            outer = outer.max(across(corner(1.0, 1.0, 1.0)));
+            rim = rim.min(corner(-1.0, 0.0, 1.0).z);
+            floor_radius = floor_radius.min(across(corner(-1.0, 0.0, -1.0)));
+        }
+        assert!((inner - BOWL_RADIUS_M).abs() < 1e-3, "inner radius {inner}");
+        assert!(
+            outer < BOWL_REACH_M && BOWL_REACH_M < outer + 3e-3,
+            "outer radius {outer}"
+        );
+        assert!((rim - BOWL_RIM_Z_M).abs() < 1e-3, "rim at {rim}");
+        assert!(
+            floor_radius > CUBE_EDGE_M / 2f64.sqrt() + 0.01,
+            "floor of radius {floor_radius}"
+        );
+    }
 }

@@ -18,6 +18,7 @@ use crate::scenario::Scenario;
 use crate::scene::{
     self, CUBE_REST_Z_M, Cube, FINGER_NAMES, FINGER_TRAVEL_M, JOINT_NAMES, STEPS_PER_PERIOD,
 };
+use crate::variation::Variation;
 
 /// Position targets for the whole device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -75,6 +76,8 @@ pub struct WorldSnapshot {
     pub time_s: f64,
     /// MuJoCo's generalised positions: 6 arm joints (rad), 2 fingers (m), 3 cubes (position m, quaternion w x y z).
     pub qpos: Vec<f64>,
+    /// Seed of how the cell looks; `None`: as the scene file says.
+    pub variation: Option<u64>,
 }
 
 /// The simulated cell.
@@ -83,7 +86,11 @@ pub struct World {
     data: MjData<Arc<MjModel>>,
     /// Where things are in qpos, qvel and ctrl.
     address: Addresses,
+    /// As the scene file says.
+    nominal_camera: Pinhole,
+    /// In this episode.
     scene_camera: Pinhole,
+    variation: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -108,11 +115,13 @@ impl World {
         let address = Addresses::of(&model)?;
         let mut data = MjData::new(model);
         data.forward();
-        let scene_camera = Pinhole::of(&data, scene::CAMERA_NAMES[0])?;
+        let nominal_camera = Pinhole::of(&data, scene::CAMERA_NAMES[0])?;
         Ok(Self {
             data,
             address,
-            scene_camera,
+            scene_camera: nominal_camera.clone(),
+            nominal_camera,
+            variation: None,
         })
     }
 
@@ -144,6 +153,14 @@ impl World {
             opening: scenario.opening,
         });
         self.data.forward();
+        self.variation = scenario.variation;
+        self.scene_camera = match scenario.variation {
+            None => self.nominal_camera.clone(),
+            Some(seed) => {
+                let [scene, _wrist] = Variation::sample(seed).cameras;
+                self.nominal_camera.moved(&scene)
+            }
+        };
     }
 
     /// One physics step of 2 ms with the actuators' goals set to `goal`. The actuators clamp it to the joint ranges.
@@ -185,6 +202,7 @@ impl World {
         WorldSnapshot {
             time_s: self.data.time(),
             qpos: self.data.qpos().to_vec(),
+            variation: self.variation,
         }
     }
 

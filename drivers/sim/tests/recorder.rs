@@ -6,8 +6,10 @@ use std::path::Path;
 
 use tactus_sim::SimError;
 use tactus_sim::dataset::{COLUMNS, EpisodeEntry, Meta};
+use tactus_sim::judge::in_bowl;
 use tactus_sim::record::{RecordOptions, record};
 use tactus_sim::scenario::StartPoses;
+use tactus_sim::task::TaskKind;
 
 fn options(directory: &Path) -> RecordOptions {
     RecordOptions {
@@ -17,6 +19,8 @@ fn options(directory: &Path) -> RecordOptions {
         workers: 2,
         starts: StartPoses::Wide,
         disturb: true,
+        tasks: TaskKind::ALL.to_vec(),
+        variation: true,
     }
 }
 
@@ -61,6 +65,10 @@ fn files_agree_with_each_other_and_with_meta() {
     .unwrap();
     assert_eq!(calls, [(1, 4), (2, 4), (3, 4), (4, 4)]);
     assert_eq!(report.attempted, 4);
+    assert!(
+        0 < report.kept_place && report.kept_place < report.kept,
+        "{report:?}"
+    );
 
     let meta: Meta =
         serde_json::from_slice(&std::fs::read(directory.join("meta.json")).unwrap()).unwrap();
@@ -102,10 +110,29 @@ fn files_agree_with_each_other_and_with_meta() {
             }
             let last = rows.last().unwrap();
             let cube = &meta.cubes[episode.target];
-            assert!(last[column(&format!("{cube}_z"))] > 0.07);
+            assert!(episode.variation);
+            assert_eq!(
+                episode.task,
+                TaskKind::of_seed(&TaskKind::ALL, episode.seed)
+            );
             assert_eq!(last[column("target")], episode.target as f32);
-            let drift = (last[column(&format!("{cube}_x"))] - last[column("tip_x")]).abs();
-            assert!(drift < 0.03, "the lifted cube is {drift} m from the tip");
+            assert_eq!(last[column("task")], episode.task.index() as f32);
+            let at = ["x", "y", "z"].map(|axis| f64::from(last[column(&format!("{cube}_{axis}"))]));
+            match episode.task {
+                TaskKind::Pick => {
+                    assert!(at[2] > 0.07);
+                    let drift = (at[0] - f64::from(last[column("tip_x")])).abs();
+                    assert!(drift < 0.03, "the lifted cube is {drift} m from the tip");
+                }
+                TaskKind::Place => {
+                    assert!(in_bowl(at), "{at:?}");
+                    let uv = ["u", "v"].map(|axis| {
+                        let of = |what: &str| last[column(&format!("{what}_{axis}"))];
+                        (of(cube) - of("bowl")).abs()
+                    });
+                    assert!(uv[0] < 0.05 && uv[1] < 0.05, "{uv:?}");
+                }
+            }
             if episode.noise_rad == 0.0 {
                 for row in rows {
                     assert_eq!(
@@ -128,9 +155,11 @@ fn files_agree_with_each_other_and_with_meta() {
     let again = folder.path().join("again");
     record(&options(&again), &mut |_, _| {}).unwrap();
     for number in 0..2 {
+        let (first, second) = (read(&directory, number), read(&again, number));
+        assert!(second.rows == first.rows, "rows of shard {number} differ");
         assert!(
-            read(&again, number).rows == read(&directory, number).rows,
-            "shard {number} differs"
+            second.frames == first.frames,
+            "pictures of shard {number} differ"
         );
     }
     let refused = record(&options(&directory), &mut |_, _| {}).unwrap_err();

@@ -201,7 +201,7 @@ fn score(shown: &Shown, room: usize) -> Line<'static> {
     };
     if !shown.marks.is_empty() {
         let successes = shown.marks.iter().filter(|m| **m == Mark::Success).count();
-        text += &format!("   {successes}/{} lifted ", shown.marks.len());
+        text += &format!("   {successes}/{} done ", shown.marks.len());
     }
     let marks = shown
         .marks

@@ -8,6 +8,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Color;
+use tactus_sim::{Cube, Task};
 use tactus_types::{Generation, JointState, JointVec, Stage, StageTimes, Time};
 use tactus_wire::{Counters, Lateness, ModeReport, ModeWord, Telemetry};
 
@@ -34,17 +35,16 @@ fn busy(cell: &Cell) -> Live {
         cell.budget.get(Stage::Denoise) + Duration::from_micros(3210),
     );
     let row = |episode, success, aborted: Option<&str>| Row {
-        episode,
-        seed: 7001,
-        instruction: "pick up the red cube".into(),
-        target: Some("red"),
-        lifted: None,
         success,
         secs: 4.2,
-        holds: 0,
         chunks: 40,
-        commands_sha256: None,
         aborted: aborted.map(str::to_owned),
+        ..Row::new(
+            episode,
+            7001,
+            "pick up the red cube".into(),
+            Some(Task::Pick(Cube::Red)),
+        )
     };
     let mut live = Live {
         mode: Some(ModeReport {
@@ -145,7 +145,7 @@ fn everything_but_pictures_is_on_80x24_and_pictures_too_from_120x40() {
             "POLICY",
             "\"grab the blue block\"",
             "episode 3 of 20",
-            "1/2 lifted ✓!",
+            "1/2 done ✓!",
             "500 Hz",
             "61234 ticks",
             "2 overruns",

@@ -350,22 +350,30 @@ fn world() -> impl Strategy<Value = SimWorld> {
         finite(),
         vec(finite(), 0..40),
         vec((any::<bool>(), finite()), 1..5),
-        prop::option::of(0..1u32),
+        (
+            prop::option::of(0..1u32),
+            prop::option::of(0..1u32),
+            any::<bool>(),
+            any::<Option<u64>>(),
+        ),
     )
-        .prop_map(
-            |((captured_at, epoch), sim_time_secs, qpos, cubes, first_lifted)| {
-                let (lifted, cube_heights) = cubes.into_iter().unzip();
-                SimWorld {
-                    captured_at,
-                    epoch,
-                    sim_time_secs,
-                    qpos,
-                    lifted,
-                    first_lifted,
-                    cube_heights,
-                }
-            },
-        )
+        .prop_map(|((captured_at, epoch), sim_time_secs, qpos, cubes, rest)| {
+            let (first_lifted, first_placed, bowl, variation) = rest;
+            let (lifted, cube_heights): (Vec<bool>, Vec<f64>) = cubes.into_iter().unzip();
+            let placed = if bowl { lifted.clone() } else { Vec::new() };
+            SimWorld {
+                captured_at,
+                epoch,
+                sim_time_secs,
+                qpos,
+                lifted,
+                first_lifted,
+                cube_heights,
+                placed,
+                first_placed: first_placed.filter(|_| bowl),
+                variation,
+            }
+        })
 }
 
 macro_rules! arrives_as_sent {
@@ -396,7 +404,7 @@ arrives_as_sent! {
     telemetry_arrives: telemetry();
     episodes_arrive: episode();
     worlds_arrive: world();
-    resets_arrive: any::<u64>().prop_map(|seed| SimReset { seed });
+    resets_arrive: any::<(u64, bool)>().prop_map(|(seed, variation)| SimReset { seed, variation });
     reset_replies_arrive: any::<u64>().prop_map(|epoch| SimResetReply { epoch });
     camera_infos_arrive: (1..=16384u32, 1..=16384u32, positive())
         .prop_map(|(width, height, rate_hz)| CameraInfo { width, height, rate_hz });
@@ -628,6 +636,32 @@ fn what_is_not_a_jpeg_of_sane_size_is_no_frame() {
         ..frame(8, 8)
     };
     assert!(refused(&huge).contains("at most 16777216"));
+}
+
+#[test]
+fn worlds_that_contradict_themselves_are_refused() {
+    let world = |placed: Vec<bool>, first_placed| SimWorld {
+        captured_at: Time::from_nanos(1),
+        epoch: 1,
+        sim_time_secs: 0.0,
+        qpos: vec![0.0],
+        lifted: vec![false; 3],
+        first_lifted: None,
+        cube_heights: vec![0.02; 3],
+        placed,
+        first_placed,
+        variation: Some(u64::MAX),
+    };
+    assert!(travel(&world(vec![], None)).is_ok(), "knows no bowl");
+    assert!(
+        refused(&world(vec![true; 64], None))
+            .contains("field `placed`: expected 3, as `lifted`, or none, got 64")
+    );
+    assert!(
+        refused(&world(vec![true; 3], Some(3)))
+            .contains("field `first_placed`: expected less than 3, got 3")
+    );
+    assert!(refused(&world(vec![], Some(0))).contains("field `first_placed`"));
 }
 
 #[test]

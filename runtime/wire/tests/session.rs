@@ -354,7 +354,14 @@ fn a_session_that_has_just_opened_waits_until_it_knows_who_answers() {
     for round in 0..10 {
         let asker = open("order", &seed.endpoints());
         assert!(asker.wait_for_answerer(&key, WAIT).expect("a legal key"));
-        let reply = asker.query::<_, SimResetReply>(&key, &SimReset { seed: 1 }, WAIT);
+        let reply = asker.query::<_, SimResetReply>(
+            &key,
+            &SimReset {
+                seed: 1,
+                variation: false,
+            },
+            WAIT,
+        );
         assert!(reply.is_ok(), "round {round}: {:?}", reply.err());
     }
 }
@@ -373,7 +380,16 @@ fn a_responder_may_answer_from_another_thread_and_a_slow_one_times_out() {
             std::thread::Builder::new().spawn(answer).expect("a thread");
         })
         .expect("queryable");
-    let ask = |seed, timeout| b.query::<_, SimResetReply>(&key, &SimReset { seed }, timeout);
+    let ask = |seed, timeout| {
+        b.query::<_, SimResetReply>(
+            &key,
+            &SimReset {
+                seed,
+                variation: false,
+            },
+            timeout,
+        )
+    };
     assert!(eventually(|| ask(1, WAIT).map(|r| r.message.epoch) == Ok(4)));
     let start = Instant::now();
     let late = ask(1000, Duration::from_millis(100)).expect_err("too slow");

@@ -206,7 +206,14 @@ impl Cell {
         let key = self.wire.key(&Topic::SimReset);
         let reset: Delivery<SimResetReply> = self
             .session
-            .query(&key, &SimReset { seed }, Duration::from_secs(2))
+            .query(
+                &key,
+                &SimReset {
+                    seed,
+                    variation: false,
+                },
+                Duration::from_secs(2),
+            )
             .expect("resets");
         self.wait("the new world is seen", Duration::from_secs(5), || {
             let states = self.states.lock().expect("unpoisoned");

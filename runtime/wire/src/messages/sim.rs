@@ -27,6 +27,13 @@ pub struct SimWorld {
     pub first_lifted: Option<u32>,
     /// Heights of the cubes' centres in the base frame, m; in the scene's cube order.
     pub cube_heights: Vec<f64>,
+    /// Per cube, whether it is placed in the bowl; as many as `lifted`, or none from a simulator that knows no bowl.
+    pub placed: Vec<bool>,
+    /// Index of the cube that was placed first in this epoch.
+    pub first_placed: Option<u32>,
+    /// Seed of how the cell looks; `None`: as the scene file says. Any number names looks within their bounds, so none
+    /// is refused.
+    pub variation: Option<u64>,
 }
 
 impl Message for SimWorld {
@@ -45,6 +52,9 @@ impl Message for SimWorld {
             lifted: self.lifted.clone(),
             first_lifted: self.first_lifted,
             cube_heights: self.cube_heights.clone(),
+            placed: self.placed.clone(),
+            first_placed: self.first_placed,
+            variation: self.variation,
         }
         .encode_to_vec()
     }
@@ -57,11 +67,19 @@ impl Message for SimWorld {
             let expected = format!("{}, as `lifted`", world.lifted.len());
             return Err(envelope.wrong("cube_heights", expected, world.cube_heights.len()));
         }
-        if let Some(first) = world.first_lifted
-            && first as usize >= world.lifted.len()
-        {
-            let expected = format!("less than {}", world.lifted.len());
-            return Err(envelope.wrong("first_lifted", expected, first));
+        if !world.placed.is_empty() && world.placed.len() != world.lifted.len() {
+            let expected = format!("{}, as `lifted`, or none", world.lifted.len());
+            return Err(envelope.wrong("placed", expected, world.placed.len()));
+        }
+        for (field, first, cubes) in [
+            ("first_lifted", world.first_lifted, world.lifted.len()),
+            ("first_placed", world.first_placed, world.placed.len()),
+        ] {
+            if let Some(first) = first
+                && first as usize >= cubes
+            {
+                return Err(envelope.wrong(field, format!("less than {cubes}"), first));
+            }
         }
         for (field, values) in [("qpos", &world.qpos), ("cube_heights", &world.cube_heights)] {
             for value in values {
@@ -76,6 +94,9 @@ impl Message for SimWorld {
             lifted: world.lifted,
             first_lifted: world.first_lifted,
             cube_heights: world.cube_heights,
+            placed: world.placed,
+            first_placed: world.first_placed,
+            variation: world.variation,
         })
     }
 }
@@ -85,6 +106,8 @@ impl Message for SimWorld {
 pub struct SimReset {
     /// Decides where everything lies.
     pub seed: u64,
+    /// Its looks are drawn from the seed too.
+    pub variation: bool,
 }
 
 impl Message for SimReset {
@@ -92,12 +115,16 @@ impl Message for SimReset {
     const QOS: Qos = Qos::RealTime;
 
     fn encode(&self) -> Vec<u8> {
-        pb::SimReset { seed: self.seed }.encode_to_vec()
+        pb::SimReset {
+            seed: self.seed,
+            variation: self.variation,
+        }
+        .encode_to_vec()
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        let pb::SimReset { seed } = parse(Self::SCHEMA, payload, envelope)?;
-        Ok(Self { seed })
+        let pb::SimReset { seed, variation } = parse(Self::SCHEMA, payload, envelope)?;
+        Ok(Self { seed, variation })
     }
 }
 
