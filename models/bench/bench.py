@@ -104,10 +104,11 @@ def engine(verb: str, folder: Path, args, *more: str) -> dict:
 def request(args, folder: Path) -> bundle.Request:
     """What is exported."""
     if args.demo:
-        checkpoint, given = ROOT / "models/demo/checkpoint", ROOT / "models/export/tests/demo"
+        demo = ROOT / "models/demo"
+        checkpoint = demo / "checkpoint"
         files = dict(
-            mllm=checkpoint, head=checkpoint / "action_head.safetensors", stats=given / "stats.json",
-            cell=ROOT / "launch/cells/demo.toml", policy=given / "policy.toml",
+            mllm=checkpoint, head=checkpoint / "action_head.safetensors", stats=checkpoint / "stats.json",
+            cell=ROOT / "launch/cells/demo.toml", policy=demo / "policy.toml",
         )  # fmt: skip
     else:
         source = args.checkpoint

@@ -72,6 +72,7 @@ def save(mllm: Mllm, head: ActionHead, prepared: Path, folder: Path, trained: di
     write_json(folder / "config.json", mllm_config(mllm.config, tokenizer.token_to_id))
     write_json(folder / "preprocessor_config.json", preprocessor_config())
     stats = json.loads((prepared / "stats.json").read_text(encoding="utf-8"))
+    write_json(folder / "stats.json", {of: {key: stats[of][key] for key in ("mean", "std")} for of in ("state", "action")})
     write_json(folder / "action_head_config.json", head.config.to_dict() | {"stats": stats, "trained": trained})
     half = lambda module: {k: v.half().contiguous() for k, v in module.state_dict().items()}
     save_file(half(mllm), folder / "model.safetensors", {"format": "pt"})

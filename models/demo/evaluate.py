@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 
 import checkpoint
-import golden
 import prompt
 import tokens
 from data import Dataset, Prompts
 from model import normalise, patchify
+from pictures import CAMERAS
 from prepare import HORIZON, decode
 from train import denoise
 
@@ -37,6 +37,15 @@ REST_Z, LIFT, DONE_PERIODS = 0.02, 0.05, 5
 BOWL_RADIUS, BOWL_RIM_Z = 0.059, 0.043
 # Longest episode of each task, policy periods.
 MOST_PERIODS = {"pick": 150, "place": 300}
+
+
+def absolute(x: np.ndarray, q: np.ndarray, stats: dict) -> np.ndarray:
+    """Normalised chunk [16, 7] -> joint targets (rad) and gripper opening (0..1)."""
+    a = stats["action"]
+    actions = np.array(a["mean"]) + np.array(a["std"]) * x.astype(np.float64)
+    actions[:, :6] += q[:6].astype(np.float64)
+    actions[:, 6] = np.clip(actions[:, 6], 0.0, 1.0)
+    return actions.astype(np.float32)
 
 
 class Cell:
@@ -70,7 +79,7 @@ class Cell:
     def observe(self, renderer):
         """(pictures uint8 [2, 112, 112, 3], joints and opening [7])."""
         pictures = []
-        for camera in golden.CAMERAS:
+        for camera in CAMERAS:
             renderer.update_scene(self.data, camera=camera)
             jpeg = io.BytesIO()
             Image.fromarray(renderer.render()).save(jpeg, "JPEG", quality=90, subsampling=0)
@@ -156,7 +165,7 @@ class Policy:
             noise = torch.from_numpy(self.rng.standard_normal(prefix.shape, np.float32))
             x = denoise(self.head, features, state, noise, torch.from_numpy(prefix), mask).numpy()
             for row, i in enumerate(group):
-                chunks[i] = golden.absolute(x[row], q[row], self.stats)
+                chunks[i] = absolute(x[row], q[row], self.stats)
         return chunks
 
 

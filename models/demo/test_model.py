@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import checkpoint
-import golden
+import pictures as tower
 import prompt
 import tokens
 from data import Prompts
@@ -64,7 +64,7 @@ GRID = torch.tensor([[1, 8, 8], [1, 8, 8]])
 
 @torch.no_grad()
 def test_vision_equals_transformers(ours, theirs, pictures):
-    seen = golden.vision_inputs(pictures)
+    seen = tower.vision_inputs(pictures)
     expected = theirs.model.visual(seen["pixel_values"], grid_thw=GRID).pooler_output
     close(ours.model.visual.packed(*seen.values()), expected)
     x = torch.stack([torch.from_numpy(p.copy()).permute(2, 0, 1) for p in pictures])
@@ -87,7 +87,7 @@ def test_windows_of_larger_pictures_equal_transformers(ours, theirs):
 
 @torch.no_grad()
 def test_features_and_logits_equal_transformers(ours, theirs, pictures, text):
-    seen = golden.vision_inputs(pictures)
+    seen = tower.vision_inputs(pictures)
     types = (text["ids"] == text["image_token"]).int()
     out = theirs(input_ids=text["ids"], pixel_values=seen["pixel_values"], image_grid_thw=GRID,
                  mm_token_type_ids=types, attention_mask=torch.ones_like(text["ids"]), output_hidden_states=True)
@@ -109,7 +109,7 @@ def test_patch_positions_and_windows_equal_transformers(pictures):
 
     assert torch.equal(patch_positions(8, 8, 2).repeat(2, 1), get_vision_position_ids(GRID, 2))
     index, windows = get_vision_window_index(GRID, 2, 112, 14)
-    assert torch.equal(golden.vision_inputs(pictures)["window_index"], index)
+    assert torch.equal(tower.vision_inputs(pictures)["window_index"], index)
     assert windows.tolist() == [0, 64, 128]
 
 
@@ -120,7 +120,7 @@ def test_pixel_values_equal_the_declared_processor():
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (224, 224, 3), np.uint8))
     expected = processor.Qwen2VLImageProcessorPil.from_pretrained(FOLDER)(picture, return_tensors="pt")
     assert expected["image_grid_thw"].tolist() == [[1, 8, 8]]
-    ours = golden.vision_inputs([np.asarray(resize(picture))])["pixel_values"]
+    ours = tower.vision_inputs([np.asarray(resize(picture))])["pixel_values"]
     assert (ours - expected["pixel_values"]).abs().max() < 1e-5
 
 

@@ -330,7 +330,7 @@ fn plus<const N: usize>(sum: [f32; N], values: &[f32; N], coefficient: f32) -> [
 fn bytes<const N: usize>(sum: [f32; N]) -> [f32; N] {
     let mut out = sum;
     for value in &mut out {
-        *value = (*value + 0.5).floor().max(0.0).min(255.0);
+        *value = (*value + 0.5).floor().clamp(0.0, 255.0);
     }
     out
 }

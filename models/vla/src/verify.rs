@@ -101,8 +101,8 @@ pub fn verify(
     let bundle = Bundle::open(bundle_dir)?;
     let joints = bundle.manifest().action.joints.clone();
     let cases = bundle.golden()?;
-    let mut guided = guided_step(&bundle, options)?;
     let mut policy = VlaPolicy::of_bundle(bundle.clone(), options.policy(&joints), Place::Host)?;
+    let mut guided = guided_step(&bundle, options)?;
     let mut rows = Vec::new();
     for case in &cases {
         Case {
