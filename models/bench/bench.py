@@ -3,6 +3,7 @@
     python models/bench/bench.py                          # a tiny random Qwen2.5-VL, made and exported for it
     python models/bench/bench.py --checkpoint FOLDER      # mllm/, head.safetensors, stats.json, cell.toml, policy.toml
     python models/bench/bench.py --demo                   # the demo's checkpoint
+    python models/bench/bench.py --full --precision bf16 --device cuda     # random weights of RoboAlign's dimensions
 
 Decides: what is timed and how it is shown. A chunk is one pass of vision tower, language model and context, and all
 denoising steps, on the first golden case of the exported bundle. The PyTorch side is the exporter's own modules run
@@ -113,7 +114,10 @@ def request(args, folder: Path) -> bundle.Request:
     else:
         source = args.checkpoint
         if source is None:
-            source = tiny.make(args.family, folder / args.family, tiny.Options(cameras=(("scene", 224, 224), ("wrist", 224, 224))))
+            options = tiny.FULL if args.full else tiny.Options(cameras=(("scene", 224, 224), ("wrist", 224, 224)))
+            source = folder / ("full" if args.full else args.family)
+            if not (source / "policy.toml").exists():
+                tiny.make("qwen2_5_vl" if args.full else args.family, source, options)
         files = dict(
             mllm=source / "mllm", head=source / "head.safetensors", stats=source / "stats.json",
             cell=source / "cell.toml", policy=source / "policy.toml",
@@ -134,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, help="folder of a checkpoint as `python -m tactus_export.tiny` makes it")
     parser.add_argument("--demo", action="store_true", help="the demo's checkpoint")
+    parser.add_argument("--full", action="store_true", help="random weights of true dimensions; needs a GPU and time")
     parser.add_argument("--family", choices=sorted(tiny.CAMERAS), default="qwen2_5_vl", help="of the tiny checkpoint")
     parser.add_argument("--precision", choices=sorted(graphs.PRECISIONS), default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

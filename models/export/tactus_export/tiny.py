@@ -48,12 +48,22 @@ class Options:
     vocabulary: int = 320
     vision_hidden: int = 24
     vision_intermediate: int = 48
+    vision_depth: int = 4
+    vision_heads: int = 2
+    full_attention: tuple[int, ...] = (2,)
+    heads: int = 4
+    kv_heads: int = 2
     dtype: torch.dtype = torch.float32
     shard: str = "400KB"
     width: int = 32
     horizon: int = 8
     embodiments: int = 2
+    head_layers: int = 4
+    head_heads: int = 4
+    future: int = 4
     vl_layers: int | None = None
+    vl_heads: int = 2
+    vl_inner: int = 2
     min_pixels: int | None = None
     max_pixels: int | None = None
     normalisation: str = "min_max"
@@ -62,6 +72,17 @@ class Options:
     # Actions are this much about zero, rad; drawn for each column where it is None.
     spread: float | None = None
     policy: dict[str, object] = field(default_factory=dict)
+
+
+# RoboAlign's: Qwen2.5-VL-7B cut after 18 layers, the head of GR00T N1.5 on its width. About eleven gigabytes in bf16;
+# making it takes twice that in memory for the largest table, and some minutes.
+FULL = Options(
+    hidden=3584, intermediate=18944, layers=18, vocabulary=152064, heads=28, kv_heads=4, vision_hidden=1280,
+    vision_intermediate=3420, vision_depth=32, vision_heads=16, full_attention=(7, 15, 23, 31), dtype=torch.bfloat16,
+    shard="4GB", width=1536, horizon=16, embodiments=1, head_layers=16, head_heads=32, future=32, vl_layers=4,
+    vl_heads=56, vl_inner=4, max_pixels=12845056, cameras=(("scene", 224, 224), ("wrist", 224, 224)),
+    policy={"backbone.layers": 18, "embodiment": 0},
+)  # fmt: skip
 
 
 # Sides half-way between two multiples of the merge unit (28 or 32 pixels) round to the even one; 80x16 is enlarged. The
@@ -81,19 +102,20 @@ def config(family: str, o: Options):
     )}  # fmt: skip
     text = {
         "vocab_size": o.vocabulary, "hidden_size": o.hidden, "intermediate_size": o.intermediate,
-        "num_hidden_layers": o.layers, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+        "num_hidden_layers": o.layers, "num_attention_heads": o.heads, "num_key_value_heads": o.kv_heads, "rms_norm_eps": 1e-6,
         "max_position_embeddings": 4096, "hidden_act": "silu", "bos_token_id": VOCABULARY,
         "eos_token_id": VOCABULARY + 2,
     }  # fmt: skip
     vision = {
-        "depth": 4, "hidden_size": o.vision_hidden, "intermediate_size": o.vision_intermediate, "num_heads": 2,
+        "depth": o.vision_depth, "hidden_size": o.vision_hidden, "intermediate_size": o.vision_intermediate,
+        "num_heads": o.vision_heads,
         "out_hidden_size": o.hidden, "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3,
     }  # fmt: skip
     if family == "qwen2_5_vl":
-        half = o.hidden // 8
+        half = o.hidden // o.heads // 2
         sections = [half // 4, half * 3 // 8, half - half // 4 - half * 3 // 8]
         rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}
-        vision |= {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": [2], "tokens_per_second": 2}
+        vision |= {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": list(o.full_attention), "tokens_per_second": 2}
         return Qwen2_5_VLConfig(text_config=text | {"rope_parameters": rope}, vision_config=vision, **ids)
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [6, 3, 3], "mrope_interleaved": True}
     # As in the real one, heads * head_dim is not the hidden size.
@@ -144,11 +166,11 @@ def make_mllm(family: str, out: Path, o: Options) -> None:
 
     kind = Qwen2_5_VLForConditionalGeneration if family == "qwen2_5_vl" else Qwen3VLForConditionalGeneration
     with torch.device("meta"):
-        model = kind(config(family, o))
+        model = kind(config(family, o)).to(o.dtype)
     model.to_empty(device="cpu")
     with torch.no_grad():
         randomise(model.named_parameters(), torch.Generator().manual_seed(o.seed))
-    model.to(o.dtype).save_pretrained(out, max_shard_size=o.shard)
+    model.save_pretrained(out, max_shard_size=o.shard)
     tokenizer().save(str(out / "tokenizer.json"), pretty=False)
     clip = family == "qwen2_5_vl"
     write_json(out / "tokenizer_config.json", {
@@ -193,18 +215,18 @@ def make_head(family: str, path: Path, o: Options) -> None:
     category("action_decoder.layer2", width, action)
     shapes["position_embedding.weight"] = (o.horizon + 4, width)
     if real:
-        shapes["future_tokens.weight"] = (4, width)
+        shapes["future_tokens.weight"] = (o.future, width)
         shapes |= {"vlln.weight": (o.hidden,), "vlln.bias": (o.hidden,)}
     for i in range(vl_layers):
         stem = f"vl_self_attention.transformer_blocks.{i}"
         for part in ("norm1", "norm3"):
             shapes |= {f"{stem}.{part}.weight": (o.hidden,), f"{stem}.{part}.bias": (o.hidden,)}
         attention(f"{stem}.attn1", o.hidden, o.hidden)
-        dense(f"{stem}.ff.net.0.proj", o.hidden, 2 * o.hidden)
-        dense(f"{stem}.ff.net.2", 2 * o.hidden, o.hidden)
+        dense(f"{stem}.ff.net.0.proj", o.hidden, o.vl_inner * o.hidden)
+        dense(f"{stem}.ff.net.2", o.vl_inner * o.hidden, o.hidden)
     dense("model.timestep_encoder.timestep_embedder.linear_1", 256, width)
     dense("model.timestep_encoder.timestep_embedder.linear_2", width, width)
-    for i in range(4):
+    for i in range(o.head_layers):
         stem = f"model.transformer_blocks.{i}"
         dense(f"{stem}.norm1.linear", width, 2 * width)
         attention(f"{stem}.attn1", width, width if i % 2 else o.hidden)
@@ -221,8 +243,10 @@ def make_head(family: str, path: Path, o: Options) -> None:
     written = {
         "action_horizon": o.horizon, "max_action_dim": action, "max_state_dim": state, "num_timestep_buckets": 1000,
         "num_inference_timesteps": 4, "max_num_embodiments": n,
-        "diffusion_model_cfg": {"num_attention_heads": 4, "num_layers": 4, "interleave_self_attention": True},
-        "vl_self_attention_cfg": {"num_attention_heads": 2, "num_layers": vl_layers},
+        "diffusion_model_cfg": {
+            "num_attention_heads": o.head_heads, "num_layers": o.head_layers, "interleave_self_attention": True,
+        },
+        "vl_self_attention_cfg": {"num_attention_heads": o.vl_heads, "num_layers": vl_layers},
     } | ({} if real else {"adaln_time": "per_action"})  # fmt: skip
     write_json(path.with_name(path.stem + "_config.json"), {"action_head_cfg": written} if real else written)
 
