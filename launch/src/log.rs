@@ -14,10 +14,14 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The file that replaces stderr, while there is one.
 static ASIDE: Mutex<Option<File>> = Mutex::new(None);
 
-/// Starts logging at `level`, a `tracing` filter; libraries are heard from `warn` on.
+/// Libraries are heard from `warn` on. Zenoh's orchestrator warns when a peer that gossip told of is gone by the time it
+/// is called, as every short-lived process (`tactus order`) soon is; what a user can mend comes back as an error.
+const LIBRARIES: &str = "zenoh=warn,zenoh::net::runtime::orchestrator=error,ort=warn";
+
+/// Starts logging at `level`, a `tracing` filter.
 pub fn start(level: &str) {
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("{level},zenoh=warn,ort=warn")))
+        .with_env_filter(EnvFilter::new(format!("{level},{LIBRARIES}")))
         .with_writer(Lines)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
