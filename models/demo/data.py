@@ -14,7 +14,7 @@ import prompt
 import tokens
 from fast import FastTokenizer
 from model import normalise, patchify
-from prepare import SIZE, chunks
+from prepare import SIZE, chunks, pictured
 
 FAR_M = 0.03
 FAR_WEIGHT = 3.0
@@ -55,21 +55,22 @@ class Prompts:
 
 
 class Dataset:
-    """Rows, images and labels in memory or mapped into it."""
+    """Rows that have pictures, their images and labels, in memory or mapped into it."""
 
     def __init__(self, folder: Path):
         folder = Path(folder)
         meta = json.loads((folder / "meta.json").read_text())
-        self.columns, self.episodes = meta["columns"], meta["episodes"]
-        self.rows = np.fromfile(folder / "rows.f32", np.float32).reshape(meta["rows"], -1)
-        self.images = np.memmap(folder / "images.u8", np.uint8, "r", shape=(meta["rows"], 2, SIZE, SIZE, 3))
+        self.columns = meta["columns"]
+        rows = np.fromfile(folder / "rows.f32", np.float32).reshape(meta["rows"], -1)
+        kept, self.episodes = pictured(meta["episodes"], meta["stride"])
+        self.rows, self.chunks = rows[kept], chunks(rows, self.columns, meta["episodes"])[kept]
+        self.images = np.memmap(folder / "images.u8", np.uint8, "r", shape=(len(kept), 2, SIZE, SIZE, 3))
         self.stats = json.loads((folder / "stats.json").read_text())
         self.tokenizer = tokens.load(folder / "tokenizer")
         self.fast = FastTokenizer.load(folder / "tokenizer")
         self.prompts = Prompts(self.tokenizer)
 
         column = lambda name, n: self.rows[:, self.columns.index(name) :][:, :n]
-        self.chunks = chunks(self.rows, self.columns, self.episodes)
         self.joints = column("q0", 6)
         self.xyz = column("red_x", 9).reshape(-1, 3, 3)
         self.uv = column("red_u", 6).reshape(-1, 3, 2)

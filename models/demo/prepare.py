@@ -1,10 +1,11 @@
 """Recorded episodes -> arrays the trainer maps into memory, statistics, and both tokenizers.
 
-    python prepare.py RECORDED OUT [--procs 2]
+    python prepare.py RECORDED OUT [--stride 2] [--procs 2]
 
-Writes OUT/images.u8 [rows, 2, 112, 112, 3] (JPEG decoded by PIL, reduced by PIL bicubic, which antialiases: the
-declared processor of the bundle), OUT/rows.f32 [rows, columns], OUT/meta.json, OUT/stats.json, OUT/tokenizer/.
-Only successful episodes are kept. Done blocks are skipped when it is run again.
+Writes OUT/rows.f32 [rows, columns], OUT/images.u8 [pictured rows, 2, 112, 112, 3] (JPEG decoded by PIL, reduced by PIL
+bicubic, which antialiases: the declared processor of the bundle), OUT/meta.json, OUT/stats.json, OUT/tokenizer/.
+Only successful episodes are kept, and of their pictures every stride-th: the next is nearly the same, and the disk holds
+more episodes that way. Labels come from all rows. Done blocks are skipped when it is run again.
 """
 
 import argparse
@@ -64,6 +65,16 @@ def prepare_block(job) -> None:
     done.touch()
 
 
+def pictured(episodes: list[dict], stride: int) -> tuple[np.ndarray, list[dict]]:
+    """Rows whose pictures are kept, every `stride`-th of an episode; and the episodes with these rows renumbered."""
+    kept, out, start = [], [], 0
+    for e in episodes:
+        kept.append(np.arange(e["first_row"], e["first_row"] + e["rows"], stride))
+        out.append({**e, "first_row": start, "rows": len(kept[-1])})
+        start += len(kept[-1])
+    return np.concatenate(kept), out
+
+
 def chunk_index(episodes: list[dict]) -> np.ndarray:
     """Row of each action of each row's chunk, [rows, 16]; past the end of an episode its last row repeats."""
     parts = []
@@ -100,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recorded", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--stride", type=int, default=2)
     parser.add_argument("--procs", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +121,7 @@ def main() -> None:
     columns = meta["columns"]
     shards = sorted(p for p in args.recorded.glob("shard-*") if (p / "episodes.json").exists())
 
-    jobs, episodes, tables, total = [], [], [], 0
+    jobs, episodes, tables, total, pictures = [], [], [], 0, 0
     for shard in shards:
         rows, own = kept_rows(shard)
         if len(rows) == 0:
@@ -117,11 +129,12 @@ def main() -> None:
         table = np.fromfile(shard / "rows.bin", "<f4").reshape(-1, len(columns))
         tables.append(table[rows])
         episodes += [{**e, "first_row": e["first_row"] + total} for e in own]
-        jobs += [(shard, rows[i : i + BLOCK], args.out, total + i) for i in range(0, len(rows), BLOCK)]
-        total += len(rows)
+        seen = rows[pictured(own, args.stride)[0]]
+        jobs += [(shard, seen[i : i + BLOCK], args.out, pictures + i) for i in range(0, len(seen), BLOCK)]
+        total, pictures = total + len(rows), pictures + len(seen)
     table = np.concatenate(tables)
     table.tofile(args.out / "rows.f32")
-    expected = total * 2 * SIZE * SIZE * 3
+    expected = pictures * 2 * SIZE * SIZE * 3
     target = args.out / "images.u8"
     if not target.exists() or target.stat().st_size != expected:
         for done in args.out.glob("*.done"):
@@ -129,7 +142,7 @@ def main() -> None:
         with open(target, "wb") as f:
             f.truncate(expected)
     with multiprocessing.Pool(args.procs) as pool:
-        work = pool.imap_unordered(prepare_block, [(*job, total) for job in jobs])
+        work = pool.imap_unordered(prepare_block, [(*job, pictures) for job in jobs])
         for _ in tqdm(work, total=len(jobs), desc="decode", unit="block"):
             pass
 
@@ -140,9 +153,10 @@ def main() -> None:
     tokens.save(tokens.build(), folder)
     if not (folder / "fast_config.json").exists():
         FastTokenizer.train(labels).save(folder)
-    (args.out / "meta.json").write_text(json.dumps({"columns": columns, "rows": total, "episodes": episodes}) + "\n")
+    about = {"columns": columns, "rows": total, "stride": args.stride, "episodes": episodes}
+    (args.out / "meta.json").write_text(json.dumps(about) + "\n")
     tasks = ", ".join(f"{sum(e['task'] == t for e in episodes)} {t}" for t in meta["tasks"])
-    print(f"{len(episodes)} episodes ({tasks}), {total} rows")
+    print(f"{len(episodes)} episodes ({tasks}), {total} rows, {pictures} of them with pictures")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ Batches are shared out over --procs processes of one thread each (faster and ste
 process of many threads); their gradients are averaged.
 
 Run a stage again with a larger --steps to continue it. WORK/mllm.pt and WORK/head.pt hold weights, their moving
-average (which is what gets exported), optimiser and step.
+average (which is what gets exported), optimiser and step. With --init FOLDER a stage that has not begun starts from the
+weights of a checkpoint folder instead of random ones; embeddings are matched by the token's text, so the tokenizer may
+have other words.
 
 Losses of stage (a), per batch of 32 pictures pairs:
   text    next-token cross-entropy of reasoning and action tokens, weights per token in data.py
@@ -27,10 +29,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
 import prompt
+import tokens
 from data import Dataset
 from head import ActionHead, HeadConfig
 from model import Mllm, MllmConfig, TextConfig
@@ -63,6 +67,17 @@ def learning_rate(step: int, steps: int) -> float:
     """Warm-up, constant, then linear to zero over the last 35 %."""
     left = (steps - step) / (DECAY * steps)
     return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP, max(left, 0.02))
+
+
+def take_mllm(net: Grounding, data: Dataset, folder: Path) -> None:
+    """The MLLM of a checkpoint folder. A token that its tokenizer lacks keeps its random embedding."""
+    weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+    name = "model.language_model.embed_tokens.weight"
+    old, own = tokens.load(folder).get_vocab(), net.mllm.state_dict()[name].clone()
+    for token, i in data.tokenizer.get_vocab().items():
+        if token in old:
+            own[i] = weights[name][old[token]]
+    net.mllm.load_state_dict(weights | {name: own})
 
 
 class Run:
@@ -192,9 +207,11 @@ class Progress:
         self._restart()
 
 
-def train_mllm(data: Dataset, work: Path, steps: int, seed: int, every: int) -> None:
+def train_mllm(data: Dataset, work: Path, steps: int, seed: int, every: int, init: Path | None) -> None:
     torch.manual_seed(seed)
     net = Grounding(data.tokenizer.get_vocab_size())
+    if init:
+        take_mllm(net, data, init)
     run = Run(net, work / "mllm.pt", {"stage": "mllm"})
     progress = Progress("mllm", run, steps, sum(p.numel() for p in net.mllm.parameters()))
     ranks, rank = dist.get_world_size(), dist.get_rank()
@@ -320,10 +337,12 @@ def denoise(head: ActionHead, features, state, noise, prefix=None, mask=None) ->
     return x
 
 
-def train_head(data: Dataset, work: Path, steps: int, seed: int, every: int) -> None:
+def train_head(data: Dataset, work: Path, steps: int, seed: int, every: int, init: Path | None) -> None:
     mllm, mllm_step = load_mllm(work / "mllm.pt")
     torch.manual_seed(seed + 1)
     head = ActionHead(HeadConfig())
+    if init:
+        head.load_state_dict({k: v.float() for k, v in load_file(init / "action_head.safetensors").items()})
     run = Run(head, work / "head.pt", {"stage": "head", "mllm_step": mllm_step})
     count = sum(p.numel() for p in head.parameters())
     progress = Progress("head", run, steps, count, f", MLLM of step {mllm_step}")
@@ -378,7 +397,7 @@ def process(rank: int, args) -> None:
     meeting = (args.work / f".{args.stage}.meeting").resolve()
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.procs)
     stage = train_mllm if args.stage == "mllm" else train_head
-    stage(Dataset(args.prepared), args.work, args.steps, args.seed, args.figures_every)
+    stage(Dataset(args.prepared), args.work, args.steps, args.seed, args.figures_every, args.init)
     dist.barrier()
     dist.destroy_process_group()
 
@@ -391,6 +410,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--procs", type=int, default=2, help="must divide 8")
+    parser.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint to start from")
     parser.add_argument("--figures-every", type=int, default=250)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
