@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tactus_control::{ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume};
-use tactus_types::{Budget, Stage, StageTimes};
+use tactus_control::{
+    ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume, ScheduleSpec, Strategy, Trigger,
+};
+use tactus_types::{Budget, Jacobian, Stage, StageTimes};
 use tactus_wire::Name;
 
 /// Version of cell files that this program reads.
@@ -21,12 +23,18 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("arm.realtime_priority", 1.0, 98.0, ""),
     ("arm.limit_scale", 0.01, 1.0, ""),
     ("arm.max_lead_rad", 0.01, 1.5, "rad"),
+    ("arm.max_step_rad", 0.0001, 0.5, "rad"),
     ("arm.tail_ms", 0.0, 1000.0, "ms"),
     ("arm.proprio_limit_ms", 2.0, 500.0, "ms"),
     ("arm.settle_ms", 0.0, 60_000.0, "ms"),
-    ("request.trigger_ms", 1.0, 5000.0, "ms"),
+    ("request.trigger.every_ms", 1.0, 5000.0, "ms"),
+    ("request.trigger.below_ms", 1.0, 60_000.0, "ms"),
     ("request.answer_within_ms", 5.0, 10_000.0, "ms"),
     ("request.retry_ms", 1.0, 10_000.0, "ms"),
+    ("schedule.ease_ms", 0.0, 2000.0, "ms"),
+    ("schedule.strategy.blend_ms", 1.0, 5000.0, "ms"),
+    ("schedule.strategy.decay", 0.0, 10.0, ""),
+    ("schedule.strategy.beta", 0.1, 100.0, ""),
     ("engine.intra_threads", 1.0, 64.0, "threads"),
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
@@ -76,6 +84,7 @@ struct RawCell {
     resume: RawResume,
     arm: RawArm,
     request: RawRequest,
+    schedule: RawSchedule,
     engine: RawEngine,
     camera: Vec<RawCamera>,
     budget: RawBudget,
@@ -114,6 +123,7 @@ struct RawArm {
     realtime_priority: i32,
     limit_scale: f64,
     max_lead_rad: f64,
+    max_step_rad: f64,
     tail_ms: f64,
     proprio_limit_ms: f64,
     settle_ms: f64,
@@ -122,9 +132,42 @@ struct RawArm {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRequest {
-    trigger_ms: f64,
+    trigger: RawTrigger,
     answer_within_ms: f64,
     retry_ms: f64,
+}
+
+// Variants without fields are written with braces: serde ignores unknown fields beside a bare one.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "when", rename_all = "lowercase", deny_unknown_fields)]
+enum RawTrigger {
+    Continuous {},
+    Rate { every_ms: f64 },
+    Queue { below_ms: f64 },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSchedule {
+    strategy: RawStrategy,
+    ease_ms: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+enum RawStrategy {
+    Align {},
+    Blend { blend_ms: f64 },
+    Ensemble { decay: f64 },
+    RtcPrefix {},
+    RtcGuided { beta: f64, jacobian: RawJacobian },
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawJacobian {
+    Exact,
+    Identity,
 }
 
 #[derive(Debug, Deserialize)]
@@ -217,6 +260,8 @@ pub struct Cell {
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
     pub sim: Option<CellSim>,
+    /// What becomes of a chunk that arrives while another is executed.
+    pub schedule: ScheduleSpec,
     request: RequestSpec,
     bounds: Bounds,
     limit: LimitSpec,
@@ -253,12 +298,14 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         realtime_priority,
         limit_scale,
         max_lead_rad,
+        max_step_rad,
         ..
     } = raw.arm;
     check.bounded("arm.control_rate_hz", control_rate_hz)?;
     check.bounded("arm.realtime_priority", f64::from(realtime_priority))?;
     check.bounded("arm.limit_scale", limit_scale)?;
     check.bounded("arm.max_lead_rad", max_lead_rad)?;
+    check.bounded("arm.max_step_rad", max_step_rad)?;
     check.bounded("engine.intra_threads", f64::from(raw.engine.intra_threads))?;
     if raw.camera.is_empty() {
         return Err(check.error("camera", "at least one [[camera]]", "none"));
@@ -298,8 +345,12 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         sim: raw
             .sim
             .map(|RawSim { seed, variation }| CellSim { seed, variation }),
+        schedule: ScheduleSpec {
+            strategy: check.strategy(&raw.schedule.strategy)?,
+            ease: check.millis("schedule.ease_ms", raw.schedule.ease_ms)?,
+        },
         request: RequestSpec {
-            trigger_period: check.millis("request.trigger_ms", raw.request.trigger_ms)?,
+            trigger: check.trigger(&raw.request.trigger)?,
             answer_within: check
                 .millis("request.answer_within_ms", raw.request.answer_within_ms)?,
             retry_after: check.millis("request.retry_ms", raw.request.retry_ms)?,
@@ -315,6 +366,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         },
         limit: LimitSpec {
             max_lead: max_lead_rad,
+            max_step: max_step_rad,
             scale: limit_scale,
         },
         frame_limit: check.millis("engine.frame_limit_ms", raw.engine.frame_limit_ms)?,
@@ -327,6 +379,7 @@ impl Cell {
     pub fn arm_spec(&self, boot: u64) -> ArmSpec {
         ArmSpec {
             request: self.request,
+            schedule: self.schedule,
             bounds: self.bounds,
             limit: self.limit,
             period_secs: 1.0 / self.control_rate_hz,
@@ -401,6 +454,38 @@ impl Check<'_> {
         Ok(Duration::from_nanos(
             (self.bounded(field, value)? * 1e6).round() as u64,
         ))
+    }
+
+    fn trigger(&self, raw: &RawTrigger) -> Result<Trigger, CellError> {
+        Ok(match *raw {
+            RawTrigger::Continuous {} => Trigger::Continuous,
+            RawTrigger::Rate { every_ms } => Trigger::Rate {
+                every: self.millis("request.trigger.every_ms", every_ms)?,
+            },
+            RawTrigger::Queue { below_ms } => Trigger::Queue {
+                below: self.millis("request.trigger.below_ms", below_ms)?,
+            },
+        })
+    }
+
+    fn strategy(&self, raw: &RawStrategy) -> Result<Strategy, CellError> {
+        Ok(match *raw {
+            RawStrategy::Align {} => Strategy::Align,
+            RawStrategy::Blend { blend_ms } => Strategy::Blend {
+                over: self.millis("schedule.strategy.blend_ms", blend_ms)?,
+            },
+            RawStrategy::Ensemble { decay } => Strategy::Ensemble {
+                decay: self.bounded("schedule.strategy.decay", decay)?,
+            },
+            RawStrategy::RtcPrefix {} => Strategy::RtcPrefix,
+            RawStrategy::RtcGuided { beta, jacobian } => Strategy::RtcGuided {
+                beta: self.bounded("schedule.strategy.beta", beta)?,
+                jacobian: match jacobian {
+                    RawJacobian::Exact => Jacobian::Exact,
+                    RawJacobian::Identity => Jacobian::Identity,
+                },
+            },
+        })
     }
 
     fn name(&self, field: &str, value: &str) -> Result<Name, CellError> {

@@ -44,6 +44,8 @@ pub enum Verb {
     Order(OrderArgs),
     /// Inspect, verify or measure a bundle.
     Bundle(BundleArgs),
+    /// Measure what the runtime does to success and timing.
+    Bench(BenchArgs),
 }
 
 /// `tactus demo`.
@@ -255,6 +257,62 @@ pub enum OrderVerb {
     End,
     /// Brake, hold, and stay stopped until the arm host is restarted.
     Stop,
+}
+
+/// `tactus bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What is measured.
+    #[command(subcommand)]
+    pub verb: BenchVerb,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchVerb {
+    /// Success against added latency, for each scheduling strategy, in the simulated cell in lock-step: the same worlds
+    /// and the same noise for every strategy. Resumes where it was interrupted.
+    Latency(LatencyArgs),
+}
+
+/// `tactus bench latency`.
+#[derive(Debug, Args)]
+pub struct LatencyArgs {
+    /// Folder of the results: latency.jsonl, one line per episode, and latency.svg. What is there is not run again.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Strategies. Default: all of them.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub strategies: Vec<String>,
+    /// Latency that is added between observation and chunk, milliseconds of the virtual clock.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "MS",
+        default_value = "0,50,100,200,400"
+    )]
+    pub latency_ms: Vec<u64>,
+    /// Episodes of each strategy at each latency.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub seeds: u64,
+    /// Seed of the first.
+    #[arg(long, value_name = "S", default_value_t = 7001)]
+    pub seed: u64,
+    /// What is asked for. Of both, half of the episodes each; the seed says which.
+    #[arg(long, value_enum, default_value_t = TaskWord::Pick)]
+    pub task: TaskWord,
+    /// Every episode looks different: light, colours, camera poses, drawn from its seed.
+    #[arg(long)]
+    pub variation: bool,
+    /// Threads, each with a policy of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `tactus bundle`.

@@ -23,7 +23,7 @@ use crate::children::{self, Children};
 use crate::cli::{DemoArgs, RoleArgs};
 use crate::live::Shared;
 use crate::order;
-use crate::summary::{self, ControlFigures, Lateness, Millis, Row, Summary};
+use crate::summary::{self, ControlFigures, Lateness, Millis, Motion, Row, Summary};
 use crate::{checkout, lockstep, result, roles, view};
 
 /// Episodes of a headless run without `--episodes`.
@@ -32,6 +32,8 @@ const HEADLESS_EPISODES: u64 = 20;
 const UP_WITHIN: Duration = Duration::from_secs(60);
 /// How long a step of an episode may take outside the policy's control.
 const STEP_WITHIN: Duration = Duration::from_secs(5);
+/// The arm host reports the motion of an episode within this time after its end.
+const MOTION_WITHIN: Duration = Duration::from_millis(500);
 /// How often the conductor looks.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -328,8 +330,22 @@ impl Conductor<'_> {
         }
         if !self.stopping() {
             self.order(&ModeOrder::StopEpisode)?;
+            row.motion = self.motion();
         }
         Ok(Some(row))
+    }
+
+    /// Motion quality of the episode that has just ended: in the arm host's next report.
+    fn motion(&self) -> Option<Motion> {
+        let until = Instant::now() + MOTION_WITHIN;
+        loop {
+            let motion = self.shared.lock().telemetry.map(|t| t.motion);
+            match motion {
+                Some(motion) if motion.sparc != 0.0 => return Motion::of(&motion),
+                _ if Instant::now() > until => return None,
+                _ => std::thread::sleep(LOOK),
+            }
+        }
     }
 
     fn tell(&self, episode: u64, phase: EpisodePhase) {

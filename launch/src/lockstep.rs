@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use tactus_control::Order;
 use tactus_host::account::Durations;
-use tactus_host::{Lockstep, LockstepSpec, Plant, PlantError};
-use tactus_sim::{Cube, Goal, Judge, Renderer, Scenario, Score, StartPoses, World, scene};
+use tactus_host::{Lockstep, LockstepSpec, MotionMeter, Plant, PlantError};
+use tactus_sim::{Cube, Goal, Judge, Renderer, Scenario, Score, StartPoses, Task, World, scene};
 use tactus_types::{
     ActionChunk, ArmInfo, CameraFrame, Command, Encoding, InferenceRequest, JointState, JointVec,
     Observation, Policy, PolicyError, Stage, Time,
@@ -19,12 +19,13 @@ use crate::cell::Cell;
 use crate::cli::DemoArgs;
 use crate::conductor::{line, most_secs, task_of, variation};
 use crate::roles;
-use crate::summary::{self, Millis, Row, Summary};
+use crate::summary::{self, Millis, Motion, Row, Summary};
 
-/// Virtual time from capture to the engine, and from there to the arm host. Round figures of the order that the
-/// real-time demo reports; they are part of what lock-step repeats bit for bit.
-const CAPTURE_DELAY: Duration = Duration::from_millis(10);
-const INFERENCE_DELAY: Duration = Duration::from_millis(20);
+/// Virtual time from capture to the engine, a round figure of the order that the real-time demo reports; part of what
+/// lock-step repeats bit for bit.
+pub const CAPTURE_DELAY: Duration = Duration::from_millis(10);
+/// And from there to the arm host.
+pub const INFERENCE_DELAY: Duration = Duration::from_millis(20);
 
 /// The simulated cell as a plant.
 pub struct SimPlant {
@@ -241,6 +242,17 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
 fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> anyhow::Result<Row> {
     let seed = args.seed.wrapping_add(number);
     let (instruction, task) = task_of(args, seed);
+    run_episode(lockstep, number, seed, instruction, task)
+}
+
+/// One episode of an enabled cell in the world of `seed`, which also seeds the policy's noise.
+pub fn run_episode(
+    lockstep: &mut Lockstep<SimPlant>,
+    number: u64,
+    seed: u64,
+    instruction: String,
+    task: Option<Task>,
+) -> anyhow::Result<Row> {
     lockstep.plant.reset(seed);
     lockstep.tick()?;
     let before = lockstep.cycle.counters;
@@ -250,8 +262,14 @@ fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> a
     })?;
     let done = |plant: &SimPlant| task.is_some_and(|task| plant.score().done(task));
     let mut digest = Sha256::new();
+    let mut meter = MotionMeter::new(lockstep.period().as_secs_f64());
     while !done(&lockstep.plant) && lockstep.plant.secs() < most_secs(task) {
-        if let Some(command) = lockstep.tick()?.command {
+        let output = lockstep.tick()?;
+        if let Some(seam) = &output.seam {
+            meter.seam(seam);
+        }
+        if let Some(command) = output.command {
+            meter.command(&command.q);
             for value in command.q.iter().chain([&command.opening]) {
                 digest.update(value.to_bits().to_le_bytes());
             }
@@ -272,6 +290,7 @@ fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> a
         secs: plant.secs(),
         holds: after.holds - before.holds,
         chunks: after.chunks_accepted - before.chunks_accepted,
+        motion: Motion::of(&meter.quality()),
         commands_sha256: Some(commands),
         ..Row::new(number, seed, instruction, task)
     })

@@ -3,6 +3,7 @@
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
 //! of what was asked for (a golden tensor off, an arm that needed an operator). Results go to stdout, talk to stderr.
 
+mod bench;
 mod bundle;
 mod cell;
 mod checkout;
@@ -48,6 +49,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
-use tactus_types::{Clock, Policy};
+use tactus_types::{Clock, Conditioning, Policy};
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
 use tactus_wire::{MonotonicClock, Session, SessionOptions};
 
@@ -82,6 +82,16 @@ impl Drop for Stopping<'_> {
 
 /// Opens the policy of a cell for an arm with these joints.
 pub fn open_policy(cell: &Cell, args: &PolicyArgs, joints: &[String]) -> anyhow::Result<VlaPolicy> {
+    open_policy_for(cell, args, joints, cell.schedule.strategy.conditioning())
+}
+
+/// As [`open_policy`], for requests of another conditioning than the cell's.
+pub fn open_policy_for(
+    cell: &Cell,
+    args: &PolicyArgs,
+    joints: &[String],
+    conditioning: Conditioning,
+) -> anyhow::Result<VlaPolicy> {
     let options = VlaOptions {
         ort_library: args.onnxruntime.clone(),
         intra_threads: cell.intra_threads,
@@ -92,6 +102,7 @@ pub fn open_policy(cell: &Cell, args: &PolicyArgs, joints: &[String]) -> anyhow:
             Provider::Cpu
         },
         joints,
+        conditioning,
     };
     Ok(VlaPolicy::open(
         args.bundle.as_ref().unwrap_or(&cell.bundle),

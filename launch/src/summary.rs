@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use tactus_host::account::{Durations, Quantiles};
 use tactus_sim::{Task, TaskKind};
-use tactus_types::Stage;
+use tactus_types::{MotionQuality, Stage};
 
 /// One episode.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +33,8 @@ pub struct Row {
     pub holds: u64,
     /// Chunks that entered during the episode.
     pub chunks: u64,
+    /// How smooth the commanded motion was; `null` when nothing moved.
+    pub motion: Option<Motion>,
     /// SHA-256 over every command of the episode, in lock-step: equal means the same trajectory bit for bit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commands_sha256: Option<String>,
@@ -56,9 +58,53 @@ impl Row {
             secs: 0.0,
             holds: 0,
             chunks: 0,
+            motion: None,
             commands_sha256: None,
             aborted: None,
         }
+    }
+}
+
+/// How smooth the commanded motion of one episode was; see `tactus-host`'s `motion`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Motion {
+    /// Hand-overs from one chunk to the next.
+    pub seams: u64,
+    /// Mean distance between what old plan and new chunk want at the hand-over, rad.
+    pub seam_jump_mean_rad: f64,
+    /// The largest.
+    pub seam_jump_max_rad: f64,
+    /// Mean cosine of the angle between their joint velocities.
+    pub seam_cosine_mean: f64,
+    /// Largest acceleration of the commands, rad/s^2.
+    pub acceleration_max: f64,
+    /// Largest jerk of the commands, rad/s^3.
+    pub jerk_max: f64,
+    /// Spectral arc length of the joint speed; nearer to 0 is smoother.
+    pub sparc: f64,
+}
+
+impl Motion {
+    /// Of measured figures; `None` when nothing moved.
+    pub fn of(quality: &MotionQuality) -> Option<Self> {
+        let MotionQuality {
+            seams,
+            seam_jump_mean,
+            seam_jump_max,
+            seam_cosine_mean,
+            acceleration_max,
+            jerk_max,
+            sparc,
+        } = *quality;
+        (acceleration_max > 0.0).then(|| Self {
+            seams,
+            seam_jump_mean_rad: round(seam_jump_mean),
+            seam_jump_max_rad: round(seam_jump_max),
+            seam_cosine_mean: round(seam_cosine_mean),
+            acceleration_max: round(acceleration_max),
+            jerk_max: round(jerk_max),
+            sparc: round(sparc),
+        })
     }
 }
 
@@ -245,6 +291,24 @@ impl std::fmt::Display for Summary {
             ]);
         }
         writeln!(f, "{table}")?;
+        let moved: Vec<&Motion> = self.rows.iter().filter_map(|r| r.motion.as_ref()).collect();
+        if !moved.is_empty() {
+            let mean = |of: fn(&Motion) -> f64| {
+                moved.iter().map(|m| of(m)).sum::<f64>() / moved.len() as f64
+            };
+            let max = |of: fn(&Motion) -> f64| moved.iter().map(|m| of(m)).fold(0.0, f64::max);
+            writeln!(
+                f,
+                "motion: seams jump {:.1} mrad on average ({:.0} at most), cosine {:.2}; at most {:.0} rad/s^2 and \
+                 {:.0} rad/s^3; SPARC {:.2}",
+                1e3 * mean(|m| m.seam_jump_mean_rad),
+                1e3 * max(|m| m.seam_jump_max_rad),
+                mean(|m| m.seam_cosine_mean),
+                max(|m| m.acceleration_max),
+                max(|m| m.jerk_max),
+                mean(|m| m.sparc),
+            )?;
+        }
         let ticks = self.control.map_or(String::new(), |c| {
             format!("{} ticks, {} overruns, ", c.ticks, c.overruns)
         });

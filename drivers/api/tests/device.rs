@@ -39,6 +39,7 @@ impl Device for Ideal {
             upper: 3.0,
             velocity: 1.0,
             acceleration: 1.0,
+            jerk: 1.0,
         };
         ArmInfo {
             model: "ideal".into(),
@@ -160,17 +161,20 @@ fn command(epoch: u64, tick: u64, q: f64) -> Command {
         epoch,
         q,
         dq,
+        ddq: JointVec::zeros(JOINTS),
         opening: 0.5,
         setpoint: Setpoint {
             source: Source::Hold,
             q,
             dq,
+            ddq: JointVec::zeros(JOINTS),
             opening: 0.5,
             request_id: 0,
             action_index: 0,
             observed_at: None,
         },
         clamped_by: ClampedBy::default(),
+        clamped_rad: 0.0,
         generation: Generation::default(),
     }
 }

@@ -28,6 +28,8 @@ const OUTGOING: usize = 32;
 const VELOCITY_RAD_PER_SEC: f64 = 4.0;
 /// Acceleration that the simulated joints are rated for, rad/s^2.
 const ACCELERATION_RAD_PER_SEC2: f64 = 60.0;
+/// Jerk that the simulated joints are rated for, rad/s^3: the full acceleration within 20 ms.
+const JERK_RAD_PER_SEC3: f64 = 3000.0;
 /// Without a command for this long the device holds by itself, seconds.
 const COMMAND_DEADLINE_SECS: f64 = 0.1;
 
@@ -73,6 +75,7 @@ pub fn arm_info() -> ArmInfo {
         upper,
         velocity: VELOCITY_RAD_PER_SEC,
         acceleration: ACCELERATION_RAD_PER_SEC2,
+        jerk: JERK_RAD_PER_SEC3,
     };
     ArmInfo {
         model: "tactus-sim-6".into(),

@@ -141,17 +141,20 @@ fn command(state: &JointState, epoch: u64, tick: u64, base_yaw: f64) -> Command 
         epoch,
         q,
         dq,
+        ddq: dq,
         opening: 0.5,
         setpoint: Setpoint {
             source: Source::Hold,
             q,
             dq,
+            ddq: dq,
             opening: 0.5,
             request_id: 0,
             action_index: 0,
             observed_at: None,
         },
         clamped_by: ClampedBy::default(),
+        clamped_rad: 0.0,
         generation: Generation::default(),
     }
 }

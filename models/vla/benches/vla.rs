@@ -10,8 +10,8 @@ use divan::Bencher;
 use tactus_bundle::{Bundle, CameraSpec, GoldenCase, Processor};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
 use tactus_types::{
-    CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation, Policy,
-    Time,
+    CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState, JointVec,
+    Leftover, Observation, Policy, Time,
 };
 use tactus_vla::{
     VlaOptions, VlaPolicy,
@@ -189,6 +189,7 @@ fn inference(bencher: Bencher) {
         provider: Provider::Cpu,
         require_provider: false,
         joints: &joints,
+        conditioning: Conditioning::None,
     };
     let mut policy = VlaPolicy::open(bundle.dir(), options).expect("opens");
     let q = JointVec::zeros(joints.len());
@@ -212,7 +213,8 @@ fn inference(bencher: Bencher) {
         observe_after: Time::ZERO,
         deadline: Time::ZERO,
         expected_delay: std::time::Duration::ZERO,
-        prefix: Vec::new(),
+        leftover: Leftover::none(),
+        conditioning: Conditioning::None,
         seed: 0,
     };
     bencher.bench_local(|| {
@@ -246,7 +248,7 @@ fn sequence() -> Sequence {
     let runtime = OnnxRuntime::load(Some(&library())).expect("./launch/setup places it");
     let options = SessionOptions::default();
     let mut sequence =
-        Sequence::open(&bundle, &runtime, options, &index, Place::Device).expect("opens");
+        Sequence::open(&bundle, &runtime, options, &index, Place::Device, false).expect("opens");
     sequence
         .set_prompt(PromptTensors {
             input_ids: case.i64("input_ids").expect("ids"),

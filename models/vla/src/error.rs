@@ -50,6 +50,16 @@ pub enum VlaError {
     /// There is nothing to measure a bundle with.
     #[error("bundle.toml: field `golden.cases`: expected at least one file, got none")]
     NoGoldenCase,
+    /// The bundle cannot do what requests will ask of it.
+    #[error("bundle {}: conditioning `{asked}` needs {expected}, which it does not offer", bundle.display())]
+    Conditioning {
+        /// Bundle directory.
+        bundle: std::path::PathBuf,
+        /// What is asked for.
+        asked: &'static str,
+        /// What that takes.
+        expected: &'static str,
+    },
     /// A run of the opened policy failed that should not.
     #[error("the policy cannot infer: {0}")]
     Inference(#[from] PolicyError),
@@ -77,6 +87,14 @@ pub enum InferError {
     /// A graph failed.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// The request asks for a conditioning that this policy was not opened for.
+    #[error("request: field `conditioning`: expected {expected}, got {actual}")]
+    Conditioning {
+        /// What it can do.
+        expected: &'static str,
+        /// What was asked.
+        actual: String,
+    },
     /// An action is not a finite number.
     #[error("action {index}: expected finite numbers, got {actual}")]
     NotFinite {

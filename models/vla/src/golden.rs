@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tactus_bundle::{BundleError, CameraSpec, GoldenCase, Manifest};
 use tactus_types::{
-    CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec, Observation, Time,
-    TimedAction,
+    CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState, JointVec,
+    Observation, Time, TimedAction,
 };
 
 use crate::{error::VlaError, normalise::ActionColumns};
@@ -56,8 +56,13 @@ impl GoldenInput<'_> {
             instruction: self.case.instruction.as_str().into(),
             observe_after: Time::ZERO,
             deadline: Time::ZERO,
-            expected_delay: Duration::ZERO,
-            prefix: prefix.collect(),
+            // Every row of the golden prefix is decided, none after it.
+            expected_delay: match committed {
+                0 => Duration::ZERO,
+                rows => action.first_action_offset + action.period * (rows - 1) as u32,
+            },
+            leftover: prefix.collect(),
+            conditioning: Conditioning::Prefix,
             seed: 0,
         })
     }

@@ -9,6 +9,8 @@
 //! | context | `features`, `state` [1, columns] | any number of `ctx.*` |
 //! | denoise | `x` [1, H, A], `time` [1, H], `dt` [1], `prefix` [1, H, A], `prefix_mask` [1, H], every `ctx.*` | `x_next` [1, H, A] |
 //!
+//! The guided step, `denoise_vjp`, is as `denoise` with `target` [1, H, A], `weight` [1, H] and `guidance` [1] besides.
+//!
 //! A is the width that the head was padded to, at least the declared columns.
 
 use tactus_bundle::Manifest;
@@ -67,11 +69,15 @@ impl Dims {
     }
 }
 
-/// Checks the four sessions, in running order, against the bundle's dimensions.
+/// Checks the four sessions, in running order, and the guided step's, against the bundle's dimensions.
 ///
 /// # Errors
 /// [`OnnxError::Tensor`] for the first tensor that is not as the table above says.
-pub fn check(sessions: &[Session; 4], dims: Dims) -> Result<(), OnnxError> {
+pub fn check(
+    sessions: &[Session; 4],
+    guided: Option<&Session>,
+    dims: Dims,
+) -> Result<(), OnnxError> {
     let [vision, backbone, context, denoise] = sessions;
     let Dims {
         patches,
@@ -142,7 +148,16 @@ pub fn check(sessions: &[Session; 4], dims: Dims) -> Result<(), OnnxError> {
         TensorSpec::new("prefix_mask", F32, &[Is(1), Is(horizon)]),
     ];
     inputs.extend(made);
-    check_session(denoise, &inputs, &[x("x_next")])
+    check_session(denoise, &inputs, &[x("x_next")])?;
+    if let Some(session) = guided {
+        inputs.extend([
+            x("target"),
+            TensorSpec::new("weight", F32, &[Is(1), Is(horizon)]),
+            TensorSpec::new("guidance", F32, &[Is(1)]),
+        ]);
+        check_session(session, &inputs, &[x("x_next")])?;
+    }
+    Ok(())
 }
 
 fn check_session(

@@ -15,7 +15,7 @@
 //! - [`position`]: positions of tokens and patches, attention windows.
 //! - [`joints`]: the bundle's joints found, by name, in the arm's.
 //! - [`normalise`]: joint state and actions to normalised columns and back.
-//! - [`prefix`]: committed actions to the rows of a chunk.
+//! - [`leftover`]: what is still planned, at the rows of a chunk; [`guide`]: how a chunk is drawn towards it.
 //! - [`graphs`]: what the four graphs must look like.
 //! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
 //! - [`policy`]: [`VlaPolicy`], all of it together.
@@ -30,14 +30,15 @@ pub mod decode;
 pub mod error;
 mod golden;
 pub mod graphs;
+pub mod guide;
 pub mod images;
 pub mod joints;
+pub mod leftover;
 pub mod measure;
 pub mod normalise;
 pub mod patch;
 pub mod policy;
 pub mod position;
-pub mod prefix;
 pub mod prompt;
 pub mod report;
 pub mod resample;

@@ -9,20 +9,22 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use tactus_bundle::Bundle;
+use tactus_bundle::{Bundle, Graph};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
 use tactus_types::{
-    Action, ActionChunk, CameraFrame, Encoding, FrameRef, Generation, InferenceRequest, JointState,
-    JointVec, Observation, Policy, PolicyError, Stage, StageTimes, Time, TimedAction,
+    Action, ActionChunk, CameraFrame, Conditioning, Encoding, FrameRef, Generation,
+    InferenceRequest, Jacobian, JointState, JointVec, Leftover, Observation, Policy, PolicyError,
+    Stage, StageTimes, Time,
 };
 
 use crate::{
     error::{InferError, VlaError},
+    guide::{Pull, guidance_weight, identity_step, soft_mask},
     images::Images,
+    leftover::{RowTimes, planned_rows},
     normalise::{ActionColumns, StateColumns},
     patch::Grid,
     position::{VisionIndex, mrope},
-    prefix::{RowTimes, prefix_rows},
     prompt::Prompter,
     sequence::{PromptTensors, Sequence},
 };
@@ -40,6 +42,8 @@ pub struct VlaOptions<'a> {
     pub require_provider: bool,
     /// The arm's joints, in the order of every joint vector.
     pub joints: &'a [String],
+    /// What requests will ask for. Guidance with the exact derivative takes a graph of its own.
+    pub conditioning: Conditioning,
 }
 
 /// A bundle, ready to infer.
@@ -55,6 +59,19 @@ pub struct VlaPolicy {
     state_columns: StateColumns,
     action_columns: ActionColumns,
     sequence: Sequence,
+    /// Where the leftover draws the rows of the chunk being made, for guidance by the host: target and weight.
+    pull: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// How the steps of one chunk run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Steps {
+    /// As they are; committed rows are in the prefix.
+    Plain,
+    /// Through the guided graph.
+    Guided,
+    /// As they are, corrected by the host after each with the identity for the derivative.
+    Identity { beta: f64 },
 }
 
 impl VlaPolicy {
@@ -82,7 +99,9 @@ impl VlaPolicy {
             provider,
             require_provider,
             joints,
+            conditioning,
         } = options;
+        let guided = offers(&bundle, conditioning)?;
         let manifest = bundle.manifest();
         let state_columns = StateColumns::new(&bundle, joints)?;
         let action_columns = ActionColumns::new(&bundle, joints)?;
@@ -106,7 +125,7 @@ impl VlaPolicy {
             required: require_provider,
             intra_threads,
         };
-        let sequence = Sequence::open(&bundle, &runtime, session_options, &index, links)?;
+        let sequence = Sequence::open(&bundle, &runtime, session_options, &index, links, guided)?;
         Ok(Self {
             cameras: manifest
                 .cameras
@@ -122,6 +141,7 @@ impl VlaPolicy {
             action_columns,
             sequence,
             bundle,
+            pull: None,
         })
     }
 
@@ -167,7 +187,8 @@ impl VlaPolicy {
             observe_after: Time::ZERO,
             deadline: Time::ZERO,
             expected_delay: Duration::ZERO,
-            prefix: Vec::new(),
+            leftover: Leftover::none(),
+            conditioning: Conditioning::None,
             seed: 0,
         };
         self.infer(&observation, &request).map(|chunk| chunk.stages)
@@ -198,24 +219,24 @@ impl VlaPolicy {
         let first_due = observation.observed_at + self.bundle.manifest().action.first_action_offset;
         self.set_instruction(&request.instruction)
             .map_err(|e| e.at(preprocess))?;
-        self.set_inputs(&observation.state, &request.prefix, first_due, noise)
+        let steps = self
+            .set_inputs(observation, request, first_due, noise)
             .map_err(|e| e.at(preprocess))?;
         stages.set(Stage::Preprocess, times.patch + started.elapsed());
 
-        let steps = self.sequence.steps();
-        for (stage, runs, run) in [
-            (Stage::Vision, 1, (|s, _| s.run_vision()) as Run),
-            (Stage::Backbone, 1, |s, _| s.run_backbone()),
-            (Stage::Context, 1, |s, _| s.run_context()),
-            (Stage::Denoise, steps, Sequence::run_denoise),
+        for (stage, run) in [
+            (Stage::Vision, Sequence::run_vision as Run),
+            (Stage::Backbone, Sequence::run_backbone),
+            (Stage::Context, Sequence::run_context),
         ] {
-            let mut took = Duration::ZERO;
-            for i in 0..runs {
-                took +=
-                    run(&mut self.sequence, i).map_err(|e| InferError::from(e).at(stage.name()))?;
-            }
+            let took = run(&mut self.sequence).map_err(|e| InferError::from(e).at(stage.name()))?;
             stages.set(stage, took);
         }
+        let took = self.denoise(steps);
+        stages.set(
+            Stage::Denoise,
+            took.map_err(|e| InferError::from(e).at(Stage::Denoise.name()))?,
+        );
 
         let actions = self
             .actions(&observation.state)
@@ -309,11 +330,12 @@ impl VlaPolicy {
 
     fn set_inputs(
         &mut self,
-        state: &JointState,
-        prefix: &[TimedAction],
+        observation: &Observation,
+        request: &InferenceRequest,
         first_due: Time,
         noise: Noise<'_>,
-    ) -> Result<(), InferError> {
+    ) -> Result<Steps, InferError> {
+        let state = &observation.state;
         self.state_columns.normalise(state, self.sequence.state()?);
         noise.write(self.sequence.noise()?);
         let action = &self.bundle.manifest().action;
@@ -321,16 +343,76 @@ impl VlaPolicy {
             first_due,
             period: action.period,
         };
-        let committed = prefix_rows(prefix, times, action.max_prefix);
+        let hand_over = observation.observed_at + request.expected_delay;
+        let decided = times.due_by(hand_over, action.horizon);
+        let planned = |rows| planned_rows(request.leftover.as_slice(), times, rows);
         let (values, mask) = self.sequence.prefix()?;
         values.fill(0.0);
         mask.fill(0.0);
-        let rows = values.chunks_exact_mut(action.width).zip(mask);
-        for ((row, committed_row), action) in rows.zip(&committed) {
-            self.action_columns.normalise(action, state, row);
-            *committed_row = 1.0;
+        let (planned, beta, jacobian) = match request.conditioning {
+            Conditioning::None => return Ok(Steps::Plain),
+            Conditioning::Prefix => {
+                let committed = planned(decided.min(action.max_prefix));
+                let rows = values.chunks_exact_mut(action.width).zip(mask);
+                for ((row, committed_row), action) in rows.zip(&committed) {
+                    self.action_columns.normalise(action, state, row);
+                    *committed_row = 1.0;
+                }
+                return Ok(Steps::Plain);
+            }
+            Conditioning::Guided { beta, jacobian } => (planned(action.horizon), beta, jacobian),
+        };
+        if planned.is_empty() {
+            return Ok(Steps::Plain);
         }
-        Ok(())
+        // Columns that the head was padded with are drawn to 0, which is what it was padded with.
+        let mut target = vec![0.0; action.horizon * action.width];
+        for (row, action) in target.chunks_exact_mut(action.width).zip(&planned) {
+            self.action_columns.normalise(action, state, row);
+        }
+        let weight = soft_mask(action.horizon, decided, planned.len());
+        match jacobian {
+            Jacobian::Identity => {
+                self.pull = Some((target, weight));
+                Ok(Steps::Identity { beta })
+            }
+            Jacobian::Exact if self.sequence.is_guided() => {
+                let steps = self.sequence.steps() as f64;
+                let guidance = |step| guidance_weight(step as f64 / steps, beta) as f32;
+                let (to, of) = self.sequence.pull(guidance)?;
+                to.copy_from_slice(&target);
+                of.copy_from_slice(&weight);
+                Ok(Steps::Guided)
+            }
+            Jacobian::Exact => Err(InferError::Conditioning {
+                expected: "what the policy was opened for",
+                actual: "guidance with the exact derivative".into(),
+            }),
+        }
+    }
+
+    /// All denoising steps; the time inside ONNX Runtime.
+    fn denoise(&mut self, steps: Steps) -> Result<Duration, tactus_onnx::OnnxError> {
+        let count = self.sequence.steps();
+        let dt = 1.0 / count as f32;
+        let mut took = Duration::ZERO;
+        for step in 0..count {
+            took += match steps {
+                Steps::Plain | Steps::Identity { .. } => self.sequence.run_denoise(step)?,
+                Steps::Guided => self.sequence.run_guided(step)?,
+            };
+            if let (Steps::Identity { beta }, Some((target, weight))) = (steps, &self.pull) {
+                let tau = step as f64 / count as f64;
+                let pull = Pull {
+                    target,
+                    weight,
+                    guidance: guidance_weight(tau, beta) as f32,
+                };
+                let (x, x_next) = self.sequence.around(step)?;
+                identity_step(x, x_next, tau as f32, dt, &pull);
+            }
+        }
+        Ok(took)
     }
 
     fn actions(&mut self, anchor: &JointState) -> Result<Vec<Action>, InferError> {
@@ -370,7 +452,34 @@ pub(crate) struct Parts<'a> {
     pub sequence: &'a mut Sequence,
 }
 
-type Run = fn(&mut Sequence, usize) -> Result<Duration, tactus_onnx::OnnxError>;
+type Run = fn(&mut Sequence) -> Result<Duration, tactus_onnx::OnnxError>;
+
+/// Whether the guided graph has to be opened for `conditioning`.
+fn offers(bundle: &Bundle, conditioning: Conditioning) -> Result<bool, VlaError> {
+    let error = |asked, expected| VlaError::Conditioning {
+        bundle: bundle.dir().to_path_buf(),
+        asked,
+        expected,
+    };
+    let manifest = bundle.manifest();
+    match conditioning {
+        Conditioning::Prefix if manifest.action.max_prefix == 0 => Err(error(
+            "rtc-prefix",
+            "a policy trained with committed actions (`action.max_prefix` above 0)",
+        )),
+        Conditioning::Guided {
+            jacobian: Jacobian::Exact,
+            ..
+        } => match manifest
+            .graphs()
+            .any(|(graph, _)| graph == Graph::DenoiseVjp)
+        {
+            true => Ok(true),
+            false => Err(error("rtc-guided", "the graph `denoise_vjp`")),
+        },
+        Conditioning::None | Conditioning::Prefix | Conditioning::Guided { .. } => Ok(false),
+    }
+}
 
 /// Where the noise comes from.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,9 @@
 //! noise --step 0--> a --step 1--> b --step 2--> a --step 3--> result
 //! ```
 //!
+//! With guidance the steps run through the `denoise_vjp` graph instead, over the same buffers; it is opened only when
+//! it is asked for, since it holds the head's weights a second time.
+//!
 //! Buffers whose shape depends on the prompt's length are made anew when that length changes, which is when the
 //! instruction does.
 
@@ -51,6 +54,17 @@ struct PromptBuffers {
     backbone: Binding,
     context: Binding,
     denoise: Vec<Binding>,
+    /// The guided steps; none where the policy is not guided.
+    guided: Vec<Binding>,
+}
+
+/// The guided step and what draws it.
+struct Guided {
+    session: Session,
+    target: Buffer<f32>,
+    weight: Buffer<f32>,
+    /// One number per step.
+    guidance: Vec<Buffer<f32>>,
 }
 
 /// The integers of a prompt.
@@ -82,13 +96,14 @@ pub struct Sequence {
     trajectory: Trajectory,
     times: Vec<Buffer<f32>>,
     dt: Buffer<f32>,
+    guided: Option<Guided>,
     prompt: Option<PromptBuffers>,
 }
 
 impl Sequence {
     /// Opens the graphs of `bundle`, checks them, and binds what does not depend on a prompt. `index` is that of the
     /// bundle's cameras. `links` says where tensors lie that pass between graphs: [`Place::Device`], or
-    /// [`Place::Host`] when they are to be looked at.
+    /// [`Place::Host`] when they are to be looked at. With `guided` the `denoise_vjp` graph is opened too.
     ///
     /// # Errors
     /// [`OnnxError`] when a graph cannot be opened, is not what the bundle says, or memory is not to be had.
@@ -98,6 +113,7 @@ impl Sequence {
         options: SessionOptions,
         index: &VisionIndex,
         links: Place,
+        guided: bool,
     ) -> Result<Self, OnnxError> {
         let manifest = bundle.manifest();
         runtime.at_least(manifest.min_ort)?;
@@ -112,14 +128,19 @@ impl Sequence {
             }
         }
         let mut files: Vec<(Graph, PathBuf)> = bundle.graph_paths();
-        files.retain(|(graph, _)| Graph::ALL.contains(graph));
-        let opened = open_all(runtime, &files, options)?;
+        files.retain(|(graph, _)| {
+            Graph::ALL.contains(graph) || (guided && *graph == Graph::DenoiseVjp)
+        });
+        let mut opened = open_all(runtime, &files, options)?;
+        let guided_session = (opened.sessions.len() > Graph::ALL.len())
+            .then(|| opened.sessions.pop())
+            .flatten();
         let sessions: [Session; 4] = opened.sessions.try_into().map_err(|_| OnnxError::Run {
             graph: "vision",
             reason: "expected four graphs".into(),
         })?;
         let dims = Dims::new(manifest, index.patches());
-        graphs::check(&sessions, dims)?;
+        graphs::check(&sessions, guided_session.as_ref(), dims)?;
 
         let [vision_session, _, context_session, denoise_session] = &sessions;
         let Dims {
@@ -180,6 +201,17 @@ impl Sequence {
         }
         let mut dt = host_f32(denoise_session, "dt", &[1])?;
         dt.write()?.fill((1.0 / steps as f64) as f32);
+        let guided = match guided_session {
+            None => None,
+            Some(session) => Some(Guided {
+                target: host_f32(&session, "target", &[1, horizon, action])?,
+                weight: host_f32(&session, "weight", &[1, horizon])?,
+                guidance: (0..steps)
+                    .map(|_| host_f32(&session, "guidance", &[1]))
+                    .collect::<Result<_, _>>()?,
+                session,
+            }),
+        };
         Ok(Self {
             state: host_f32(context_session, "state", &[1, state])?,
             prefix: host_f32(denoise_session, "prefix", &[1, horizon, action])?,
@@ -195,6 +227,7 @@ impl Sequence {
             trajectory: Trajectory { buffers, steps },
             times,
             dt,
+            guided,
             prompt: None,
         })
     }
@@ -309,6 +342,26 @@ impl Sequence {
             }
             denoise.push(binding);
         }
+        let mut guided = Vec::new();
+        if let Some(own) = &self.guided {
+            for (step, (time, guidance)) in self.times.iter().zip(&own.guidance).enumerate() {
+                let mut binding = own.session.binding()?;
+                let (from, to) = (self.trajectory.slot(step), self.trajectory.slot(step + 1));
+                binding.input("x", &self.trajectory.buffers[from])?;
+                binding.output("x_next", &mut self.trajectory.buffers[to])?;
+                binding.input("time", time)?;
+                binding.input("dt", &self.dt)?;
+                binding.input("prefix", &self.prefix)?;
+                binding.input("prefix_mask", &self.prefix_mask)?;
+                binding.input("target", &own.target)?;
+                binding.input("weight", &own.weight)?;
+                binding.input("guidance", guidance)?;
+                for (name, buffer) in &context_values {
+                    binding.input(name, buffer)?;
+                }
+                guided.push(binding);
+            }
+        }
         Ok(PromptBuffers {
             length,
             input_ids,
@@ -320,7 +373,29 @@ impl Sequence {
             backbone,
             context,
             denoise,
+            guided,
         })
+    }
+
+    /// Whether [`Sequence::run_guided`] can run.
+    pub fn is_guided(&self) -> bool {
+        self.guided.is_some()
+    }
+
+    /// What guided steps are drawn to: the target `[H, A]`, normalised, and its weight `[H]`; `guidance` gives the
+    /// weight of each step. To be written before the first [`Sequence::run_guided`].
+    ///
+    /// # Errors
+    /// [`OnnxError`], also when the guided graph was not opened.
+    pub fn pull(
+        &mut self,
+        guidance: impl Fn(usize) -> f32,
+    ) -> Result<(&mut [f32], &mut [f32]), OnnxError> {
+        let guided = guided_of(&mut self.guided)?;
+        for (step, buffer) in guided.guidance.iter_mut().enumerate() {
+            buffer.write()?.fill(guidance(step));
+        }
+        Ok((guided.target.write()?, guided.weight.write()?))
     }
 
     /// `pixel_values` `[P, row]`, to be written before [`Sequence::run_vision`].
@@ -469,6 +544,68 @@ impl Sequence {
         session.run(context)
     }
 
+    /// Guided Euler step number `step`, counted from 0, in place of [`Sequence::run_denoise`].
+    ///
+    /// # Errors
+    /// [`OnnxError`], also when the guided graph was not opened.
+    pub fn run_guided(&mut self, step: usize) -> Result<Duration, OnnxError> {
+        let Self {
+            guided,
+            prompt,
+            prefix,
+            prefix_mask,
+            trajectory,
+            links,
+            ..
+        } = self;
+        let own = guided_of(guided)?;
+        let PromptBuffers {
+            guided,
+            context_values,
+            ..
+        } = prompt_of(prompt, Graph::DenoiseVjp)?;
+        let (Some(binding), Some(guidance)) = (guided.get_mut(step), own.guidance.get(step)) else {
+            return Err(OnnxError::Run {
+                graph: Graph::DenoiseVjp.name(),
+                reason: format!("step {step}: expected less than {}", trajectory.steps),
+            });
+        };
+        binding.refresh("prefix", prefix)?;
+        binding.refresh("prefix_mask", prefix_mask)?;
+        binding.refresh("target", &own.target)?;
+        binding.refresh("weight", &own.weight)?;
+        binding.refresh("guidance", guidance)?;
+        let x = &trajectory.buffers[trajectory.slot(step)];
+        match step {
+            0 => binding.refresh("x", x)?,
+            _ => refresh_link(*links, binding, "x", x)?,
+        }
+        if *links == Place::Host {
+            for (name, buffer) in context_values {
+                binding.refresh(name, buffer)?;
+            }
+        }
+        own.session.run(binding)
+    }
+
+    /// The actions before and after `step`, `[H, A]` each, for guidance by the host.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when they are links and links are on a device.
+    pub fn around(&mut self, step: usize) -> Result<(&[f32], &mut [f32]), OnnxError> {
+        let (from, to) = (self.trajectory.slot(step), self.trajectory.slot(step + 1));
+        let missing = || OnnxError::Run {
+            graph: Graph::Denoise.name(),
+            reason: format!("step {step}: not a step"),
+        };
+        let [a, b] = self
+            .trajectory
+            .buffers
+            .get_disjoint_mut([from, to])
+            .map_err(|_| missing())?;
+        Ok((a.read()?, b.write()?))
+    }
+
     /// Euler step number `step`, counted from 0.
     ///
     /// # Errors
@@ -506,6 +643,13 @@ impl Sequence {
         }
         session.run(binding)
     }
+}
+
+fn guided_of(guided: &mut Option<Guided>) -> Result<&mut Guided, OnnxError> {
+    guided.as_mut().ok_or(OnnxError::Run {
+        graph: Graph::DenoiseVjp.name(),
+        reason: "the guided graph is not open".into(),
+    })
 }
 
 /// A link in the host's memory is copied to a device again before it is read; one on the device is already there.

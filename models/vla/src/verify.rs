@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Precision};
 use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
-use tactus_types::{Action, Encoding, PolicyError};
+use tactus_types::{Action, Conditioning, Encoding, PolicyError};
 
 use crate::{
     decode::decode,
@@ -85,6 +85,7 @@ impl RunOptions {
             provider: self.provider,
             require_provider: self.require_provider,
             joints,
+            conditioning: Conditioning::None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tactus_bundle::Bundle;
+use tactus_types::Conditioning;
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
 
 #[test]
@@ -20,6 +21,7 @@ fn a_missing_library_is_an_error_that_says_how_to_get_it() {
         provider: Provider::Cpu,
         require_provider: false,
         joints: &joints,
+        conditioning: Conditioning::None,
     };
     let error = VlaPolicy::open(demo, options)
         .err()

@@ -7,8 +7,8 @@ use std::{
 
 use tactus_bundle::Bundle;
 use tactus_types::{
-    Action, ActionChunk, CameraFrame, Encoding, Generation, InferenceRequest, JointState, JointVec,
-    Observation, Policy, Stage, Time, TimedAction,
+    Action, ActionChunk, CameraFrame, Conditioning, Encoding, Generation, InferenceRequest,
+    Jacobian, JointState, JointVec, Leftover, Observation, Policy, Stage, Time, TimedAction,
 };
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
 use tempfile::TempDir;
@@ -37,6 +37,7 @@ fn options(joints: &[String]) -> VlaOptions<'_> {
         provider: Provider::Cpu,
         require_provider: false,
         joints,
+        conditioning: Conditioning::None,
     }
 }
 
@@ -104,7 +105,8 @@ fn request(instruction: &str, seed: u64) -> InferenceRequest {
         observe_after: Time::ZERO,
         deadline: Time::from_millis(2000),
         expected_delay: Duration::from_millis(100),
-        prefix: Vec::new(),
+        leftover: Leftover::none(),
+        conditioning: Conditioning::None,
         seed,
     }
 }
@@ -227,29 +229,110 @@ fn a_committed_prefix_comes_back_and_changes_what_follows() {
     let (mut policy, observation) = (open(&joints), observation(&joints));
     let free = infer(&mut policy, &observation, &request("lift it", 1));
     let mut with_prefix = request("lift it", 1);
-    // Committed by an older chunk on another grid of due times: 10 ms early, within half a period.
-    with_prefix.prefix = (0..3)
-        .map(|i| TimedAction {
-            due: Time::from_millis(1030 + 50 * i),
-            action: Action {
-                q: JointVec::from_fn(6, |j| observation.state.q[j] + 0.01 * (i + 1) as f64),
-                opening: 0.25,
-            },
+    let planned = |millis: u64| Action {
+        q: JointVec::from_fn(6, |j| {
+            observation.state.q[j] + 2e-4 * (millis - 1000) as f64
+        }),
+        opening: 0.25,
+    };
+    with_prefix.conditioning = Conditioning::Prefix;
+    // Planned by an older chunk on another grid of due times; the rows of the new one lie in between.
+    with_prefix.leftover = (1000..1600)
+        .step_by(30)
+        .map(|millis| TimedAction {
+            due: Time::from_millis(millis),
+            action: planned(millis),
         })
         .collect();
+    with_prefix.expected_delay = Duration::from_millis(160);
     let committed = infer(&mut policy, &observation, &with_prefix);
-    for (action, expected) in committed.actions.iter().zip(&with_prefix.prefix) {
-        assert!(
-            distance(action, &expected.action) < 1e-6,
-            "{action:?} {expected:?}"
-        );
+    let due = |i: usize| committed.due(i).as_nanos() / 1_000_000;
+    let hand_over = observation.observed_at + with_prefix.expected_delay;
+    let decided = (0..16)
+        .take_while(|i| committed.due(*i) <= hand_over)
+        .count();
+    assert_eq!(decided, 3);
+    for (i, action) in committed.actions.iter().take(decided).enumerate() {
+        assert!(distance(action, &planned(due(i))) < 1e-6, "{i}: {action:?}");
     }
     assert!(distance(&committed.actions[3], &free.actions[3]) > 1e-6);
+    assert!(
+        distance(&committed.actions[3], &planned(due(3))) > 1e-3,
+        "free to differ"
+    );
     // The next request without one is free again.
     assert_eq!(
         infer(&mut policy, &observation, &request("lift it", 1)).actions,
         free.actions
     );
+}
+
+/// Either way to guide brings the chunk closer to the old plan where that counts in full.
+#[test]
+fn guidance_draws_a_chunk_towards_the_plan_in_force() {
+    let joints = joints();
+    let observation = observation(&joints);
+    for jacobian in [Jacobian::Exact, Jacobian::Identity] {
+        let conditioning = Conditioning::Guided {
+            beta: 5.0,
+            jacobian,
+        };
+        let opened = VlaOptions {
+            conditioning,
+            ..options(&joints)
+        };
+        let mut policy = VlaPolicy::open(demo(), opened).expect("opens");
+        let free = infer(&mut policy, &observation, &request("lift it", 1));
+        let mut guided = request("lift it", 1);
+        guided.conditioning = conditioning;
+        guided.expected_delay = Duration::from_millis(210);
+        let off = |i: usize| Action {
+            q: JointVec::from_fn(6, |j| free.actions[i].q[j] + 0.05),
+            opening: free.actions[i].opening,
+        };
+        guided.leftover = (0..12)
+            .map(|i| TimedAction {
+                due: free.due(i),
+                action: off(i),
+            })
+            .collect();
+        let drawn = infer(&mut policy, &observation, &guided);
+        let off_the_plan = |chunk: &ActionChunk| -> f64 {
+            let rows = chunk.actions.iter().enumerate().take(4);
+            let missed =
+                rows.flat_map(|(i, a)| off(i).q.zip(&a.q, |x, y| x - y).as_slice().to_vec());
+            (missed.map(|e| e * e).sum::<f64>() / 24.0).sqrt()
+        };
+        let (before, after) = (off_the_plan(&free), off_the_plan(&drawn));
+        assert!((before - 0.05).abs() < 1e-6, "{before}");
+        // The head's own derivative lets only such chunks come about as it holds possible: it is drawn less.
+        assert!(
+            after < 0.7 * before,
+            "{jacobian:?}: {after} rad off the plan, {before} when free"
+        );
+    }
+}
+
+#[test]
+fn a_conditioning_that_the_policy_was_not_opened_for_is_refused() {
+    let joints = joints();
+    let (mut policy, observation) = (open(&joints), observation(&joints));
+    let mut guided = request("lift it", 1);
+    guided.conditioning = Conditioning::Guided {
+        beta: 5.0,
+        jacobian: Jacobian::Exact,
+    };
+    guided.leftover = (0..12)
+        .map(|i| TimedAction {
+            due: Time::from_millis(1000 + 60 * i),
+            action: Action {
+                q: observation.state.q,
+                opening: 0.5,
+            },
+        })
+        .collect();
+    let error = policy.infer(&observation, &guided).expect_err("refused");
+    assert!(error.reason.contains("field `conditioning`"), "{error}");
 }
 
 #[test]

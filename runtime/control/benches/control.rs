@@ -7,7 +7,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use tactus_control::{
     ArmCycle, ArmSpec, Assembler, AssemblySpec, Bounds, LimitSpec, Order, RequestSpec, Resume,
-    Scheduler, TickInput,
+    ScheduleSpec, Scheduler, State, Strategy, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmInfo, CameraFrame, Encoding, Generation, JointLimits, JointState,
@@ -20,12 +20,20 @@ fn main() {
 
 const JOINTS: usize = 7;
 
+fn schedule() -> ScheduleSpec {
+    ScheduleSpec {
+        strategy: Strategy::Align,
+        ease: Duration::from_millis(150),
+    }
+}
+
 fn info() -> ArmInfo {
     let limits = JointLimits {
         lower: -2.0,
         upper: 2.0,
         velocity: 3.0,
         acceleration: 30.0,
+        jerk: 1500.0,
     };
     ArmInfo {
         model: "bench".into(),
@@ -98,23 +106,17 @@ fn assemble_two_cameras(bencher: Bencher) {
 
 #[divan::bench]
 fn accept_a_chunk(bencher: Bencher) {
-    let mut scheduler = Scheduler::new(Generation::default());
+    let mut scheduler = Scheduler::new(schedule(), Generation::default());
     let (chunk, info) = (chunk(Generation::default(), 1000), info());
-    let from = Action {
-        q: JointVec::zeros(JOINTS),
-        opening: 1.0,
-    };
+    let from = State::at_rest(JointVec::zeros(JOINTS), 1.0);
     bencher
         .bench_local(|| scheduler.accept(black_box(&chunk), &info, from, Time::from_millis(1010)));
 }
 
 #[divan::bench]
 fn setpoint_by_due_time(bencher: Bencher) {
-    let mut scheduler = Scheduler::new(Generation::default());
-    let from = Action {
-        q: JointVec::zeros(JOINTS),
-        opening: 1.0,
-    };
+    let mut scheduler = Scheduler::new(schedule(), Generation::default());
+    let from = State::at_rest(JointVec::zeros(JOINTS), 1.0);
     let accepted = scheduler.accept(
         &chunk(Generation::default(), 1000),
         &info(),
@@ -130,10 +132,11 @@ fn whole_tick_following_a_chunk(bencher: Bencher) {
     let ms = Duration::from_millis;
     let spec = ArmSpec {
         request: RequestSpec {
-            trigger_period: ms(100),
+            trigger: Trigger::Rate { every: ms(100) },
             answer_within: ms(60_000),
             retry_after: ms(100),
         },
+        schedule: schedule(),
         bounds: Bounds {
             tail: ms(150),
             proprio_limit: ms(20),
@@ -142,6 +145,7 @@ fn whole_tick_following_a_chunk(bencher: Bencher) {
         },
         limit: LimitSpec {
             max_lead: 1.0,
+            max_step: 1.0,
             scale: 1.0,
         },
         period_secs: 0.002,

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, Command, Generation, InferenceRequest, JointState, JointVec,
-    Mode, Refusal, Setpoint, Source, Time,
+    ActionChunk, ArmInfo, Command, Conditioning, Generation, InferenceRequest, JointState,
+    JointVec, Mode, Refusal, Setpoint, Source, Time,
 };
 
 use crate::limit::{LimitSpec, Limiter};
+use crate::plan::State;
 use crate::request::{RequestSpec, Requester};
-use crate::schedule::{Discard, Due, Scheduler};
+use crate::schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 use crate::supervise::{Bounds, Decision, Health, Supervisor};
 
 /// Everything an arm host is configured with.
@@ -20,6 +21,8 @@ use crate::supervise::{Bounds, Decision, Health, Supervisor};
 pub struct ArmSpec {
     /// How chunks are asked for.
     pub request: RequestSpec,
+    /// What becomes of a chunk that arrives while another is executed.
+    pub schedule: ScheduleSpec,
     /// The ladder's times.
     pub bounds: Bounds,
     /// Limits that do not come from the arm.
@@ -99,6 +102,8 @@ pub struct TickOutput {
     pub request: Option<InferenceRequest>,
     /// What became of the chunk of this tick.
     pub accepted: Option<Result<(), Discard>>,
+    /// How the chunk of this tick met the plan before it, if it entered and there was one.
+    pub seam: Option<Seam>,
     /// The mode differs from the last tick's.
     pub mode_changed: bool,
 }
@@ -160,7 +165,7 @@ impl ArmCycle {
         let rest = JointVec::zeros(info.joints.len());
         Self {
             supervisor: Supervisor::new(spec.bounds),
-            scheduler: Scheduler::new(generation),
+            scheduler: Scheduler::new(spec.schedule, generation),
             requester: Requester::new(spec.request),
             limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0),
             seeded: None,
@@ -298,11 +303,7 @@ impl ArmCycle {
         let command = self
             .seeded
             .map(|epoch| self.command(epoch, &decision, due, input));
-        let request = if decision.ask {
-            self.requester.poll(self.generation, &self.instruction, now)
-        } else {
-            None
-        };
+        let request = if decision.ask { self.ask(now) } else { None };
         let mode = self.supervisor.mode();
         let mode_changed = mode != self.mode;
         if mode_changed && matches!(mode, Mode::Hold(_)) {
@@ -313,6 +314,10 @@ impl ArmCycle {
             command,
             request,
             accepted,
+            seam: accepted
+                .is_some_and(|a| a.is_ok())
+                .then(|| self.scheduler.seam())
+                .flatten(),
             mode_changed,
         }
     }
@@ -335,22 +340,39 @@ impl ArmCycle {
         self.counters.reseeds += 1;
     }
 
+    /// The next request, if one is due, with what is planned from its observation on.
+    fn ask(&mut self, now: Time) -> Option<InferenceRequest> {
+        let lasts = self.scheduler.lasts(now);
+        let mut request = self
+            .requester
+            .poll(self.generation, &self.instruction, lasts, now)?;
+        request.conditioning = self.scheduler.strategy().conditioning();
+        if request.conditioning != Conditioning::None {
+            request.leftover = self.scheduler.leftover(request.observe_after);
+        }
+        Some(request)
+    }
+
     fn accept(&mut self, chunk: &ActionChunk, now: Time) -> Result<(), Discard> {
-        let commanded = Action {
+        let commanded = State {
             q: self.limiter.q(),
+            dq: self.limiter.dq(),
+            ddq: self.limiter.ddq(),
             opening: self.limiter.opening(),
         };
         let result = self.scheduler.accept(chunk, &self.info, commanded, now);
         match result {
             Ok(()) => {
                 self.counters.chunks_accepted += 1;
-                self.requester.answered(chunk.request_id, chunk.observed_at);
+                self.requester
+                    .answered(chunk.request_id, chunk.observed_at, now);
                 self.episode_has_chunk = true;
             }
             Err(Discard::Generation) => self.counters.chunks_foreign += 1,
             Err(Discard::Late | Discard::OutOfOrder) => {
                 self.counters.chunks_late += 1;
-                self.requester.answered(chunk.request_id, chunk.observed_at);
+                self.requester
+                    .answered(chunk.request_id, chunk.observed_at, now);
             }
             Err(Discard::Flaw(_)) => {
                 self.counters.chunks_flawed += 1;
@@ -403,9 +425,11 @@ impl ArmCycle {
             epoch,
             q: limited.q,
             dq: limited.dq,
+            ddq: limited.ddq,
             opening: limited.opening,
             setpoint,
             clamped_by: limited.clamped_by,
+            clamped_rad: limited.clamped_rad,
             generation: self.generation,
         }
     }
@@ -414,7 +438,8 @@ impl ArmCycle {
     fn hold_setpoint(&mut self, state: Option<&JointState>) -> Setpoint {
         if !self.holding {
             self.holding = true;
-            self.hold = (self.limiter.stopping_point(), self.limiter.opening());
+            let stop = self.limiter.stopping_point(self.spec.period_secs);
+            self.hold = (stop, self.limiter.opening());
         }
         if let Some(state) = state
             && self.limiter.leads_too_far(&state.q)
@@ -431,6 +456,7 @@ impl ArmCycle {
             source: Source::Hold,
             q,
             dq: JointVec::zeros(q.len()),
+            ddq: JointVec::zeros(q.len()),
             opening,
             request_id: 0,
             action_index: 0,

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::assemble::AssemblySpec;
     use std::time::Duration;
-    use tactus_types::{Generation, JointState, JointVec};
+    use tactus_types::{Conditioning, Generation, JointState, JointVec, Leftover};
 
     fn request(id: u64, observe_after: u64, deadline: u64) -> InferenceRequest {
         InferenceRequest {
@@ -119,7 +119,8 @@ mod tests {
             observe_after: Time::from_millis(observe_after),
             deadline: Time::from_millis(deadline),
             expected_delay: Duration::ZERO,
-            prefix: vec![],
+            leftover: Leftover::none(),
+            conditioning: Conditioning::None,
             seed: 0,
         }
     }

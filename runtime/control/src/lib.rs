@@ -5,7 +5,8 @@
 //! - [`assemble`]: newest frames and joint states -> observation, or which stream is missing or stale.
 //! - [`dispatch`]: engine side; which request is answered when.
 //! - [`request`]: arm side; when to ask for the next chunk.
-//! - [`schedule`]: chunks -> the setpoint that is due now.
+//! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
+//!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts.
 //! - [`limit`]: setpoint -> command inside the arm's limits.
 //! - [`cycle`]: one control tick through the last four, and the counters.
@@ -17,14 +18,18 @@ pub mod assemble;
 pub mod cycle;
 pub mod dispatch;
 pub mod limit;
+pub mod plan;
 pub mod request;
 pub mod schedule;
+pub mod strategy;
 pub mod supervise;
 
 pub use assemble::{Assembled, Assembler, AssemblySpec};
 pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
 pub use dispatch::{Dispatcher, Job};
 pub use limit::{LimitSpec, Limiter};
-pub use request::{RequestSpec, Requester};
-pub use schedule::{Discard, Due, Scheduler};
+pub use plan::State;
+pub use request::{RequestSpec, Requester, Trigger};
+pub use schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
+pub use strategy::Strategy;
 pub use supervise::{Bounds, Decision, Health, Resume, Rung, Supervisor, rung};

@@ -1,22 +1,30 @@
-//! The one limiter: policy and hold are sources of setpoints, and nothing reaches a driver except through here.
+//! The one limiter: policy, teleop and hold are sources of setpoints, and nothing reaches a driver except through here.
 //!
-//! Decides the command of a tick: position, velocity and acceleration limits of each joint, the largest lead over the
-//! measured state, and the braking distance to every position limit. Keeps what was last commanded (q, dq), so that a
-//! hold decelerates along the commanded motion. Does not decide whose setpoint counts.
+//! Decides the command of a tick: position, velocity, acceleration and jerk limits of each joint, the largest lead over
+//! the measured state. Keeps what was last commanded (q, dq, ddq), so that a hold decelerates along the commanded motion.
+//! Does not decide whose setpoint counts.
 //!
-//! Per joint and tick of length `h`, with setpoint `(s, s')` and last command `(q, v)`:
-//! `v* = s' + sign(s - q) brake(|s - q|)`, where `brake` is the largest speed from which the acceleration limit,
-//! applied in whole ticks, stops within a distance. `v*` is then held inside the velocity limit, inside `brake` of the
-//! distance to each position limit, and within one tick's acceleration of `v`.
+//! Per joint and tick, the setpoint is pulled into the position limits and the lead, then pursued ([`pursue`]) under the
+//! other limits. One law holds after every tick: *the stop that begins now ([`stop`]) stays inside the position limits*.
+//! A pursuit that would break it is replaced by one that comes to rest at the limit, or by the stop itself, which by the
+//! law of the tick before stays inside.
 
-use tactus_types::{ArmInfo, ClampedBy, JointVec, Setpoint};
+mod pursue;
+mod stop;
+
+use tactus_types::{ArmInfo, ClampedBy, JointLimits, JointVec, MAX_JOINTS, Setpoint};
+
+use pursue::Pursuit;
+use stop::{Bound, Motion, Stop};
 
 /// Limits that do not come from the arm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimitSpec {
     /// Largest distance of the command from the measured position, per joint, rad.
     pub max_lead: f64,
-    /// Share of the arm's velocity and acceleration limits that may be used, in (0, 1].
+    /// Largest change of the command in one tick, per joint, rad.
+    pub max_step: f64,
+    /// Share of the arm's velocity, acceleration and jerk limits that may be used, in (0, 1].
     pub scale: f64,
 }
 
@@ -25,41 +33,56 @@ pub struct LimitSpec {
 pub struct Limited {
     /// Joint positions to command, rad.
     pub q: JointVec,
-    /// Velocities they were advanced with, rad/s.
+    /// Velocities of the commanded motion, rad/s.
     pub dq: JointVec,
+    /// Accelerations of the commanded motion, rad/s^2.
+    pub ddq: JointVec,
     /// Gripper opening to command, 0..1.
     pub opening: f64,
     /// What clamped the setpoint.
     pub clamped_by: ClampedBy,
+    /// Largest distance of the command from the setpoint over the joints, rad; 0 when nothing clamped it.
+    pub clamped_rad: f64,
 }
 
-/// Keeps the commanded state.
+/// Keeps the commanded motion.
 #[derive(Debug)]
 pub struct Limiter {
     spec: LimitSpec,
     info: ArmInfo,
-    q: JointVec,
-    dq: JointVec,
+    pursuit: Pursuit,
+    joints: usize,
+    motion: [Motion; MAX_JOINTS],
     opening: f64,
 }
+
+/// Rounding that a position may lie outside its limit by, rad.
+const ROUNDING_RAD: f64 = 1e-9;
 
 impl Limiter {
     /// A limiter that has commanded the measured `q`, at rest, and `opening`.
     pub fn new(spec: LimitSpec, info: ArmInfo, q: JointVec, opening: f64) -> Self {
-        let dq = JointVec::zeros(q.len());
-        Self {
+        let mut limiter = Self {
             spec,
             info,
-            q,
-            dq,
+            pursuit: Pursuit::new(),
+            joints: q.len(),
+            motion: [Motion::default(); MAX_JOINTS],
             opening,
-        }
+        };
+        limiter.seed(q, opening);
+        limiter
     }
 
     /// Starts again from a measured state, at rest: after a gap, a restart or torque-off.
     pub fn seed(&mut self, q: JointVec, opening: f64) {
-        self.dq = JointVec::zeros(q.len());
-        self.q = q;
+        self.joints = q.len();
+        for (motion, q) in self.motion.iter_mut().zip(q.iter()) {
+            *motion = Motion {
+                q: *q,
+                ..Motion::default()
+            };
+        }
         self.opening = if opening.is_finite() {
             opening.clamp(0.0, 1.0)
         } else {
@@ -67,14 +90,23 @@ impl Limiter {
         };
     }
 
+    fn vec(&self, of: impl Fn(&Motion) -> f64) -> JointVec {
+        JointVec::from_fn(self.joints, |i| self.motion.get(i).map_or(0.0, &of))
+    }
+
     /// Last commanded joint positions, rad.
     pub fn q(&self) -> JointVec {
-        self.q
+        self.vec(|m| m.q)
     }
 
     /// Last commanded joint velocities, rad/s.
     pub fn dq(&self) -> JointVec {
-        self.dq
+        self.vec(|m| m.v)
+    }
+
+    /// Last commanded joint accelerations, rad/s^2.
+    pub fn ddq(&self) -> JointVec {
+        self.vec(|m| m.a)
     }
 
     /// Last commanded gripper opening, 0..1.
@@ -83,199 +115,160 @@ impl Limiter {
     }
 
     /// Where the commanded motion comes to rest when it brakes from now on: the setpoint of a hold, rad.
-    pub fn stopping_point(&self) -> JointVec {
-        JointVec::from_fn(self.q.len(), |i| {
-            let Some(l) = self.info.limits.get(i) else {
-                return self.q[i];
-            };
-            let stop = self.q[i]
-                + self.dq[i] * self.dq[i].abs() / (2.0 * l.acceleration * self.spec.scale);
-            stop.clamp(l.lower, l.upper)
-        })
+    pub fn stopping_point(&self, period_secs: f64) -> JointVec {
+        let limits = self.info.limits.iter();
+        let mut q = self.q();
+        for (i, (motion, l)) in self.motion.iter().zip(limits).enumerate().take(self.joints) {
+            let end = Stop::of(*motion, &self.bound(l, period_secs)).end();
+            q[i] = end.clamp(l.lower, l.upper);
+        }
+        q
     }
 
     /// Whether the command is further from `measured` than the largest lead on any joint.
     pub fn leads_too_far(&self, measured: &JointVec) -> bool {
-        self.q.zip(measured, |c, m| c - m).max_abs() > self.spec.max_lead
+        self.q().zip(measured, |c, m| c - m).max_abs() > self.spec.max_lead
     }
 
-    /// Advances the command by one tick of `period_secs` towards `setpoint`; `measured` is the newest joint position.
+    /// The limits of a joint as far as they may be used; `max_step` is a velocity at this tick length.
+    fn bound(&self, l: &JointLimits, period_secs: f64) -> Bound {
+        let LimitSpec {
+            scale, max_step, ..
+        } = self.spec;
+        Bound {
+            velocity: (l.velocity * scale).min(max_step / period_secs),
+            acceleration: l.acceleration * scale,
+            jerk: l.jerk * scale,
+        }
+    }
+
+    /// Advances the command by one tick of `period_secs` towards `setpoint`, which is due at the end of the tick;
+    /// `measured` is the newest joint position.
     pub fn limit(&mut self, setpoint: &Setpoint, measured: &JointVec, period_secs: f64) -> Limited {
+        let n = self.joints;
         let mut clamped_by = ClampedBy::default();
-        let n = self.q.len();
-        let usable = setpoint.q.len() == n
-            && setpoint.q.is_finite()
-            && setpoint.dq.is_finite()
-            && setpoint.opening.is_finite();
-        let (target, feed, opening) = if usable {
-            (setpoint.q, setpoint.dq, setpoint.opening.clamp(0.0, 1.0))
-        } else {
-            clamped_by.not_finite = true;
-            (self.stopping_point(), JointVec::zeros(n), self.opening)
-        };
-        let (q0, dq0, spec) = (self.q, self.dq, self.spec);
-        for (i, l) in self.info.limits.iter().enumerate().take(n) {
-            let (v_max, a) = (l.velocity * spec.scale, l.acceleration * spec.scale);
-            let (mut s, mut s_dot) = (target[i], if i < feed.len() { feed[i] } else { 0.0 });
-            if s < l.lower || s > l.upper {
-                (s, s_dot, clamped_by.position) = (s.clamp(l.lower, l.upper), 0.0, true);
+        let usable = [&setpoint.q, &setpoint.dq, &setpoint.ddq]
+            .iter()
+            .all(|v| v.len() == n && v.is_finite());
+        clamped_by.not_finite = !(usable && setpoint.opening.is_finite());
+        let mut clamped_rad = 0.0f64;
+        for i in 0..n {
+            let Some(l) = self.info.limits.get(i) else {
+                continue;
+            };
+            let l = *l;
+            let Some(from) = self.motion.get(i).copied() else {
+                continue;
+            };
+            let bound = self.bound(&l, period_secs);
+            let next = if clamped_by.not_finite {
+                Stop::of(from, &bound).at(period_secs)
+            } else {
+                let asked = Motion {
+                    q: setpoint.q[i],
+                    v: setpoint.dq[i],
+                    a: setpoint.ddq[i],
+                };
+                let measured = (i < measured.len()).then(|| measured[i]);
+                let to = self.pulled_in(asked, measured, &l, &mut clamped_by);
+                let next = self.advance(from, to, &l, &bound, period_secs, &mut clamped_by);
+                clamped_rad = clamped_rad.max((asked.q - next.q).abs());
+                next
+            };
+            if let Some(motion) = self.motion.get_mut(i) {
+                *motion = next;
             }
-            if i < measured.len() && (s - measured[i]).abs() > spec.max_lead {
-                s = s.clamp(measured[i] - spec.max_lead, measured[i] + spec.max_lead);
-                clamped_by.lead = true;
-            }
-            let away = s - q0[i];
-            let mut v = s_dot + away.signum() * brake(away.abs(), a, period_secs);
-            if v.abs() > v_max {
-                (v, clamped_by.velocity) = (v.clamp(-v_max, v_max), true);
-            }
-            let up = brake((l.upper - q0[i]).max(0.0), a, period_secs);
-            let down = brake((q0[i] - l.lower).max(0.0), a, period_secs);
-            if v > up || v < -down {
-                (v, clamped_by.position) = (v.clamp(-down, up), true);
-            }
-            let step = a * period_secs;
-            if (v - dq0[i]).abs() > step * (1.0 + 1e-9) {
-                (v, clamped_by.acceleration) = (v.clamp(dq0[i] - step, dq0[i] + step), true);
-            }
-            self.dq[i] = v;
-            // The braking bound makes this clamp a matter of rounding only.
-            self.q[i] = (q0[i] + v * period_secs).clamp(l.lower.min(q0[i]), l.upper.max(q0[i]));
         }
-        self.opening = opening;
+        if !clamped_by.not_finite {
+            self.opening = setpoint.opening.clamp(0.0, 1.0);
+        }
         Limited {
-            q: self.q,
-            dq: self.dq,
-            opening,
+            q: self.q(),
+            dq: self.dq(),
+            ddq: self.ddq(),
+            opening: self.opening,
             clamped_by,
+            clamped_rad: if clamped_by.any() { clamped_rad } else { 0.0 },
         }
+    }
+
+    /// `asked` moved into the position limits and the lead; a setpoint that had to be moved is one at rest.
+    fn pulled_in(
+        &self,
+        asked: Motion,
+        measured: Option<f64>,
+        l: &JointLimits,
+        clamped_by: &mut ClampedBy,
+    ) -> Motion {
+        let mut to = asked;
+        let rest = |q: f64| Motion {
+            q,
+            ..Motion::default()
+        };
+        if to.q < l.lower || to.q > l.upper {
+            (to, clamped_by.position) = (rest(to.q.clamp(l.lower, l.upper)), true);
+        }
+        let lead = self.spec.max_lead;
+        if let Some(measured) = measured
+            && (to.q - measured).abs() > lead
+        {
+            (to, clamped_by.lead) = (rest(to.q.clamp(measured - lead, measured + lead)), true);
+        }
+        to
+    }
+
+    /// One tick of one joint from `from` towards `to`.
+    fn advance(
+        &mut self,
+        from: Motion,
+        to: Motion,
+        l: &JointLimits,
+        bound: &Bound,
+        period_secs: f64,
+        clamped_by: &mut ClampedBy,
+    ) -> Motion {
+        let pursued = self.pursuit.step(from, to, bound, period_secs);
+        if pursued.is_none_or(|p| !p.met) {
+            say_why(from, to, bound, period_secs, clamped_by);
+        }
+        if let Some(p) = pursued
+            && stops_inside(&p.motion, l, bound)
+        {
+            return p.motion;
+        }
+        clamped_by.position |= pursued.is_some();
+        // On the way to a limit: come to rest there.
+        let at_limit = Motion {
+            q: to.q.clamp(l.lower, l.upper),
+            ..Motion::default()
+        };
+        if let Some(p) = self.pursuit.step(from, at_limit, bound, period_secs)
+            && stops_inside(&p.motion, l, bound)
+        {
+            return p.motion;
+        }
+        Stop::of(from, bound).at(period_secs)
     }
 }
 
-/// Largest speed `v` from which deceleration `a`, applied in whole ticks of `h`, stops within `distance`.
-///
-/// With `v = k a h + r`, `0 <= r < a h`, the ticks `v, v - a h, .., r` cover `h ((k + 1) r + a h k (k + 1) / 2)`. The
-/// largest whole `k` that fits is taken, and `r` from what is left. Never above `distance / h`.
-fn brake(distance: f64, a: f64, h: f64) -> f64 {
-    let unit = a * h * h;
-    let k = (0.5 * ((1.0 + 8.0 * distance / unit).sqrt() - 1.0)).floor();
-    let left = (distance - 0.5 * unit * k * (k + 1.0)).max(0.0);
-    k * a * h + left / ((k + 1.0) * h)
+/// Whether the stop that begins with `motion` stays inside the position limits.
+fn stops_inside(motion: &Motion, l: &JointLimits, bound: &Bound) -> bool {
+    let (low, high) = Stop::of(*motion, bound).range();
+    low >= l.lower - ROUNDING_RAD && high <= l.upper + ROUNDING_RAD
+}
+
+/// Names the limits that keep `to` from being met within the tick: what meeting it would take, derivative by derivative.
+fn say_why(from: Motion, to: Motion, bound: &Bound, h: f64, clamped_by: &mut ClampedBy) {
+    let velocity = (to.q - from.q) / h;
+    let acceleration = (to.v - from.v) / h;
+    let jerk = (to.a - from.a) / h;
+    let over = |value: f64, limit: f64| value.abs() > limit * (1.0 + 1e-9);
+    clamped_by.velocity |= over(velocity, bound.velocity) || over(to.v, bound.velocity);
+    clamped_by.acceleration |=
+        over(acceleration, bound.acceleration) || over(to.a, bound.acceleration);
+    // What no single derivative explains takes a faster change of acceleration than is allowed.
+    clamped_by.jerk |= over(jerk, bound.jerk) || !(clamped_by.velocity || clamped_by.acceleration);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schedule::tests::info;
-    use proptest::prelude::*;
-    use tactus_types::Source;
-
-    const H: f64 = 0.002;
-
-    fn limiter(max_lead: f64) -> Limiter {
-        let spec = LimitSpec {
-            max_lead,
-            scale: 1.0,
-        };
-        Limiter::new(spec, info(1), JointVec::zeros(1), 0.5)
-    }
-
-    fn setpoint(q: f64, dq: f64) -> Setpoint {
-        Setpoint {
-            source: Source::Policy,
-            q: JointVec::from_fn(1, |_| q),
-            dq: JointVec::from_fn(1, |_| dq),
-            opening: 0.5,
-            request_id: 0,
-            action_index: 0,
-            observed_at: None,
-        }
-    }
-
-    #[test]
-    fn a_step_is_reached_without_overshoot_and_says_what_clamped_it() {
-        let mut l = limiter(10.0);
-        let mut highest = 0.0f64;
-        let first = l.limit(&setpoint(1.0, 0.0), &l.q(), H);
-        assert!(first.clamped_by.acceleration && first.clamped_by.any());
-        for _ in 0..500 {
-            highest = highest.max(l.limit(&setpoint(1.0, 0.0), &l.q(), H).q[0]);
-        }
-        assert!((l.q()[0] - 1.0).abs() < 1e-6, "{}", l.q()[0]);
-        assert!(highest <= 1.0 + 1e-6, "{highest}");
-        assert!(!l.limit(&setpoint(1.0, 0.0), &l.q(), H).clamped_by.any());
-    }
-
-    #[test]
-    fn a_ramp_inside_the_limits_is_followed_without_lag() {
-        let mut l = limiter(10.0);
-        for k in 1..=400 {
-            let limited = l.limit(&setpoint(0.5 * k as f64 * H, 0.5), &l.q(), H);
-            if k > 100 {
-                let behind = 0.5 * k as f64 * H - limited.q[0];
-                assert!(behind.abs() < 2e-3, "tick {k}: {behind} rad behind");
-            }
-        }
-    }
-
-    #[test]
-    fn a_hold_decelerates_along_the_commanded_motion() {
-        let mut l = limiter(10.0);
-        for k in 1..=200 {
-            l.limit(&setpoint(1.5 * k as f64 * H, 1.5), &l.q(), H);
-        }
-        let (stop, v0) = (l.stopping_point()[0], l.dq()[0]);
-        let mut ticks = 0;
-        while l.dq()[0].abs() > 0.01 {
-            let before = l.dq()[0];
-            l.limit(&setpoint(stop, 0.0), &l.q(), H);
-            assert!(l.dq()[0] <= before + 1e-12, "a hold never speeds up");
-            ticks += 1;
-        }
-        assert!(
-            f64::from(ticks) * H < 3.0 * v0 / 30.0,
-            "{ticks} ticks from {v0} rad/s"
-        );
-    }
-
-    #[test]
-    fn not_finite_keeps_the_last_command() {
-        let mut l = limiter(10.0);
-        let limited = l.limit(&setpoint(f64::NAN, 0.0), &l.q(), H);
-        assert!(limited.clamped_by.not_finite);
-        assert_eq!(limited.q[0], 0.0);
-        assert_eq!(limited.opening, 0.5, "the gripper keeps its last target");
-    }
-
-    #[test]
-    fn the_command_never_runs_away_from_a_blocked_arm() {
-        let mut l = limiter(0.1);
-        let blocked = JointVec::zeros(1);
-        for _ in 0..1000 {
-            l.limit(&setpoint(1.5, 0.0), &blocked, H);
-        }
-        assert!(l.q()[0] <= 0.1 + 1e-6, "{}", l.q()[0]);
-    }
-
-    proptest! {
-        /// Whatever the setpoints, even NaN and jumps: position, velocity and acceleration stay inside the limits.
-        #[test]
-        fn no_command_outside_any_limit(
-            points in prop::collection::vec((-4.0f64..4.0, -9.0f64..9.0, 1usize..40, prop::bool::weighted(0.05)), 1..40)
-        ) {
-            let mut l = limiter(10.0);
-            let (mut q, mut v) = (0.0, 0.0);
-            for (s, s_dot, ticks, poison) in points {
-                for _ in 0..ticks {
-                    let s = if poison { f64::NAN } else { s };
-                    let out = l.limit(&setpoint(s, s_dot), &l.q(), H);
-                    prop_assert!(out.q[0].abs() <= 2.0 + 1e-9);
-                    prop_assert!(out.dq[0].abs() <= 3.0 + 1e-9);
-                    prop_assert!((out.dq[0] - v).abs() <= 30.0 * H + 1e-9, "{} -> {}", v, out.dq[0]);
-                    prop_assert!((out.q[0] - q - out.dq[0] * H).abs() <= 1e-6, "position follows velocity");
-                    (q, v) = (out.q[0], out.dq[0]);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,19 +1,40 @@
 //! Arm side: when to ask for the next chunk.
 //!
-//! One request is out at a time. The next is armed as soon as the last was answered, for an observation captured at
-//! least one trigger period after the last one's, so that the engine starts on the very frame and no age is lost.
-//! Decides also when the engine counts as late. Does not send anything.
+//! One request is out at a time. The next is armed as soon as its trigger allows after the last was answered, for an
+//! observation captured after the last one's, so that the engine starts on the very frame and no age is lost. Decides
+//! also how long an answer is expected to take, and when the engine counts as late. Does not send anything.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_types::{Generation, InferenceRequest, Time};
+use tactus_types::{Conditioning, Generation, InferenceRequest, Leftover, Time};
+
+/// Answers that the expected delay is the longest of. The paper on real-time chunking keeps a queue of this size
+/// (arXiv 2506.07339, section 5: b = 10); a single slow answer is forgotten after as many quick ones.
+const DELAYS: usize = 10;
+
+/// When the next chunk is asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trigger {
+    /// As soon as the last was answered, for the next frame.
+    Continuous,
+    /// With at least this time between the observations of two chunks.
+    Rate {
+        /// Least time between two observations.
+        every: Duration,
+    },
+    /// As soon as the plan in force lasts no longer than this.
+    Queue {
+        /// Time left in the plan.
+        below: Duration,
+    },
+}
 
 /// How chunks are asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RequestSpec {
-    /// Least time between the observations of two chunks.
-    pub trigger_period: Duration,
+    /// When.
+    pub trigger: Trigger,
     /// From the instant an observation may be captured to the deadline of the answer.
     pub answer_within: Duration,
     /// After a refusal: least time until the next request.
@@ -37,6 +58,9 @@ pub struct Requester {
     observe_after: Time,
     not_before: Time,
     seed: u64,
+    /// Observation to chunk, of the last answers.
+    delays: [Duration; DELAYS],
+    answers: usize,
 }
 
 impl Requester {
@@ -49,7 +73,16 @@ impl Requester {
             observe_after: Time::ZERO,
             not_before: Time::ZERO,
             seed: 0,
+            delays: [Duration::ZERO; DELAYS],
+            answers: 0,
         }
+    }
+
+    /// How long after `observed_at` the next chunk is expected to take over: the longest of the last answers; before
+    /// the first, half of the time that an answer may take.
+    pub fn expected_delay(&self) -> Duration {
+        let longest = self.delays.iter().take(self.answers).max();
+        longest.copied().unwrap_or(self.spec.answer_within / 2)
     }
 
     /// Forgets the request that is out and asks for a fresh observation: captured at or after `now`.
@@ -60,14 +93,21 @@ impl Requester {
         self.seed = seed;
     }
 
-    /// The request to send at `now`, if one is due.
+    /// The request to send at `now`, if one is due; `lasts` is the time left in the plan in force. Nothing is left over
+    /// in it: the scheduler knows that.
     pub fn poll(
         &mut self,
         generation: Generation,
         instruction: &Arc<str>,
+        lasts: Duration,
         now: Time,
     ) -> Option<InferenceRequest> {
         if self.out.is_some() || now < self.not_before {
+            return None;
+        }
+        if let Trigger::Queue { below } = self.spec.trigger
+            && lasts > below
+        {
             return None;
         }
         let id = self.next_id;
@@ -84,20 +124,34 @@ impl Requester {
             instruction: instruction.clone(),
             observe_after: self.observe_after,
             deadline,
-            expected_delay: self.spec.answer_within / 2,
-            prefix: Vec::new(),
+            expected_delay: self.expected_delay(),
+            leftover: Leftover::none(),
+            conditioning: Conditioning::None,
             seed: self.seed.wrapping_add(id),
         })
     }
 
-    /// A chunk answered request `id`, observed at `observed_at`.
-    pub fn answered(&mut self, id: u64, observed_at: Time) {
+    /// A chunk, observed at `observed_at`, answered request `id` at `now`.
+    pub fn answered(&mut self, id: u64, observed_at: Time, now: Time) {
         if self.out.is_some_and(|out| out.id == id) {
             self.out = None;
+            let slot = self.answers % DELAYS;
+            if let Some(delay) = self.delays.get_mut(slot) {
+                *delay = now.since(observed_at);
+            }
+            // Counts on round the ring without ever falling below its size again.
+            self.answers = if self.answers + 1 == 2 * DELAYS {
+                DELAYS
+            } else {
+                self.answers + 1
+            };
         }
-        self.observe_after = self
-            .observe_after
-            .max(observed_at + self.spec.trigger_period);
+        let apart = match self.spec.trigger {
+            Trigger::Rate { every } => every,
+            // Any newer frame will do.
+            Trigger::Continuous | Trigger::Queue { .. } => Duration::from_nanos(1),
+        };
+        self.observe_after = self.observe_after.max(observed_at + apart);
     }
 
     /// The engine refused request `id` at `now`, or its deadline passed: asks again for a fresh observation, not at once.
@@ -123,11 +177,15 @@ mod tests {
 
     fn requester() -> Requester {
         Requester::new(RequestSpec {
-            trigger_period: Duration::from_millis(100),
+            trigger: Trigger::Rate {
+                every: Duration::from_millis(100),
+            },
             answer_within: Duration::from_millis(200),
             retry_after: Duration::from_millis(50),
         })
     }
+
+    const LASTS: Duration = Duration::from_secs(1);
 
     fn at(millis: u64) -> Time {
         Time::from_millis(millis)
@@ -137,11 +195,11 @@ mod tests {
     fn one_request_is_out_and_the_next_is_armed_ahead_of_its_frame() {
         let (mut r, g, text) = (requester(), Generation::default(), Arc::from("pick"));
         r.restart(at(10), 7);
-        let first = r.poll(g, &text, at(10)).expect("due");
+        let first = r.poll(g, &text, LASTS, at(10)).expect("due");
         assert_eq!(first.observe_after, at(10));
-        assert_eq!(r.poll(g, &text, at(20)), None, "one out at a time");
-        r.answered(first.id, at(15));
-        let second = r.poll(g, &text, at(40)).expect("armed at once");
+        assert_eq!(r.poll(g, &text, LASTS, at(20)), None, "one out at a time");
+        r.answered(first.id, at(15), at(38));
+        let second = r.poll(g, &text, LASTS, at(40)).expect("armed at once");
         assert_eq!(second.observe_after, at(115));
         assert_eq!(second.deadline, at(315));
         assert_ne!(first.seed, second.seed);
@@ -151,14 +209,65 @@ mod tests {
     fn overdue_counts_from_the_instant_a_frame_may_exist() {
         let (mut r, g, text) = (requester(), Generation::default(), Arc::from("pick"));
         r.restart(at(0), 0);
-        let id = r.poll(g, &text, at(0)).expect("due").id;
+        let id = r.poll(g, &text, LASTS, at(0)).expect("due").id;
         assert_eq!(r.overdue(at(200)), None);
         assert_eq!(r.overdue(at(201)), Some((id, Duration::from_millis(201))));
         r.failed(id, at(201));
-        assert_eq!(r.poll(g, &text, at(250)), None);
+        assert_eq!(r.poll(g, &text, LASTS, at(250)), None);
         assert_eq!(
-            r.poll(g, &text, at(251)).map(|q| q.observe_after),
+            r.poll(g, &text, LASTS, at(251)).map(|q| q.observe_after),
             Some(at(201))
+        );
+    }
+
+    #[test]
+    fn the_expected_delay_is_the_longest_of_the_last_answers_and_forgets() {
+        let (mut r, g, text) = (requester(), Generation::default(), Arc::from("pick"));
+        assert_eq!(r.expected_delay(), Duration::from_millis(100));
+        let mut now = 0;
+        let mut answer = |r: &mut Requester, millis: u64| {
+            now += 200;
+            let id = r.poll(g, &text, LASTS, at(now)).expect("due").id;
+            r.answered(id, at(now), at(now + millis));
+            r.expected_delay()
+        };
+        assert_eq!(answer(&mut r, 70), Duration::from_millis(70));
+        assert_eq!(answer(&mut r, 180), Duration::from_millis(180));
+        for _ in 0..9 {
+            assert_eq!(answer(&mut r, 60), Duration::from_millis(180));
+        }
+        for _ in 0..30 {
+            assert_eq!(answer(&mut r, 60), Duration::from_millis(60));
+        }
+    }
+
+    #[test]
+    fn a_queue_trigger_asks_when_the_plan_runs_low_and_a_continuous_one_at_once() {
+        let (g, text) = (Generation::default(), Arc::from("pick"));
+        let with = |trigger| {
+            Requester::new(RequestSpec {
+                trigger,
+                answer_within: Duration::from_millis(200),
+                retry_after: Duration::from_millis(50),
+            })
+        };
+        let mut queue = with(Trigger::Queue {
+            below: Duration::from_millis(300),
+        });
+        assert_eq!(
+            queue.poll(g, &text, Duration::from_millis(301), at(0)),
+            None
+        );
+        let asked = queue.poll(g, &text, Duration::from_millis(300), at(0));
+        assert!(asked.is_some());
+        let mut continuous = with(Trigger::Continuous);
+        let first = continuous.poll(g, &text, LASTS, at(0)).expect("due").id;
+        continuous.answered(first, at(5), at(60));
+        let next = continuous.poll(g, &text, LASTS, at(60)).expect("due");
+        assert_eq!(
+            next.observe_after,
+            at(5) + Duration::from_nanos(1),
+            "a newer frame"
         );
     }
 }

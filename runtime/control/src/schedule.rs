@@ -1,18 +1,19 @@
 //! Scheduling by due time: which setpoint of which chunk counts now.
 //!
-//! Decides whether a chunk may enter (generation, order in time, finite, in range) and what is due at `now`: linear
-//! interpolation between the two actions around it. An index never decides, only due times; a late chunk therefore
-//! takes over in the middle. Does not decide whether the policy may move the arm at all (`supervise`), nor limit
-//! (`limit`). Holds its actions in place, so that accepting never allocates.
+//! Decides whether a chunk may enter (generation, order in time, finite, in range) and what is due at `now`. An index
+//! never decides, only due times; a late chunk therefore takes over in the middle. How chunks become a plan is
+//! [`crate::strategy`]'s, what lies between two actions [`crate::plan`]'s. Does not decide whether the policy may move
+//! the arm at all (`supervise`), nor limit (`limit`). Holds its plans in place, so that accepting never allocates.
 
 use std::time::Duration;
 
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, ChunkFlaw, Generation, JointVec, Setpoint, Source, Time,
+    ActionChunk, ArmInfo, ChunkFlaw, Generation, JointVec, Leftover, Setpoint, Source, Time,
+    TimedAction,
 };
 
-/// Longest chunk a scheduler holds.
-pub const MAX_HORIZON: usize = 128;
+use crate::plan::{Grid, MAX_HORIZON, Plan, State};
+use crate::strategy::{self, ENSEMBLE, Past, Strategy};
 
 /// How far outside a joint's limits an action may lie before the chunk is refused, rad. Learned actions overshoot a
 /// limit by rounding and noise; the limiter clamps those. Beyond this the chunk is wrong.
@@ -42,45 +43,94 @@ pub enum Due {
     Exhausted,
 }
 
-/// The chunk in force.
-#[derive(Debug)]
-struct Plan {
+/// Where the plan in force comes from.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
     request_id: u64,
     observed_at: Time,
-    first_due: Time,
-    period: Duration,
-    len: usize,
-    /// Where the command was when the chunk entered, and when: the start of the way to action 0 while that is ahead.
-    entered_at: Time,
-    entered_from: Action,
 }
 
-/// Holds the chunk in force.
+/// How well a new chunk met the plan before it, at the hand-over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seam {
+    /// Distance between where the two want the arm, on the joint where it is largest, rad.
+    pub jump_rad: f64,
+    /// Cosine of the angle between their joint velocities, -1..1; `None` when one of them stands still.
+    pub cosine: Option<f64>,
+}
+
+impl Seam {
+    /// Between `old` and `new`, what both plans want at one instant.
+    fn between(old: &State, new: &State) -> Self {
+        let dot = |a: &JointVec, b: &JointVec| a.zip(b, |x, y| x * y).iter().sum::<f64>();
+        let still = 1e-3;
+        let (a, b) = (dot(&old.dq, &old.dq).sqrt(), dot(&new.dq, &new.dq).sqrt());
+        Self {
+            jump_rad: old.q.zip(&new.q, |x, y| x - y).max_abs(),
+            cosine: (a > still && b > still).then(|| dot(&old.dq, &new.dq) / (a * b)),
+        }
+    }
+}
+
+/// How chunks become plans.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScheduleSpec {
+    /// Which actions a plan is made of.
+    pub strategy: Strategy,
+    /// Least time from the command as it is to the first action of a new plan that is met.
+    pub ease: Duration,
+}
+
+/// Holds the plan in force.
 #[derive(Debug)]
 pub struct Scheduler {
+    spec: ScheduleSpec,
     generation: Generation,
-    plan: Option<Plan>,
-    actions: [Action; MAX_HORIZON],
+    origin: Option<Origin>,
+    /// The plan in force, and room to make the next while this one is read.
+    plan: Box<Plan>,
+    next: Box<Plan>,
+    /// The last chunks of this generation, for an ensemble; oldest first from `past_len` on, round about.
+    past: Box<[Past]>,
+    past_len: usize,
+    past_next: usize,
+    /// Of the last chunk that replaced another.
+    seam: Option<Seam>,
 }
 
 impl Scheduler {
     /// An empty scheduler for `generation`.
-    pub fn new(generation: Generation) -> Self {
-        let nothing = Action {
-            q: JointVec::zeros(0),
-            opening: 0.0,
+    pub fn new(spec: ScheduleSpec, generation: Generation) -> Self {
+        let plan = Box::new(Plan::empty());
+        let slots = match spec.strategy {
+            Strategy::Ensemble { .. } => ENSEMBLE,
+            _ => 0,
+        };
+        let nothing = || Past {
+            grid: *plan.grid(),
+            actions: std::array::from_fn(|_| tactus_types::Action {
+                q: JointVec::zeros(0),
+                opening: 0.0,
+            }),
         };
         Self {
+            spec,
             generation,
-            plan: None,
-            actions: [nothing; MAX_HORIZON],
+            origin: None,
+            past: (0..slots).map(|_| nothing()).collect(),
+            next: plan.clone(),
+            plan,
+            past_len: 0,
+            past_next: 0,
+            seam: None,
         }
     }
 
-    /// Forgets the chunk in force; from now on only chunks of `generation` enter.
+    /// Forgets the plan in force; from now on only chunks of `generation` enter.
     pub fn restart(&mut self, generation: Generation) {
         self.generation = generation;
-        self.plan = None;
+        self.origin = None;
+        self.past_len = 0;
     }
 
     /// Generation whose chunks enter.
@@ -88,15 +138,20 @@ impl Scheduler {
         self.generation
     }
 
-    /// Takes `chunk` over at `now` if it may be executed; `commanded` is the last command.
+    /// How chunks become plans.
+    pub fn strategy(&self) -> &Strategy {
+        &self.spec.strategy
+    }
+
+    /// Takes `chunk` over at `now` if it may be executed; `commanded` is the commanded motion.
     ///
     /// # Errors
-    /// [`Discard`]; the chunk in force stays.
+    /// [`Discard`]; the plan in force stays.
     pub fn accept(
         &mut self,
         chunk: &ActionChunk,
         info: &ArmInfo,
-        commanded: Action,
+        commanded: State,
         now: Time,
     ) -> Result<(), Discard> {
         if chunk.generation != self.generation {
@@ -107,73 +162,139 @@ impl Scheduler {
             return Err(Discard::Flaw(ChunkFlaw::Future));
         }
         if self
-            .plan
-            .as_ref()
-            .is_some_and(|p| chunk.observed_at < p.observed_at)
+            .origin
+            .is_some_and(|o| chunk.observed_at < o.observed_at)
         {
             return Err(Discard::OutOfOrder);
         }
-        if chunk.last_due() <= now {
-            return Err(Discard::Late);
-        }
-        for (slot, action) in self.actions.iter_mut().zip(&chunk.actions) {
-            *slot = *action;
-        }
-        self.plan = Some(Plan {
-            request_id: chunk.request_id,
-            observed_at: chunk.observed_at,
-            first_due: chunk.first_due,
+        let grid = Grid {
+            first_due: match self.spec.strategy {
+                Strategy::Naive => now,
+                _ => chunk.first_due,
+            },
             period: chunk.period,
             len: chunk.actions.len(),
-            entered_at: now,
-            entered_from: commanded,
+        };
+        if grid.last_due() <= now {
+            return Err(Discard::Late);
+        }
+        self.remember(grid, chunk);
+        self.make(grid, chunk, commanded, now);
+        let old = self.origin.and_then(|_| self.plan.at(now));
+        self.seam = old.map(|(old, _)| Seam::between(&old, &self.next.wanted(now)));
+        std::mem::swap(&mut self.plan, &mut self.next);
+        self.origin = Some(Origin {
+            request_id: chunk.request_id,
+            observed_at: chunk.observed_at,
         });
         Ok(())
     }
 
-    /// Instant of the observation behind the chunk in force.
+    /// Makes the plan of `chunk` in `next`.
+    fn make(&mut self, grid: Grid, chunk: &ActionChunk, commanded: State, now: Time) {
+        let Self {
+            plan,
+            next,
+            past,
+            past_len,
+            past_next,
+            origin,
+            spec,
+            ..
+        } = self;
+        let actions = &chunk.actions;
+        let ScheduleSpec { strategy, ease } = *spec;
+        match strategy {
+            Strategy::Blend { over } if origin.is_some() => {
+                let action = |i| strategy::blended(&actions[i], plan, grid.due(i), now, over);
+                next.make(grid, action, commanded, now, ease);
+            }
+            Strategy::Ensemble { decay } => {
+                let slots = past.len().max(1);
+                let oldest = (*past_next + slots - *past_len) % slots;
+                let in_order = || (0..*past_len).filter_map(|k| past.get((oldest + k) % slots));
+                let action = |i| strategy::ensembled(in_order(), &actions[i], grid.due(i), decay);
+                next.make(grid, action, commanded, now, ease);
+            }
+            _ => next.make(grid, |i| actions[i], commanded, now, ease),
+        }
+    }
+
+    fn remember(&mut self, grid: Grid, chunk: &ActionChunk) {
+        let slots = self.past.len();
+        let Some(slot) = self.past.get_mut(self.past_next) else {
+            return;
+        };
+        slot.grid = grid;
+        for (to, from) in slot.actions.iter_mut().zip(&chunk.actions) {
+            *to = *from;
+        }
+        self.past_next = (self.past_next + 1) % slots;
+        self.past_len = (self.past_len + 1).min(slots);
+    }
+
+    /// Instant of the observation behind the plan in force.
     pub fn observed_at(&self) -> Option<Time> {
-        self.plan.as_ref().map(|p| p.observed_at)
+        self.origin.map(|o| o.observed_at)
+    }
+
+    /// How the last chunk that entered met the plan before it; `None` when there was none.
+    pub fn seam(&self) -> Option<Seam> {
+        self.seam
+    }
+
+    /// How long the plan in force still lasts at `now`; zero without one.
+    pub fn lasts(&self, now: Time) -> Duration {
+        match self.origin {
+            Some(_) => self.plan.grid().last_due().since(now),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// What is planned from `from` on, sampled twice per period of the chunk; nothing without a plan.
+    pub fn leftover(&self, from: Time) -> Leftover {
+        let mut leftover = Leftover::none();
+        if self.origin.is_none() {
+            return leftover;
+        }
+        let step = self.plan.grid().period / 2;
+        let mut due = from;
+        while let Some((state, _)) = self.plan.at(due) {
+            let action = tactus_types::Action {
+                q: state.q,
+                opening: state.opening,
+            };
+            if step.is_zero() || !leftover.push(TimedAction { due, action }) {
+                break;
+            }
+            due = due + step;
+        }
+        leftover
     }
 
     /// What is due at `now`.
     pub fn setpoint(&self, now: Time) -> Due {
-        let Some(plan) = &self.plan else {
+        let Some(origin) = self.origin else {
             return Due::Empty;
         };
-        let actions = self.actions.get(..plan.len).unwrap_or_default();
-        let period = plan.period.as_secs_f64();
-        let place = now.secs_from(plan.first_due) / period;
-        let (from, to, t, span, index) = if place < 0.0 {
-            // The way from where the command was to action 0, in the time that is left for it.
-            let span = plan.first_due.secs_from(plan.entered_at);
-            let Some(first) = actions.first() else {
-                return Due::Exhausted;
-            };
-            if span <= 0.0 {
-                (first, first, 0.0, period, 0)
-            } else {
-                let t = now.secs_from(plan.entered_at) / span;
-                (&plan.entered_from, first, t.clamp(0.0, 1.0), span, 0)
-            }
-        } else {
-            let i = place as usize;
-            match (actions.get(i), actions.get(i + 1)) {
-                (Some(from), Some(to)) => (from, to, place - i as f64, period, i + 1),
-                (Some(last), None) if place - i as f64 <= f64::EPSILON => {
-                    (last, last, 0.0, period, i)
-                }
-                _ => return Due::Exhausted,
-            }
+        let Some((state, index)) = self.plan.at(now) else {
+            return Due::Exhausted;
         };
+        let State {
+            q,
+            dq,
+            ddq,
+            opening,
+        } = state;
         Due::Setpoint(Setpoint {
             source: Source::Policy,
-            q: from.q.lerp(&to.q, t),
-            dq: from.q.zip(&to.q, |a, b| (b - a) / span),
-            opening: from.opening + t * (to.opening - from.opening),
-            request_id: plan.request_id,
+            q,
+            dq,
+            ddq,
+            opening,
+            request_id: origin.request_id,
             action_index: index as u32,
-            observed_at: Some(plan.observed_at),
+            observed_at: Some(origin.observed_at),
         })
     }
 }
@@ -206,9 +327,10 @@ fn check(chunk: &ActionChunk, info: &ArmInfo) -> Result<(), ChunkFlaw> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::Strategy;
     use super::*;
     use proptest::prelude::*;
-    use tactus_types::{JointLimits, StageTimes};
+    use tactus_types::{Action, JointLimits, StageTimes};
 
     pub(crate) fn info(joints: usize) -> ArmInfo {
         let limits = JointLimits {
@@ -216,6 +338,7 @@ pub(crate) mod tests {
             upper: 2.0,
             velocity: 3.0,
             acceleration: 30.0,
+            jerk: 1500.0,
         };
         ArmInfo {
             model: "test".into(),
@@ -250,6 +373,21 @@ pub(crate) mod tests {
         }
     }
 
+    fn at_rest(v: f64) -> State {
+        State::at_rest(JointVec::from_fn(1, |_| v), 0.5)
+    }
+
+    fn with(strategy: Strategy) -> ScheduleSpec {
+        ScheduleSpec {
+            strategy,
+            ease: Duration::from_millis(50),
+        }
+    }
+
+    fn aligned() -> Scheduler {
+        Scheduler::new(with(Strategy::Align), Generation::default())
+    }
+
     fn q(due: Due) -> f64 {
         match due {
             Due::Setpoint(s) => s.q[0],
@@ -259,40 +397,108 @@ pub(crate) mod tests {
 
     #[test]
     fn setpoints_go_by_due_time_and_a_late_chunk_takes_over_in_the_middle() {
-        let mut s = Scheduler::new(Generation::default());
-        // Observed at 0, actions due at 50, 100, 150; accepted only at 110.
-        s.accept(
-            &chunk(0, &[0.0, 1.0, 2.0]),
+        let mut s = aligned();
+        // Observed at 0, actions due at 50, 100, 150, 200; accepted only at 110: the first that can be joined is at 200.
+        let entered = s.accept(
+            &chunk(0, &[0.0, 0.1, 0.2, 0.3]),
             &info(1),
-            action(0.3),
+            at_rest(0.05),
             Time::from_millis(110),
-        )
-        .expect("enters");
-        assert!((q(s.setpoint(Time::from_millis(125))) - 1.5).abs() < 1e-9);
-        assert!((q(s.setpoint(Time::from_millis(150))) - 2.0).abs() < 1e-9);
-        assert_eq!(s.setpoint(Time::from_millis(151)), Due::Exhausted);
+        );
+        assert_eq!(entered, Ok(()));
+        assert!((q(s.setpoint(Time::from_millis(110))) - 0.05).abs() < 1e-9);
+        assert!((q(s.setpoint(Time::from_millis(200))) - 0.3).abs() < 1e-9);
+        assert_eq!(s.setpoint(Time::from_millis(201)), Due::Exhausted);
     }
 
     #[test]
-    fn before_the_first_action_the_way_starts_at_the_command() {
-        let mut s = Scheduler::new(Generation::default());
+    fn naive_indexing_plays_old_actions_as_if_they_were_new() {
+        let mut s = Scheduler::new(with(Strategy::Naive), Generation::default());
+        let now = Time::from_millis(110);
         s.accept(
-            &chunk(0, &[1.0, 1.0]),
+            &chunk(0, &[0.0, 0.1, 0.2, 0.3]),
             &info(1),
-            action(0.0),
+            at_rest(0.0),
+            now,
+        )
+        .expect("enters");
+        assert!((q(s.setpoint(now + Duration::from_millis(150))) - 0.3).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_blend_begins_on_the_old_plan_and_ends_on_the_new() {
+        let over = Duration::from_millis(200);
+        let mut s = Scheduler::new(with(Strategy::Blend { over }), Generation::default());
+        let flat = |v: f64| [v; 16];
+        s.accept(
+            &chunk(0, &flat(0.0)),
+            &info(1),
+            at_rest(0.0),
             Time::from_millis(10),
         )
         .expect("enters");
-        assert!((q(s.setpoint(Time::from_millis(10)))).abs() < 1e-9);
-        assert!((q(s.setpoint(Time::from_millis(30))) - 0.5).abs() < 1e-9);
-        assert!((q(s.setpoint(Time::from_millis(50))) - 1.0).abs() < 1e-9);
+        let now = Time::from_millis(300);
+        s.accept(&chunk(200, &flat(0.1)), &info(1), at_rest(0.0), now)
+            .expect("enters");
+        let mut last = -1e-9;
+        for millis in (300..=500).step_by(50) {
+            let v = q(s.setpoint(Time::from_millis(millis)));
+            assert!(v >= last - 1e-3, "{millis} ms: {v} after {last}");
+            last = v;
+        }
+        assert!((last - 0.1).abs() < 1e-9);
+        let half = q(s.setpoint(Time::from_millis(400)));
+        assert!((half - 0.05).abs() < 1e-9, "{half}");
+    }
+
+    #[test]
+    fn an_ensemble_averages_what_the_chunks_say_for_the_same_instant() {
+        let mut s = Scheduler::new(
+            with(Strategy::Ensemble { decay: 0.0 }),
+            Generation::default(),
+        );
+        for (k, v) in [0.0, 0.3, 0.6].into_iter().enumerate() {
+            let observed = 100 * k as u64;
+            s.accept(
+                &chunk(observed, &[v; 16]),
+                &info(1),
+                at_rest(0.3),
+                Time::from_millis(observed + 20),
+            )
+            .expect("enters");
+        }
+        // 600 ms is covered by all three; 830 ms (the end of the first) .. by the last two only.
+        assert!((q(s.setpoint(Time::from_millis(600))) - 0.3).abs() < 1e-3);
+        assert!((q(s.setpoint(Time::from_millis(950))) - 0.6).abs() < 0.05);
+        s.restart(Generation { boot: 0, count: 1 });
+        assert_eq!(s.setpoint(Time::from_millis(600)), Due::Empty);
+    }
+
+    #[test]
+    fn the_leftover_is_the_plan_from_an_instant_on() {
+        let mut s = aligned();
+        assert!(s.leftover(Time::from_millis(0)).is_empty());
+        let values: Vec<f64> = (0..16).map(|i| 0.01 * f64::from(i)).collect();
+        s.accept(
+            &chunk(0, &values),
+            &info(1),
+            at_rest(0.0),
+            Time::from_millis(10),
+        )
+        .expect("enters");
+        let leftover = s.leftover(Time::from_millis(200));
+        let first = leftover.as_slice()[0];
+        assert_eq!(first.due, Time::from_millis(200));
+        assert!((first.action.q[0] - 0.03).abs() < 1e-9);
+        assert_eq!(leftover.as_slice().len(), (800 - 200) / 25 + 1);
+        assert_eq!(s.lasts(Time::from_millis(200)), Duration::from_millis(600));
     }
 
     #[test]
     fn what_may_not_enter_does_not() {
-        let mut s = Scheduler::new(Generation::default());
+        let mut s = aligned();
         let now = Time::from_millis(60);
-        let mut try_it = |c: &ActionChunk, arm: usize| s.accept(c, &info(arm), action(0.0), now);
+        let mut try_it = |c: &ActionChunk, arm: usize| s.accept(c, &info(arm), at_rest(0.0), now);
         let good = chunk(10, &[0.0, 0.1]);
         let mut foreign = good.clone();
         foreign.generation.count = 9;
@@ -323,29 +529,52 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        /// A chunk is never applied late: what comes out at `now` lies between the two actions whose due times
-        /// surround `now`, whenever the chunk arrived.
+        /// A chunk is never applied late: an action that was due before the chunk came is not played, and every one
+        /// from the joint on comes out at its own due time, whenever the chunk arrived.
         #[test]
         fn never_an_action_that_is_not_due(
             values in prop::collection::vec(-1.9f64..1.9, 2..16),
-            arrive in 0u64..400, after in 0u64..900,
+            arrive in 0u64..400,
         ) {
             let c = chunk(0, &values);
-            let mut s = Scheduler::new(Generation::default());
-            let entered = s.accept(&c, &info(1), action(0.0), Time::from_millis(arrive));
-            prop_assert_eq!(entered.is_ok(), c.last_due() > Time::from_millis(arrive));
-            let now = Time::from_millis(arrive + after);
-            if let (Ok(()), Due::Setpoint(sp)) = (entered, s.setpoint(now)) {
-                if now >= c.first_due {
-                    let i = (0..values.len()).rfind(|i| c.due(*i) <= now).expect("due");
-                    let next = values[(i + 1).min(values.len() - 1)];
-                    let (lo, hi) = (values[i].min(next), values[i].max(next));
-                    prop_assert!(sp.q[0] >= lo - 1e-9 && sp.q[0] <= hi + 1e-9);
-                } else {
-                    prop_assert!(sp.q[0].abs() <= values[0].abs() + 1e-9);
+            let mut s = aligned();
+            let now = Time::from_millis(arrive);
+            let entered = s.accept(&c, &info(1), at_rest(0.0), now);
+            prop_assert_eq!(entered.is_ok(), c.last_due() > now);
+            if entered.is_ok() {
+                for (i, value) in values.iter().enumerate() {
+                    let due = c.due(i);
+                    if due < now {
+                        continue;
+                    }
+                    let Due::Setpoint(sp) = s.setpoint(due) else { panic!("action {i} is due") };
+                    prop_assert!(sp.action_index as usize >= i);
+                    if due >= now + c.period {
+                        prop_assert!((sp.q[0] - value).abs() < 1e-9);
+                    }
                 }
-                prop_assert!(now <= c.last_due());
             }
+        }
+
+        /// Continuity at hand-over, for every strategy: the new plan starts where the command is, as fast as it moves.
+        #[test]
+        fn no_strategy_steps_at_a_hand_over(
+            old in prop::collection::vec(-1.0f64..1.0, 16),
+            new in prop::collection::vec(-1.0f64..1.0, 16),
+            late in 0u64..400, which in 0usize..4,
+        ) {
+            let over = Duration::from_millis(150);
+            let strategy = [Strategy::Align, Strategy::Blend { over }, Strategy::Ensemble { decay: 0.01 }, Strategy::Naive][which];
+            let mut s = Scheduler::new(with(strategy), Generation::default());
+            s.accept(&chunk(0, &old), &info(1), at_rest(old[0]), Time::from_millis(10)).expect("enters");
+            let now = Time::from_millis(100 + late);
+            let Due::Setpoint(before) = s.setpoint(now) else { panic!("due") };
+            let commanded = State { q: before.q, dq: before.dq, ddq: before.ddq, opening: before.opening };
+            s.accept(&chunk(100, &new), &info(1), commanded, now).expect("enters");
+            let Due::Setpoint(after) = s.setpoint(now) else { panic!("due") };
+            prop_assert!((before.q[0] - after.q[0]).abs() < 1e-9);
+            prop_assert!((before.dq[0] - after.dq[0]).abs() < 1e-6);
+            prop_assert!((before.ddq[0] - after.ddq[0]).abs() < 1e-3);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, OrderRefused, TickInput};
+use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, OrderRefused, Seam, TickInput};
 use tactus_types::{
     ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, Mode, Time,
 };
@@ -27,6 +27,8 @@ use crate::tick::{Realtime, Tick, Ticker};
 
 /// Chunks and refusals that may wait for a tick. More than two never do in health.
 const INBOUND: usize = 8;
+/// Requests that may wait for the messenger. They have a ring of their own, since each is as large as many ticks.
+const REQUESTS: usize = 4;
 /// Ticks that may wait for the messenger: four seconds at 500 Hz.
 const EVENTS: usize = 2048;
 /// A stopping arm host gives up braking after this.
@@ -71,8 +73,6 @@ pub enum ArmHostError {
 pub(crate) enum Event {
     /// A tick.
     Tick(TickRecord),
-    /// A request to send.
-    Request(InferenceRequest),
     /// A chunk or refusal that the control thread is done with, and what became of it.
     Reply {
         delivery: Box<Delivery<ChunkReply>>,
@@ -98,6 +98,7 @@ pub(crate) struct TickRecord {
     pub applied_in: Duration,
     pub mode: Mode,
     pub mode_changed: bool,
+    pub seam: Option<Seam>,
     pub generation: Generation,
     pub instruction: Arc<str>,
     pub counters: Counters,
@@ -134,6 +135,7 @@ pub fn run_arm(
     let (to_control, inbound) = RingBuffer::new(INBOUND);
     let (order_in, orders) = RingBuffer::new(INBOUND);
     let (events_in, events) = RingBuffer::new(EVENTS);
+    let (requests_in, requests) = RingBuffer::new(REQUESTS);
     let alive = Arc::new(Alive {
         engine: AtomicBool::new(false),
         cameras: AtomicU64::new(0),
@@ -189,6 +191,7 @@ pub fn run_arm(
         arm: arm.clone(),
         info: info.clone(),
         budget: options.budget,
+        period_secs: options.spec.period_secs,
     };
     let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
     std::thread::scope(|scope| {
@@ -200,7 +203,7 @@ pub fn run_arm(
         };
         let messenger = std::thread::Builder::new()
             .name("messenger".into())
-            .spawn_scoped(scope, || messenger.run(events, &done))
+            .spawn_scoped(scope, || messenger.run(events, requests, &done))
             .map_err(spawn_error("messenger"))?;
         let mut control = Control {
             cycle: ArmCycle::new(options.spec.clone(), info),
@@ -208,6 +211,7 @@ pub fn run_arm(
             inbound,
             orders,
             events: events_in,
+            requests: requests_in,
             dropped_events: 0,
             messenger: messenger.thread().clone(),
             alive,
@@ -258,6 +262,7 @@ struct Control {
     inbound: Consumer<Box<Delivery<ChunkReply>>>,
     orders: Consumer<Orders>,
     events: Producer<Event>,
+    requests: Producer<InferenceRequest>,
     dropped_events: u64,
     messenger: std::thread::Thread,
     alive: Arc<Alive>,
@@ -346,6 +351,7 @@ impl Control {
             applied_in: Duration::ZERO,
             mode: self.cycle.mode().clone(),
             mode_changed: output.mode_changed,
+            seam: output.seam,
             generation: self.cycle.generation(),
             instruction: self.cycle.instruction().clone(),
             counters: self.cycle.counters,
@@ -367,8 +373,11 @@ impl Control {
                 mode,
             });
         }
-        if let Some(request) = output.request {
-            self.tell(Event::Request(request));
+        if let Some(request) = output.request
+            && self.requests.push(request).is_err()
+        {
+            // The requester finds out by the deadline.
+            self.dropped_events += 1;
         }
         if let Some(delivery) = reply {
             let at = record.applied_at;

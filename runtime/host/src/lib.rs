@@ -5,6 +5,7 @@
 //! - [`arm`]: the arm host: control thread, its messages in and out.
 //! - [`tick`]: absolute deadlines and real-time permissions of the control thread.
 //! - [`account`]: what every tick and chunk took, against the budget.
+//! - [`motion`]: how smooth the commanded motion was.
 //! - [`lockstep`]: the same decisions on a virtual clock, one process, for tests and fast evaluation.
 //!
 //! Decides nothing about the arm. A policy comes in as a trait object: this crate never sees ONNX Runtime.
@@ -14,10 +15,12 @@ pub mod arm;
 pub mod engine;
 pub mod lockstep;
 mod messenger;
+pub mod motion;
 pub mod tick;
 
 pub use account::{Account, ChunkTimes, Quantiles};
 pub use arm::{ArmHostError, ArmOptions, run_arm};
 pub use engine::{EngineOptions, run_engine};
 pub use lockstep::{Lockstep, LockstepSpec, Plant, PlantError};
+pub use motion::MotionMeter;
 pub use tick::{Realtime, Ticker};

@@ -111,6 +111,16 @@ impl<P: Plant> Lockstep<P> {
         }
     }
 
+    /// The plant and the policy, for another cell.
+    pub fn into_parts(self) -> (P, Box<dyn Policy>) {
+        (self.plant, self.policy)
+    }
+
+    /// Control period.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
     /// Virtual time.
     pub fn now(&self) -> Time {
         self.now

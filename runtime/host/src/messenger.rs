@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use rtrb::Consumer;
 use tactus_control::{Counters, Discard};
-use tactus_types::{Applied, ArmInfo, Budget, Clock, InferenceRequest, JointState, Mode, Time};
+use tactus_types::{
+    Applied, ArmInfo, Budget, Clock, InferenceRequest, JointState, Mode, MotionQuality, Time,
+};
 use tactus_wire::{
     AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeOrderReply, ModeReport, ModeWord, Name,
     Nothing, Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
@@ -17,6 +19,7 @@ use tactus_wire::{
 
 use crate::account::{Account, ChunkTimes};
 use crate::arm::{Event, TickRecord};
+use crate::motion::MotionMeter;
 
 /// Longest sleep between two looks at the ring: a joint state reaches the engine this much later at most.
 const NAP: Duration = Duration::from_millis(1);
@@ -35,6 +38,8 @@ pub(crate) struct MessengerOptions {
     pub arm: Name,
     pub info: ArmInfo,
     pub budget: Budget,
+    /// Control period, seconds.
+    pub period_secs: f64,
 }
 
 /// Publishers and what was counted.
@@ -55,6 +60,11 @@ pub(crate) struct Messenger {
     enabled: bool,
     report_at: Time,
     put_errors: u64,
+    period_secs: f64,
+    /// Of the episode that is under way.
+    motion: Option<MotionMeter>,
+    /// Of it so far, or of the last one.
+    quality: MotionQuality,
 }
 
 impl Messenger {
@@ -68,6 +78,7 @@ impl Messenger {
             arm,
             info,
             budget,
+            period_secs,
         } = options;
         let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
         let info = info.clone();
@@ -89,14 +100,26 @@ impl Messenger {
             enabled: false,
             report_at: clock.now(),
             put_errors: 0,
+            period_secs: *period_secs,
+            motion: None,
+            quality: MotionQuality::default(),
             clock,
         })
     }
 
     /// Serves the ring until `done` is set and the ring is empty.
-    pub(crate) fn run(mut self, mut events: Consumer<Event>, done: &AtomicBool) -> Account {
+    pub(crate) fn run(
+        mut self,
+        mut events: Consumer<Event>,
+        mut requests: Consumer<InferenceRequest>,
+        done: &AtomicBool,
+    ) -> Account {
         loop {
             let finishing = done.load(Ordering::Acquire);
+            while let Ok(request) = requests.pop() {
+                let sent = self.requests.put(&request);
+                self.sent(sent);
+            }
             while let Ok(event) = events.pop() {
                 self.take(event);
             }
@@ -117,10 +140,6 @@ impl Messenger {
     fn take(&mut self, event: Event) {
         match event {
             Event::Tick(record) => self.tick(record),
-            Event::Request(request) => {
-                let sent = self.requests.put(&request);
-                self.sent(sent);
-            }
             Event::Reply {
                 delivery,
                 accepted,
@@ -145,7 +164,33 @@ impl Messenger {
         }
     }
 
+    /// Follows the motion of an episode: from the first tick in policy mode, through holds, to its end.
+    fn follow_motion(&mut self, record: &TickRecord) {
+        match &record.mode {
+            Mode::Policy => {
+                self.motion
+                    .get_or_insert_with(|| MotionMeter::new(self.period_secs));
+            }
+            Mode::Hold(_) => {}
+            Mode::Boot | Mode::Ready | Mode::Stopped => {
+                if let Some(meter) = self.motion.take() {
+                    self.quality = meter.quality();
+                }
+            }
+        }
+        let Some(meter) = &mut self.motion else {
+            return;
+        };
+        if let Some(command) = &record.command {
+            meter.command(&command.q);
+        }
+        if let Some(seam) = &record.seam {
+            meter.seam(seam);
+        }
+    }
+
     fn tick(&mut self, record: TickRecord) {
+        self.follow_motion(&record);
         // Statistics begin when an operator enables the arm: start-up of the other processes is not the loop's.
         if !self.enabled && record.mode != Mode::Boot {
             self.enabled = true;
@@ -191,6 +236,7 @@ impl Messenger {
         self.newest = Some(record);
         if changed {
             self.report_mode();
+            self.report_telemetry();
         }
     }
 
@@ -288,6 +334,10 @@ impl Messenger {
             overhead_millis: self.last_chunk.map_or(0.0, |c| millis(c.overhead)),
             inference_millis: self.last_chunk.map_or(0.0, |c| millis(c.inference)),
             queue_millis: self.last_chunk.map_or(0.0, |c| millis(c.queue)),
+            motion: match &self.motion {
+                Some(meter) => meter.so_far(),
+                None => self.quality,
+            },
         };
         let sent = self.telemetry.put(&report);
         self.sent(sent);

@@ -18,8 +18,10 @@ pub struct Setpoint {
     pub source: Source,
     /// Joint positions, rad.
     pub q: JointVec,
-    /// Velocity at which `q` moves, rad/s: feed-forward for the limiter, so that following a ramp costs no lag.
+    /// Velocity at which `q` moves, rad/s. With `ddq` it lets the limiter follow a moving setpoint without lag.
     pub dq: JointVec,
+    /// Acceleration at which `q` moves, rad/s^2.
+    pub ddq: JointVec,
     /// Gripper opening, 0..1.
     pub opening: f64,
     /// Request behind it, for [`Source::Policy`].
@@ -41,21 +43,20 @@ pub struct ClampedBy {
     pub acceleration: bool,
     /// The largest lead of the command over the measured state.
     pub lead: bool,
-    /// The setpoint held a number that is not finite; the last command was kept.
+    /// The setpoint held a number that is not finite; the commanded motion brakes.
     pub not_finite: bool,
+    /// A joint jerk limit.
+    pub jerk: bool,
+    /// The workspace: the commanded motion brakes, since it could not stop inside any more.
+    pub workspace: bool,
+    /// The arm itself: the commanded motion brakes, since two of its links would come too close.
+    pub collision: bool,
 }
 
 impl ClampedBy {
     /// Whether any limit acted.
     pub fn any(self) -> bool {
-        let Self {
-            position,
-            velocity,
-            acceleration,
-            lead,
-            not_finite,
-        } = self;
-        position || velocity || acceleration || lead || not_finite
+        self != Self::default()
     }
 
     /// One bit per limit, in field order; for the wire.
@@ -66,11 +67,22 @@ impl ClampedBy {
             acceleration,
             lead,
             not_finite,
+            jerk,
+            workspace,
+            collision,
         } = self;
-        [position, velocity, acceleration, lead, not_finite]
-            .iter()
-            .enumerate()
-            .fold(0, |bits, (i, set)| bits | (u32::from(*set) << i))
+        let limits = [
+            position,
+            velocity,
+            acceleration,
+            lead,
+            not_finite,
+            jerk,
+            workspace,
+            collision,
+        ];
+        let bit = |(i, set): (usize, &bool)| u32::from(*set) << i;
+        limits.iter().enumerate().map(bit).sum()
     }
 
     /// Inverse of [`ClampedBy::bits`]; unknown bits are dropped.
@@ -82,6 +94,9 @@ impl ClampedBy {
             acceleration: bit(2),
             lead: bit(3),
             not_finite: bit(4),
+            jerk: bit(5),
+            workspace: bit(6),
+            collision: bit(7),
         }
     }
 }
@@ -95,14 +110,18 @@ pub struct Command {
     pub epoch: u64,
     /// Joint positions, rad.
     pub q: JointVec,
-    /// Joint velocities that the positions were advanced with, rad/s.
+    /// Joint velocities of the commanded motion, rad/s.
     pub dq: JointVec,
+    /// Joint accelerations of the commanded motion, rad/s^2.
+    pub ddq: JointVec,
     /// Gripper opening, 0..1.
     pub opening: f64,
     /// The setpoint before limits.
     pub setpoint: Setpoint,
     /// What clamped it.
     pub clamped_by: ClampedBy,
+    /// How far the command stays behind the setpoint on the joint where that is most, rad; 0 when nothing clamped it.
+    pub clamped_rad: f64,
     /// Generation in force.
     pub generation: Generation,
 }
@@ -158,7 +177,7 @@ mod tests {
 
     #[test]
     fn clamp_bits_round_trip() {
-        for bits in 0..32 {
+        for bits in 0..256 {
             assert_eq!(ClampedBy::from_bits(bits).bits(), bits);
             assert_eq!(ClampedBy::from_bits(bits).any(), bits != 0);
         }

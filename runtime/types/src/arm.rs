@@ -13,6 +13,8 @@ pub struct JointLimits {
     pub velocity: f64,
     /// Highest acceleration, rad/s^2.
     pub acceleration: f64,
+    /// Highest jerk, rad/s^3.
+    pub jerk: f64,
 }
 
 /// Description of an arm, as its driver publishes it.
@@ -77,6 +79,7 @@ impl ArmInfo {
                 upper,
                 velocity,
                 acceleration,
+                jerk,
             } = *l;
             if !(lower.is_finite() && upper.is_finite() && lower < upper) {
                 let actual = format!("{lower} .. {upper}");
@@ -86,7 +89,11 @@ impl ArmInfo {
                     actual,
                 ));
             }
-            for (field, v) in [("velocity", velocity), ("acceleration", acceleration)] {
+            for (field, v) in [
+                ("velocity", velocity),
+                ("acceleration", acceleration),
+                ("jerk", jerk),
+            ] {
                 if !(v.is_finite() && v > 0.0) {
                     let field = format!("limits.{name}.{field}");
                     return Err(error(field, "a finite number > 0", v.to_string()));
@@ -122,6 +129,7 @@ mod tests {
             upper: 1.0,
             velocity: 1.0,
             acceleration: 1.0,
+            jerk: 1.0,
         };
         ArmInfo {
             model: "test".into(),
@@ -137,12 +145,13 @@ mod tests {
     #[test]
     fn hostile_infos_are_refused() {
         assert_eq!(info().check(), Ok(()));
-        let break_it: [fn(&mut ArmInfo); 6] = [
+        let break_it: [fn(&mut ArmInfo); 7] = [
             |i| i.joints.clear(),
             |i| i.limits.truncate(1),
             |i| i.limits[1].lower = f64::NAN,
             |i| i.limits[1].lower = 2.0,
             |i| i.limits[0].velocity = f64::INFINITY,
+            |i| i.limits[0].jerk = 0.0,
             |i| i.command_deadline_secs = 0.0,
         ];
         for break_it in break_it {

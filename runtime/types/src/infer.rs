@@ -43,6 +43,105 @@ pub struct TimedAction {
     pub action: Action,
 }
 
+/// Room for timed actions of a [`Leftover`]: two per period of the longest chunks in use, and some.
+pub const MAX_LEFTOVER: usize = 128;
+
+/// The part of the plan in force that is still to be executed, sampled at fixed instants in order of time. Held in
+/// place, so that the control thread can make one without allocating.
+#[derive(Clone)]
+pub struct Leftover {
+    len: usize,
+    actions: [TimedAction; MAX_LEFTOVER],
+}
+
+impl Leftover {
+    /// Nothing.
+    pub fn none() -> Self {
+        let nothing = TimedAction {
+            due: Time::ZERO,
+            action: Action {
+                q: JointVec::zeros(0),
+                opening: 0.0,
+            },
+        };
+        Self {
+            len: 0,
+            actions: [nothing; MAX_LEFTOVER],
+        }
+    }
+
+    /// Appends `action`; false, and nothing happens, when it is full.
+    pub fn push(&mut self, action: TimedAction) -> bool {
+        match self.actions.get_mut(self.len) {
+            Some(slot) => {
+                *slot = action;
+                self.len += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The actions.
+    pub fn as_slice(&self) -> &[TimedAction] {
+        self.actions.get(..self.len).unwrap_or_default()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl FromIterator<TimedAction> for Leftover {
+    /// Takes as many as there is room for.
+    fn from_iter<I: IntoIterator<Item = TimedAction>>(actions: I) -> Self {
+        let mut out = Self::none();
+        actions.into_iter().all(|action| out.push(action));
+        out
+    }
+}
+
+impl PartialEq for Leftover {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl std::fmt::Debug for Leftover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.as_slice()).finish()
+    }
+}
+
+/// What a policy is to do with the [`Leftover`] of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Conditioning {
+    /// Nothing: every chunk is made from the observation alone.
+    #[default]
+    None,
+    /// The actions due by `observed_at + expected_delay` are given as decided (training-time real-time chunking,
+    /// arXiv 2512.05964).
+    Prefix,
+    /// Denoising is guided towards all of it, fully up to `observed_at + expected_delay` and less and less after that
+    /// (inference-time real-time chunking, arXiv 2506.07339).
+    Guided {
+        /// Largest weight of the guidance.
+        beta: f64,
+        /// How the correction of the estimate is carried back to the sample.
+        jacobian: Jacobian,
+    },
+}
+
+/// How guidance treats the derivative of the estimate by the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jacobian {
+    /// The vector-Jacobian product of the action head itself (arXiv 2506.07339, equation 2).
+    Exact,
+    /// Taken to be the identity: cheaper, and not the paper's method.
+    Identity,
+}
+
 /// The arm host's request for one chunk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InferenceRequest {
@@ -59,8 +158,10 @@ pub struct InferenceRequest {
     pub deadline: Time,
     /// How long after `observed_at` the arm host expects the chunk to take over.
     pub expected_delay: std::time::Duration,
-    /// Actions that will be executed whatever the answer is; empty without prefix conditioning.
-    pub prefix: Vec<TimedAction>,
+    /// What is planned from `observe_after` on; empty where `conditioning` needs none.
+    pub leftover: Leftover,
+    /// What the policy is to do with it.
+    pub conditioning: Conditioning,
     /// Seed of the policy's noise.
     pub seed: u64,
 }

@@ -19,6 +19,7 @@ pub mod budget;
 pub mod infer;
 pub mod joints;
 pub mod mode;
+pub mod motion;
 pub mod observe;
 pub mod time;
 
@@ -26,10 +27,11 @@ pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source
 pub use arm::{ArmInfo, ArmInfoError, JointLimits};
 pub use budget::{Budget, Stage, StageTimes};
 pub use infer::{
-    Action, ActionChunk, FrameRef, Generation, InferenceRequest, Policy, PolicyError, Refusal,
-    RefusalReason, TimedAction,
+    Action, ActionChunk, Conditioning, FrameRef, Generation, InferenceRequest, Jacobian, Leftover,
+    MAX_LEFTOVER, Policy, PolicyError, Refusal, RefusalReason, TimedAction,
 };
 pub use joints::{JointVec, MAX_JOINTS};
 pub use mode::{ChunkFlaw, Fault, HoldReason, Mode};
+pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
 pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

@@ -8,7 +8,7 @@ use crate::{WireError, message::Envelope};
 
 /// Largest image file, bytes.
 pub(crate) const MAX_IMAGE_BYTES: usize = 16 << 20;
-/// Most actions in a chunk or a prefix.
+/// Most actions in a chunk.
 pub(crate) const MAX_ACTIONS: usize = 1024;
 /// Longest text, bytes.
 pub(crate) const MAX_TEXT_BYTES: usize = 64 << 10;

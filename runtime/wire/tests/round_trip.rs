@@ -4,9 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 use tactus_types::{
-    Action, ActionChunk, Applied, ArmInfo, CameraFrame, ClampedBy, ClockId, Command, Encoding,
-    FrameRef, Generation, InferenceRequest, JointLimits, JointState, JointVec, MAX_JOINTS, Refusal,
-    RefusalReason, Setpoint, Source, Stage, StageTimes, Time, TimedAction,
+    Action, ActionChunk, Applied, ArmInfo, CameraFrame, ClampedBy, ClockId, Command, Conditioning,
+    Encoding, FrameRef, Generation, InferenceRequest, Jacobian, JointLimits, JointState, JointVec,
+    Leftover, MAX_JOINTS, MotionQuality, Refusal, RefusalReason, Setpoint, Source, Stage,
+    StageTimes, Time, TimedAction,
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
@@ -114,15 +115,16 @@ fn device_command() -> impl Strategy<Value = DeviceCommand> {
 }
 
 fn arm_info() -> impl Strategy<Value = ArmInfo> {
-    let limits = (finite(), positive(), positive(), positive()).prop_filter_map(
+    let limits = (finite(), positive(), positive(), positive(), positive()).prop_filter_map(
         "lower below upper",
-        |(lower, span, velocity, acceleration)| {
+        |(lower, span, velocity, acceleration, jerk)| {
             let upper = lower + span;
             (upper > lower && upper.is_finite()).then_some(JointLimits {
                 lower,
                 upper,
                 velocity,
                 acceleration,
+                jerk,
             })
         },
     );
@@ -152,25 +154,50 @@ fn action(joints_len: usize) -> impl Strategy<Value = Action> {
 }
 
 fn request() -> impl Strategy<Value = InferenceRequest> {
-    let timed = |n| (time(), action(n)).prop_map(|(due, action)| TimedAction { due, action });
+    let timed = |n| {
+        vec((time(), action(n)), 0..8).prop_map(|mut timed| {
+            timed.sort_by_key(|(due, _)| *due);
+            timed.dedup_by_key(|(due, _)| *due);
+            let timed = timed.into_iter();
+            timed
+                .map(|(due, action)| TimedAction { due, action })
+                .collect::<Leftover>()
+        })
+    };
+    let conditioning = prop_oneof![
+        Just(Conditioning::None),
+        Just(Conditioning::Prefix),
+        (positive(), any::<bool>()).prop_map(|(beta, exact)| Conditioning::Guided {
+            beta,
+            jacobian: if exact {
+                Jacobian::Exact
+            } else {
+                Jacobian::Identity
+            },
+        }),
+    ];
     (
         any::<(u64, u64)>(),
         generation(),
         text(),
         (time(), time()),
         duration(),
-        (1..=MAX_JOINTS).prop_flat_map(move |n| vec(timed(n), 0..8)),
+        (1..=MAX_JOINTS).prop_flat_map(timed),
+        conditioning,
     )
         .prop_map(
-            |((id, seed), generation, text, times, expected_delay, prefix)| InferenceRequest {
-                id,
-                generation,
-                instruction: text.into(),
-                observe_after: times.0,
-                deadline: times.1,
-                expected_delay,
-                prefix,
-                seed,
+            |((id, seed), generation, text, times, expected_delay, leftover, conditioning)| {
+                InferenceRequest {
+                    id,
+                    generation,
+                    instruction: text.into(),
+                    observe_after: times.0,
+                    deadline: times.1,
+                    expected_delay,
+                    leftover,
+                    conditioning,
+                    seed,
+                }
             },
         )
 }
@@ -230,11 +257,11 @@ fn applied() -> impl Strategy<Value = Applied> {
     (1..=MAX_JOINTS)
         .prop_flat_map(|n| {
             (
-                (joints(n), joints(n), finite()),
-                (joints(n), joints(n), finite()),
+                (joints(n), joints(n), finite(), joints(n), finite()),
+                (joints(n), joints(n), finite(), joints(n)),
                 prop_oneof![Just(Source::Hold), Just(Source::Policy)],
                 (any::<(u64, u64, u64, u32)>(), prop::option::of(time())),
-                (0..32u32, generation(), time()),
+                (0..256u32, generation(), time()),
             )
         })
         .prop_map(
@@ -244,17 +271,20 @@ fn applied() -> impl Strategy<Value = Applied> {
                     epoch: numbers.1,
                     q: command.0,
                     dq: command.1,
+                    ddq: command.3,
                     opening: command.2,
                     setpoint: Setpoint {
                         source,
                         q: setpoint.0,
                         dq: setpoint.1,
+                        ddq: setpoint.3,
                         opening: setpoint.2,
                         request_id: numbers.2,
                         action_index: numbers.3,
                         observed_at,
                     },
                     clamped_by: ClampedBy::from_bits(rest.0),
+                    clamped_rad: command.4,
                     generation: rest.1,
                 },
                 at: rest.2,
@@ -331,6 +361,15 @@ fn telemetry() -> impl Strategy<Value = Telemetry> {
         overhead_millis: -v[6],
         inference_millis: v[7],
         queue_millis: v[8],
+        motion: MotionQuality {
+            seams: 4,
+            seam_jump_mean: v[0],
+            seam_jump_max: v[1],
+            seam_cosine_mean: -v[2],
+            acceleration_max: v[3],
+            jerk_max: v[4],
+            sparc: -v[5],
+        },
     })
 }
 
@@ -560,7 +599,7 @@ fn refusals_name_key_field_expected_and_actual() {
 }
 
 #[test]
-fn chunks_of_absurd_size_or_no_period_are_refused() {
+fn a_chunk_of_absurd_size_is_refused_and_one_that_may_not_be_executed_arrives_to_become_a_fault() {
     let chunk = |count: usize, period: Duration| {
         ChunkReply::Chunk(ActionChunk {
             request_id: 1,
@@ -582,9 +621,17 @@ fn chunks_of_absurd_size_or_no_period_are_refused() {
     };
     let period = Duration::from_millis(50);
     assert!(travel(&chunk(1024, period)).is_ok());
-    assert!(refused(&chunk(1025, period)).contains("field `actions`: expected 1 to 1024"));
-    assert!(refused(&chunk(0, period)).contains("field `actions`"));
-    assert!(refused(&chunk(4, Duration::ZERO)).contains("field `period_nanos`"));
+    assert!(refused(&chunk(1025, period)).contains("field `actions`"));
+    assert!(travel(&chunk(0, period)).is_ok());
+    assert!(travel(&chunk(4, Duration::ZERO)).is_ok());
+    let ChunkReply::Chunk(mut poisoned) = chunk(4, period) else {
+        unreachable!()
+    };
+    poisoned.actions[2].q[3] = f64::NAN;
+    let Ok(ChunkReply::Chunk(arrived)) = travel(&ChunkReply::Chunk(poisoned)) else {
+        panic!("arrives")
+    };
+    assert!(arrived.actions[2].q[3].is_nan() && arrived.actions[1].q.is_finite());
 }
 
 #[test]
@@ -596,17 +643,20 @@ fn a_bad_setpoint_is_still_recorded() {
             epoch: 1,
             q,
             dq: q,
+            ddq: q,
             opening: 0.0,
             setpoint: Setpoint {
                 source: Source::Policy,
                 q: JointVec::from_fn(2, |_| f64::NAN),
                 dq: q,
+                ddq: q,
                 opening: f64::INFINITY,
                 request_id: 1,
                 action_index: 0,
                 observed_at: None,
             },
             clamped_by: ClampedBy::default(),
+            clamped_rad: 0.0,
             generation: Generation::default(),
         },
         at: Time::ZERO,

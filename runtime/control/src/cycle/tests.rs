@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::request::Trigger;
 use crate::schedule::tests::{chunk, info};
 use crate::supervise::Resume;
 use tactus_types::{Fault, HoldReason};
@@ -13,9 +14,13 @@ fn spec(resume: Resume) -> ArmSpec {
     let ms = Duration::from_millis;
     ArmSpec {
         request: RequestSpec {
-            trigger_period: ms(100),
+            trigger: Trigger::Rate { every: ms(100) },
             answer_within: ms(250),
             retry_after: ms(100),
+        },
+        schedule: ScheduleSpec {
+            strategy: crate::Strategy::Align,
+            ease: ms(50),
         },
         bounds: Bounds {
             tail: ms(150),
@@ -25,6 +30,7 @@ fn spec(resume: Resume) -> ArmSpec {
         },
         limit: LimitSpec {
             max_lead: 1.0,
+            max_step: 1.0,
             scale: 1.0,
         },
         period_secs: 0.002,

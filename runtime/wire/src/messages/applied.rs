@@ -65,10 +65,13 @@ fn applied_to(applied: &Applied) -> pb::Applied {
             request_id: setpoint.request_id,
             action_index: setpoint.action_index,
             observed_at_nanos: setpoint.observed_at.map(Time::as_nanos),
+            ddq: setpoint.ddq.as_slice().to_vec(),
         }),
         clamped_by: command.clamped_by.bits(),
         generation: generation_to(command.generation),
         at_nanos: at.as_nanos(),
+        ddq: command.ddq.as_slice().to_vec(),
+        clamped_rad: command.clamped_rad,
     }
 }
 
@@ -86,6 +89,7 @@ fn applied_from(applied: pb::Applied, envelope: &Envelope<'_>) -> Result<Applied
         source,
         q: envelope.recorded_like("applied.setpoint.q", &setpoint.q, &q)?,
         dq: envelope.recorded_like("applied.setpoint.dq", &setpoint.dq, &q)?,
+        ddq: envelope.recorded_like("applied.setpoint.ddq", &setpoint.ddq, &q)?,
         opening: setpoint.opening,
         request_id: setpoint.request_id,
         action_index: setpoint.action_index,
@@ -95,9 +99,11 @@ fn applied_from(applied: pb::Applied, envelope: &Envelope<'_>) -> Result<Applied
         tick: applied.tick,
         epoch: applied.epoch,
         dq: envelope.joints_like("applied.dq", &applied.dq, &q)?,
+        ddq: envelope.joints_like("applied.ddq", &applied.ddq, &q)?,
         opening: envelope.finite("applied.opening", applied.opening)?,
         setpoint,
         clamped_by: ClampedBy::from_bits(applied.clamped_by),
+        clamped_rad: envelope.finite("applied.clamped_rad", applied.clamped_rad)?,
         generation: generation_from(applied.generation, envelope)?,
         q,
     };

@@ -138,6 +138,7 @@ impl Message for ArmInfo {
                     upper: l.upper,
                     velocity: l.velocity,
                     acceleration: l.acceleration,
+                    jerk: l.jerk,
                 })
                 .collect(),
             gripper: self.gripper,
@@ -166,6 +167,7 @@ impl Message for ArmInfo {
                     upper: l.upper,
                     velocity: l.velocity,
                     acceleration: l.acceleration,
+                    jerk: l.jerk,
                 })
                 .collect(),
             gripper: info.gripper,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 use tactus_types::{
-    Action, ActionChunk, FrameRef, InferenceRequest, JointVec, Refusal, RefusalReason, Stage,
-    StageTimes, Time, TimedAction,
+    Action, ActionChunk, Conditioning, FrameRef, InferenceRequest, Jacobian, JointVec, Leftover,
+    MAX_JOINTS, MAX_LEFTOVER, Refusal, RefusalReason, Stage, StageTimes, Time, TimedAction,
 };
 
 use super::device::{generation_from, generation_to};
@@ -28,8 +28,9 @@ impl Message for InferenceRequest {
             observe_after_nanos: self.observe_after.as_nanos(),
             deadline_nanos: self.deadline.as_nanos(),
             expected_delay_nanos: nanos(self.expected_delay),
-            prefix: self
-                .prefix
+            leftover: self
+                .leftover
+                .as_slice()
                 .iter()
                 .map(|timed| pb::TimedAction {
                     due_nanos: timed.due.as_nanos(),
@@ -37,23 +38,37 @@ impl Message for InferenceRequest {
                 })
                 .collect(),
             seed: self.seed,
+            conditioning: Some(conditioning_to(self.conditioning)),
         }
         .encode_to_vec()
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
         let request: pb::InferenceRequest = parse(Self::SCHEMA, payload, envelope)?;
-        envelope.at_most("prefix", &request.prefix, MAX_ACTIONS)?;
-        let mut prefix: Vec<TimedAction> = Vec::with_capacity(request.prefix.len());
-        for (i, timed) in request.prefix.into_iter().enumerate() {
-            let field = format!("prefix[{i}]");
+        envelope.at_most("leftover", &request.leftover, MAX_LEFTOVER)?;
+        let mut leftover = Leftover::none();
+        for (i, timed) in request.leftover.into_iter().enumerate() {
+            let field = format!("leftover[{i}]");
             let action = envelope.present(&field, timed.action)?;
-            let like = prefix.first().map(|first| first.action.q);
-            prefix.push(TimedAction {
-                due: Time::from_nanos(timed.due_nanos),
-                action: action_from(&field, &action, like.as_ref(), envelope)?,
+            let first = leftover.as_slice().first().map(|first| first.action.q);
+            let due = Time::from_nanos(timed.due_nanos);
+            if leftover
+                .as_slice()
+                .last()
+                .is_some_and(|last| last.due >= due)
+            {
+                return Err(envelope.wrong(
+                    field,
+                    "a later time than the one before",
+                    due.as_nanos(),
+                ));
+            }
+            leftover.push(TimedAction {
+                due,
+                action: action_from(&field, &action, first.as_ref(), envelope)?,
             });
         }
+        let conditioning = envelope.present("conditioning", request.conditioning)?;
         Ok(Self {
             id: request.id,
             generation: generation_from(request.generation, envelope)?,
@@ -61,9 +76,50 @@ impl Message for InferenceRequest {
             observe_after: Time::from_nanos(request.observe_after_nanos),
             deadline: Time::from_nanos(request.deadline_nanos),
             expected_delay: Duration::from_nanos(request.expected_delay_nanos),
-            prefix,
+            leftover,
+            conditioning: conditioning_from(&conditioning, envelope)?,
             seed: request.seed,
         })
+    }
+}
+
+fn conditioning_to(conditioning: Conditioning) -> pb::Conditioning {
+    use pb::conditioning::{Conditioning as To, Guided, None, Prefix};
+    let conditioning = match conditioning {
+        Conditioning::None => To::None(None {}),
+        Conditioning::Prefix => To::Prefix(Prefix {}),
+        Conditioning::Guided { beta, jacobian } => To::Guided(Guided {
+            beta,
+            identity: jacobian == Jacobian::Identity,
+        }),
+    };
+    pb::Conditioning {
+        conditioning: Some(conditioning),
+    }
+}
+
+fn conditioning_from(
+    conditioning: &pb::Conditioning,
+    envelope: &Envelope<'_>,
+) -> Result<Conditioning, WireError> {
+    use pb::conditioning::Conditioning as From;
+    let field = "conditioning";
+    match envelope.present(field, conditioning.conditioning.as_ref())? {
+        From::None(_) => Ok(Conditioning::None),
+        From::Prefix(_) => Ok(Conditioning::Prefix),
+        From::Guided(guided) if guided.beta.is_finite() && guided.beta > 0.0 => {
+            Ok(Conditioning::Guided {
+                beta: guided.beta,
+                jacobian: match guided.identity {
+                    true => Jacobian::Identity,
+                    false => Jacobian::Exact,
+                },
+            })
+        }
+        From::Guided(guided) => {
+            let field = "conditioning.guided.beta";
+            Err(envelope.wrong(field, "a finite number above 0", guided.beta))
+        }
     }
 }
 
@@ -88,8 +144,8 @@ impl Message for ChunkReply {
         pb::ChunkReply { reply: Some(reply) }.encode_to_vec()
     }
 
-    /// Finite numbers, at least one action, all of the same number of joints, a period above zero. Whether the actions
-    /// suit the arm is for the scheduler to say.
+    /// At most as many actions, and joints in each, as there is room for. Anything else that a chunk can be wrong in
+    /// (numbers that are not finite, no action, no period) is for the scheduler to say: it makes a fault of it.
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
         let reply: pb::ChunkReply = parse(Self::SCHEMA, payload, envelope)?;
         match envelope.present("reply", reply.reply)? {
@@ -125,17 +181,15 @@ fn chunk_to(chunk: &ActionChunk) -> pb::ActionChunk {
 
 fn chunk_from(chunk: pb::ActionChunk, envelope: &Envelope<'_>) -> Result<ActionChunk, WireError> {
     let count = chunk.actions.len();
-    if !(1..=MAX_ACTIONS).contains(&count) {
-        return Err(envelope.wrong("actions", format!("1 to {MAX_ACTIONS}"), count));
-    }
-    if chunk.period_nanos == 0 {
-        return Err(envelope.wrong("period_nanos", "more than 0", 0));
-    }
+    envelope.at_most("actions", &chunk.actions, MAX_ACTIONS)?;
     let mut actions: Vec<Action> = Vec::with_capacity(count);
-    for (i, action) in chunk.actions.iter().enumerate() {
-        let like = actions.first().map(|first| first.q);
-        let field = format!("actions[{i}]");
-        actions.push(action_from(&field, action, like.as_ref(), envelope)?);
+    for action in &chunk.actions {
+        let q = JointVec::from_slice(&action.q).ok_or_else(|| {
+            let expected = format!("at most {MAX_JOINTS} numbers");
+            envelope.wrong("actions.q", expected, action.q.len())
+        })?;
+        let opening = action.opening;
+        actions.push(Action { q, opening });
     }
     envelope.at_most("frames", &chunk.frames, MAX_CAMERAS)?;
     let mut frames = Vec::with_capacity(chunk.frames.len());

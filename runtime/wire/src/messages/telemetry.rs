@@ -1,7 +1,7 @@
 //! Statistics of an arm host, for a live view. Nothing is decided by them.
 
 use prost::Message as _;
-use tactus_types::StageTimes;
+use tactus_types::{MotionQuality, StageTimes};
 
 use super::infer::{stages_from, stages_to};
 use crate::{
@@ -45,6 +45,8 @@ pub struct Telemetry {
     pub inference_millis: f64,
     /// Of the last accepted chunk: frame received to engine free, milliseconds.
     pub queue_millis: f64,
+    /// How smooth the commanded motion of the episode is so far.
+    pub motion: MotionQuality,
 }
 
 impl Message for Telemetry {
@@ -73,6 +75,7 @@ impl Message for Telemetry {
             queue_millis: self.queue_millis,
             request_id: self.request_id,
             ticks: self.ticks,
+            motion: Some(motion_to(&self.motion)),
         }
         .encode_to_vec()
     }
@@ -96,6 +99,44 @@ impl Message for Telemetry {
             queue_millis: number("queue_millis", telemetry.queue_millis)?,
             request_id: telemetry.request_id,
             ticks: telemetry.ticks,
+            motion: motion_from(&envelope.present("motion", telemetry.motion)?, envelope)?,
         })
     }
+}
+
+fn motion_to(motion: &MotionQuality) -> pb::telemetry::Motion {
+    let MotionQuality {
+        seams,
+        seam_jump_mean,
+        seam_jump_max,
+        seam_cosine_mean,
+        acceleration_max,
+        jerk_max,
+        sparc,
+    } = *motion;
+    pb::telemetry::Motion {
+        seams,
+        seam_jump_mean_rad: seam_jump_mean,
+        seam_jump_max_rad: seam_jump_max,
+        seam_cosine_mean,
+        acceleration_max,
+        jerk_max,
+        sparc,
+    }
+}
+
+fn motion_from(
+    motion: &pb::telemetry::Motion,
+    envelope: &Envelope<'_>,
+) -> Result<MotionQuality, WireError> {
+    let number = |field: &str, value| envelope.not_negative(field, value);
+    Ok(MotionQuality {
+        seams: motion.seams,
+        seam_jump_mean: number("motion.seam_jump_mean_rad", motion.seam_jump_mean_rad)?,
+        seam_jump_max: number("motion.seam_jump_max_rad", motion.seam_jump_max_rad)?,
+        seam_cosine_mean: envelope.finite("motion.seam_cosine_mean", motion.seam_cosine_mean)?,
+        acceleration_max: number("motion.acceleration_max", motion.acceleration_max)?,
+        jerk_max: number("motion.jerk_max", motion.jerk_max)?,
+        sparc: envelope.finite("motion.sparc", motion.sparc)?,
+    })
 }

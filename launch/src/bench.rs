@@ -1,0 +1,13 @@
+//! `tactus bench`: what the runtime does to success and timing, measured.
+
+mod latency;
+mod latency_plot;
+
+use crate::cli::{BenchArgs, BenchVerb};
+
+/// Dispatches.
+pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
+    match &args.verb {
+        BenchVerb::Latency(args) => latency::latency(args),
+    }
+}
