@@ -12,7 +12,11 @@ fn every_order_is_answered_although_its_process_has_just_met_the_cell() {
         let common = ["order", "--cell", &file, "--connect", &cell.endpoint];
         let output = tactus(&[&common[..], words].concat());
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        (output.status.code(), said(&output.stdout), said(&output.stderr))
+        (
+            output.status.code(),
+            said(&output.stdout),
+            said(&output.stderr),
+        )
     };
     for _ in 0..5 {
         let (code, result, said) = order(&["start", "pick up the red cube"]);
@@ -27,6 +31,10 @@ fn every_order_is_answered_although_its_process_has_just_met_the_cell() {
         (&["stop"], "mode: stopped"),
     ] {
         let (code, result, said) = order(words);
-        assert_eq!((code, result.as_str()), (Some(0), mode), "{words:?}: {said}");
+        assert_eq!(
+            (code, result.as_str()),
+            (Some(0), mode),
+            "{words:?}: {said}"
+        );
     }
 }
