@@ -31,6 +31,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
     ("camera.rate_hz", 1.0, 200.0, "Hz"),
+    ("record.seconds", 1.0, 120.0, "s"),
     ("budget", 0.0, 10_000.0, "ms"),
 ];
 
@@ -80,6 +81,26 @@ struct RawCell {
     camera: Vec<RawCamera>,
     budget: RawBudget,
     sim: Option<RawSim>,
+    record: Option<RawRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRecord {
+    black_box: bool,
+    seconds: f64,
+    folder: Option<PathBuf>,
+}
+
+/// The black box of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellRecord {
+    /// `tactus run` keeps one.
+    pub black_box: bool,
+    /// How far it reaches back.
+    pub window: Duration,
+    /// Where its files go; by default a folder of the system's for such things.
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -217,6 +238,8 @@ pub struct Cell {
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
     pub sim: Option<CellSim>,
+    /// The black box, where the file says something about it.
+    pub record: Option<CellRecord>,
     request: RequestSpec,
     bounds: Bounds,
     limit: LimitSpec,
@@ -280,6 +303,18 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         });
     }
     let directory = file.parent().unwrap_or(Path::new("."));
+    let record = match raw.record {
+        None => None,
+        Some(RawRecord {
+            black_box,
+            seconds,
+            folder,
+        }) => Some(CellRecord {
+            black_box,
+            window: check.secs("record.seconds", seconds)?,
+            folder: folder.map(|folder| directory.join(folder)),
+        }),
+    };
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
@@ -298,6 +333,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         sim: raw
             .sim
             .map(|RawSim { seed, variation }| CellSim { seed, variation }),
+        record,
         request: RequestSpec {
             trigger_period: check.millis("request.trigger_ms", raw.request.trigger_ms)?,
             answer_within: check
@@ -403,6 +439,11 @@ impl Check<'_> {
         ))
     }
 
+    fn secs(&self, field: &str, value: f64) -> Result<Duration, CellError> {
+        let secs = self.bounded(field, value)?;
+        Duration::try_from_secs_f64(secs).map_err(|e| self.error(field, "seconds", e))
+    }
+
     fn name(&self, field: &str, value: &str) -> Result<Name, CellError> {
         Name::new(value)
             .map_err(|_| self.error(field, "1 to 64 characters of a-z, 0-9, _ and -", value))
@@ -467,6 +508,44 @@ mod tests {
             missing.contains("`left`") && missing.contains("scene, wrist"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn a_black_box_is_kept_where_the_cell_says_so() {
+        assert_eq!(parsed(DEMO).expect("legal").record, None);
+        let with = |lines: &str| parsed(&format!("{DEMO}\n[record]\n{lines}"));
+        let cell = with("black_box = true\nseconds = 2.5\nfolder = \"boxes\"").expect("legal");
+        let record = CellRecord {
+            black_box: true,
+            window: Duration::from_millis(2500),
+            folder: Some("cells/boxes".into()),
+        };
+        assert_eq!(cell.record, Some(record));
+        for (lines, wanted) in [
+            ("black_box = true", "missing field `seconds`"),
+            (
+                "black_box = true\nseconds = 0.5",
+                "`record.seconds`: expected 1 to 120 s, got 0.5",
+            ),
+            (
+                "black_box = true\nseconds = nan",
+                "`record.seconds`: expected 1 to 120 s, got NaN",
+            ),
+            (
+                "black_box = 1\nseconds = 10",
+                "invalid type: integer `1`, expected a boolean",
+            ),
+            (
+                "black_box = true\nseconds = 10\nfile = \"x\"",
+                "unknown field `file`",
+            ),
+        ] {
+            let error = with(lines).expect_err(lines);
+            assert!(
+                error.contains(wanted) && error.contains("cells/x.toml"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub enum Verb {
     Camera(RoleArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
     Sim(SimArgs),
+    /// Keep the cell's black box: the last seconds, written to a file when something goes wrong; or record everything.
+    Record(RecordArgs),
+    /// Say what a recording holds.
+    Recording(RecordingArgs),
     /// Give an arm host an order: enable, start, end or stop.
     Order(OrderArgs),
     /// Inspect, verify or measure a bundle.
@@ -225,6 +229,42 @@ impl TaskWord {
             Self::Both => &TaskKind::ALL,
         }
     }
+}
+
+/// `tactus record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Folder of black-box files, instead of the cell file's; made when the first one is written.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seconds that a black-box file reaches back from what went wrong, instead of the cell file's. Default: 10.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub black_box_secs: Option<u16>,
+    /// No black box: record everything to this file, which must not exist, until Ctrl-C. Exit code 3 when not all of it
+    /// could be written.
+    #[arg(long, value_name = "FILE.mcap", conflicts_with_all = ["out", "black_box_secs"])]
+    pub to: Option<PathBuf>,
+}
+
+/// `tactus recording`.
+#[derive(Debug, Args)]
+pub struct RecordingArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: RecordingVerb,
+}
+
+/// What can be done with a recording.
+#[derive(Debug, Subcommand)]
+pub enum RecordingVerb {
+    /// Channels, counts, times, gaps, and why it was written. Exit code 3 when the file was cut short.
+    Info {
+        /// MCAP file.
+        file: PathBuf,
+    },
 }
 
 /// `tactus order`.
