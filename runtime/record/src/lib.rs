@@ -12,7 +12,7 @@
 //! - [`trigger`]: which messages are a reason to write; [`patience`]: when, and how often.
 //! - [`write`](mod@write): entries to MCAP; [`folder`]: black-box files on a disk that may be full; [`date`]: their names.
 //! - [`black_box`] and [`recording`]: the two uses, as loops that run until they are stopped.
-//! - [`inspect`]: what a file holds, whole or cut short.
+//! - [`inspect`](mod@inspect): what a file holds, whole or cut short.
 //!
 //! Everything up to `write` is pure: messages and `now` in, values out.
 //!
