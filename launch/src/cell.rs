@@ -39,6 +39,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
     ("camera.rate_hz", 1.0, 200.0, "Hz"),
+    ("record.seconds", 1.0, 120.0, "s"),
     ("budget", 0.0, 10_000.0, "ms"),
 ];
 
@@ -89,6 +90,26 @@ struct RawCell {
     camera: Vec<RawCamera>,
     budget: RawBudget,
     sim: Option<RawSim>,
+    record: Option<RawRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRecord {
+    black_box: bool,
+    seconds: f64,
+    folder: Option<PathBuf>,
+}
+
+/// The black box of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellRecord {
+    /// `tactus run` keeps one.
+    pub black_box: bool,
+    /// How far it reaches back.
+    pub window: Duration,
+    /// Where its files go; by default a folder of the system's for such things.
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -262,6 +283,8 @@ pub struct Cell {
     pub sim: Option<CellSim>,
     /// What becomes of a chunk that arrives while another is executed.
     pub schedule: ScheduleSpec,
+    /// The black box, where the file says something about it.
+    pub record: Option<CellRecord>,
     request: RequestSpec,
     bounds: Bounds,
     limit: LimitSpec,
@@ -327,6 +350,18 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         });
     }
     let directory = file.parent().unwrap_or(Path::new("."));
+    let record = match raw.record {
+        None => None,
+        Some(RawRecord {
+            black_box,
+            seconds,
+            folder,
+        }) => Some(CellRecord {
+            black_box,
+            window: check.secs("record.seconds", seconds)?,
+            folder: folder.map(|folder| directory.join(folder)),
+        }),
+    };
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
@@ -349,11 +384,14 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             strategy: check.strategy(&raw.schedule.strategy)?,
             ease: check.millis("schedule.ease_ms", raw.schedule.ease_ms)?,
         },
+        record,
         request: RequestSpec {
             trigger: check.trigger(&raw.request.trigger)?,
             answer_within: check
                 .millis("request.answer_within_ms", raw.request.answer_within_ms)?,
             retry_after: check.millis("request.retry_ms", raw.request.retry_ms)?,
+            // Decided by the strategy, in `arm_spec`.
+            overlap: false,
         },
         bounds: Bounds {
             tail: check.millis("arm.tail_ms", raw.arm.tail_ms)?,
@@ -378,7 +416,10 @@ impl Cell {
     /// What the arm host is configured with; `boot` is drawn once per start of it.
     pub fn arm_spec(&self, boot: u64) -> ArmSpec {
         ArmSpec {
-            request: self.request,
+            request: RequestSpec {
+                overlap: self.schedule.strategy.overlaps(),
+                ..self.request
+            },
             schedule: self.schedule,
             bounds: self.bounds,
             limit: self.limit,
@@ -488,6 +529,11 @@ impl Check<'_> {
         })
     }
 
+    fn secs(&self, field: &str, value: f64) -> Result<Duration, CellError> {
+        let secs = self.bounded(field, value)?;
+        Duration::try_from_secs_f64(secs).map_err(|e| self.error(field, "seconds", e))
+    }
+
     fn name(&self, field: &str, value: &str) -> Result<Name, CellError> {
         Name::new(value)
             .map_err(|_| self.error(field, "1 to 64 characters of a-z, 0-9, _ and -", value))
@@ -539,7 +585,7 @@ mod tests {
         assert_eq!(cell.resume(), Resume::Auto);
         let sim = CellSim {
             seed: 0,
-            variation: false,
+            variation: true,
         };
         assert_eq!(cell.sim, Some(sim));
         assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
@@ -552,6 +598,44 @@ mod tests {
             missing.contains("`left`") && missing.contains("scene, wrist"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn a_black_box_is_kept_where_the_cell_says_so() {
+        assert_eq!(parsed(DEMO).expect("legal").record, None);
+        let with = |lines: &str| parsed(&format!("{DEMO}\n[record]\n{lines}"));
+        let cell = with("black_box = true\nseconds = 2.5\nfolder = \"boxes\"").expect("legal");
+        let record = CellRecord {
+            black_box: true,
+            window: Duration::from_millis(2500),
+            folder: Some("cells/boxes".into()),
+        };
+        assert_eq!(cell.record, Some(record));
+        for (lines, wanted) in [
+            ("black_box = true", "missing field `seconds`"),
+            (
+                "black_box = true\nseconds = 0.5",
+                "`record.seconds`: expected 1 to 120 s, got 0.5",
+            ),
+            (
+                "black_box = true\nseconds = nan",
+                "`record.seconds`: expected 1 to 120 s, got NaN",
+            ),
+            (
+                "black_box = 1\nseconds = 10",
+                "invalid type: integer `1`, expected a boolean",
+            ),
+            (
+                "black_box = true\nseconds = 10\nfile = \"x\"",
+                "unknown field `file`",
+            ),
+        ] {
+            let error = with(lines).expect_err(lines);
+            assert!(
+                error.contains(wanted) && error.contains("cells/x.toml"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -596,7 +680,7 @@ mod tests {
             ),
             ("limit = 0.5", "", "missing field `limit`"),
             (
-                "variation = false",
+                "variation = true",
                 "variation = \"some\"",
                 "invalid type: string \"some\", expected a boolean",
             ),

@@ -2,7 +2,8 @@
 //!
 //! Decides what happens when one ends: before the cell was up that is fatal, and its last words are the error; after
 //! that it is started again, with a pause that grows. Ends them in an order in which the arm is never left alone with a
-//! live policy: engine and cameras first, then the arm host, which brakes, and the simulated device last.
+//! live policy: engine and cameras first, then the arm host, which brakes, and the simulated device last. The black box
+//! ends before all of them, so that an orderly end is no reason to write it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -88,6 +89,9 @@ impl Children {
         }
         roles.push(("engine", engine));
         roles.push(("arm", vec![]));
+        if cell.record.as_ref().is_some_and(|record| record.black_box) {
+            roles.push(("record", vec![]));
+        }
         for (role, extra) in roles {
             let mut args: Vec<String> = [
                 "--log",
@@ -171,7 +175,7 @@ impl Children {
 
     /// Ends all roles in order and waits for them.
     pub fn end(&mut self) {
-        for stage in [&["engine", "camera"][..], &["arm"], &["sim"]] {
+        for stage in [&["record"][..], &["engine", "camera"], &["arm"], &["sim"]] {
             let mut these: Vec<&mut Running> = self
                 .running
                 .iter_mut()

@@ -40,6 +40,10 @@ pub enum Verb {
     Camera(RoleArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
     Sim(SimArgs),
+    /// Keep the cell's black box: the last seconds, written to a file when something goes wrong; or record everything.
+    Record(RecordArgs),
+    /// Say what a recording holds.
+    Recording(RecordingArgs),
     /// Give an arm host an order: enable, start, end or stop.
     Order(OrderArgs),
     /// Inspect, verify or measure a bundle.
@@ -66,13 +70,13 @@ pub struct DemoArgs {
     /// What the arm is told, in every episode. Default: one of the three cubes in one of the known phrasings, by seed.
     #[arg(long, value_name = "TEXT", conflicts_with = "task")]
     pub instruction: Option<String>,
-    /// What is asked for. Of both, half of the episodes each; the seed says which. The shipped policy has learnt to pick
-    /// only.
-    #[arg(long, value_enum, default_value_t = TaskWord::Pick)]
+    /// What is asked for. Of both, half of the episodes each; the seed says which.
+    #[arg(long, value_enum, default_value_t = TaskWord::Both)]
     pub task: TaskWord,
-    /// Every episode looks different: light, colours, camera poses, drawn from its seed.
-    #[arg(long)]
-    pub variation: bool,
+    /// Whether every episode looks different: light, colours, camera poses, drawn from its seed. Default: what the cell
+    /// file says; the built-in one says yes.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub variation: Option<bool>,
     /// Cell file, instead of the built-in one (launch/cells/demo.toml).
     #[arg(long, value_name = "FILE")]
     pub cell: Option<PathBuf>,
@@ -229,6 +233,42 @@ impl TaskWord {
     }
 }
 
+/// `tactus record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Folder of black-box files, instead of the cell file's; made when the first one is written.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seconds that a black-box file reaches back from what went wrong, instead of the cell file's. Default: 10.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub black_box_secs: Option<u16>,
+    /// No black box: record everything to this file, which must not exist, until Ctrl-C. Exit code 3 when not all of it
+    /// could be written.
+    #[arg(long, value_name = "FILE.mcap", conflicts_with_all = ["out", "black_box_secs"])]
+    pub to: Option<PathBuf>,
+}
+
+/// `tactus recording`.
+#[derive(Debug, Args)]
+pub struct RecordingArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: RecordingVerb,
+}
+
+/// What can be done with a recording.
+#[derive(Debug, Subcommand)]
+pub enum RecordingVerb {
+    /// Channels, counts, times, gaps, and why it was written. Exit code 3 when the file was cut short.
+    Info {
+        /// MCAP file.
+        file: PathBuf,
+    },
+}
+
 /// `tactus order`.
 #[derive(Debug, Args)]
 pub struct OrderArgs {
@@ -299,11 +339,11 @@ pub struct LatencyArgs {
     #[arg(long, value_name = "S", default_value_t = 7001)]
     pub seed: u64,
     /// What is asked for. Of both, half of the episodes each; the seed says which.
-    #[arg(long, value_enum, default_value_t = TaskWord::Pick)]
+    #[arg(long, value_enum, default_value_t = TaskWord::Both)]
     pub task: TaskWord,
-    /// Every episode looks different: light, colours, camera poses, drawn from its seed.
-    #[arg(long)]
-    pub variation: bool,
+    /// Whether every episode looks different. Default: what the cell file says; the built-in one says yes.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub variation: Option<bool>,
     /// Threads, each with a policy of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,

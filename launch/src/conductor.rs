@@ -157,9 +157,9 @@ pub fn most_secs(task: Option<Task>) -> f64 {
     task.map_or(TaskKind::Pick, Task::kind).most_secs()
 }
 
-/// Whether the worlds of the demo look different from each other.
-pub fn variation(args: &DemoArgs, cell: &Cell) -> bool {
-    args.variation || cell.sim.is_some_and(|sim| sim.variation)
+/// Whether the simulated worlds look different from each other: as `asked`, else as the cell says.
+pub fn variation(asked: Option<bool>, cell: &Cell) -> bool {
+    asked.unwrap_or_else(|| cell.sim.is_some_and(|sim| sim.variation))
 }
 
 struct Conductor<'a> {
@@ -369,7 +369,7 @@ impl Conductor<'_> {
                 &self.wire.key(&Topic::SimReset),
                 &SimReset {
                     seed,
-                    variation: variation(self.args, self.cell),
+                    variation: variation(self.args.variation, self.cell),
                 },
                 STEP_WITHIN,
             )

@@ -188,9 +188,10 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
         camera_period: Duration::try_from_secs_f64(camera_period)?,
         capture_delay: CAPTURE_DELAY,
         inference_delay: INFERENCE_DELAY,
+        delivery_delay: Duration::ZERO,
     };
     let counted = Arc::default();
-    let plant = SimPlant::new(args.seed, variation(args, cell), cameras)?;
+    let plant = SimPlant::new(args.seed, variation(args.variation, cell), cameras)?;
     let policy = Counted {
         policy,
         inference: Arc::clone(&counted),

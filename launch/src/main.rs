@@ -1,7 +1,7 @@
 //! The `tactus` program: roles of a cell, each a process; cells of them; the demo.
 //!
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
-//! of what was asked for (a golden tensor off, an arm that needed an operator). Results go to stdout, talk to stderr.
+//! of what was asked for (a golden tensor off, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
 
 mod bench;
 mod bundle;
@@ -14,6 +14,8 @@ mod live;
 mod lockstep;
 mod log;
 mod order;
+mod record;
+mod recording;
 mod result;
 mod roles;
 mod run;
@@ -48,6 +50,8 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Arm(args) => roles::arm(&args).map(|()| ExitCode::SUCCESS),
         Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
+        Verb::Record(args) => record::record(&args),
+        Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),

@@ -9,7 +9,7 @@ use crate::cell;
 use crate::children::{self, Children};
 use crate::cli::{RoleArgs, RunArgs};
 use crate::live::Shared;
-use crate::roles;
+use crate::{record, roles};
 
 /// Brings the cell up and says what happens to it.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -34,6 +34,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         cell.name,
         children.logs.display()
     );
+    if cell.record.as_ref().is_some_and(|record| record.black_box) {
+        eprintln!("black box: {}", record::folder(&cell).display());
+    }
     eprintln!(
         "the arm is in boot: `tactus order --cell {} --connect {endpoint} enable`, then `start \"...\"`",
         args.cell.display()

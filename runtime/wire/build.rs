@@ -1,6 +1,9 @@
-//! Compiles the protobuf files in pure Rust: no `protoc` on the machine.
+//! Compiles the protobuf files in pure Rust: no `protoc` on the machine. Their descriptors are kept beside the code, for
+//! whoever writes messages to a file that has to explain itself.
 
-use std::{error::Error, path::Path};
+use std::{env, error::Error, fs, path::Path};
+
+use protox::prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -15,6 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "tactus/v1/sim.proto",
     ];
     let descriptors = protox::compile(files, [Path::new("proto")])?;
+    let kept = Path::new(&env::var("OUT_DIR")?).join("descriptors.bin");
+    fs::write(kept, descriptors.encode_to_vec())?;
     prost_build::Config::new().compile_fds(descriptors)?;
     Ok(())
 }

@@ -42,7 +42,7 @@ pub struct SimOptions {
     pub device: Name,
     /// Seed of the first world.
     pub seed: u64,
-    /// Whether every world looks different (see [`crate::variation`]); a reset may ask for it too.
+    /// Whether it looks different from others (see [`crate::variation`]); a reset says for itself.
     pub variation: bool,
 }
 
@@ -167,8 +167,6 @@ struct SimDevice {
     world: World,
     goal: Goal,
     judge: Judge,
-    /// Every world looks different, whether a reset asks for it or not.
-    variation: bool,
     epoch: u64,
     steps: u64,
     pending: PendingReset,
@@ -189,7 +187,6 @@ impl SimDevice {
                 opening: 0.0,
             },
             judge: Judge::new(),
-            variation: first.variation,
             epoch,
             steps: 0,
             pending,
@@ -200,8 +197,7 @@ impl SimDevice {
     }
 
     fn reset(&mut self, to: SimReset) {
-        let scenario =
-            Scenario::sample(to.seed, StartPoses::Narrow).looking(self.variation || to.variation);
+        let scenario = Scenario::sample(to.seed, StartPoses::Narrow).looking(to.variation);
         self.world.reset(&scenario);
         self.goal = Goal {
             q_rad: scenario.q_rad,

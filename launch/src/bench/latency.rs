@@ -27,6 +27,7 @@ use tactus_types::{Jacobian, Policy};
 use super::latency_plot;
 use crate::cell::{self, Cell};
 use crate::cli::LatencyArgs;
+use crate::conductor::variation;
 use crate::lockstep::{CAPTURE_DELAY, INFERENCE_DELAY, SimPlant, run_episode};
 use crate::summary::wilson;
 use crate::{checkout, result, roles};
@@ -116,7 +117,7 @@ pub fn latency(args: &LatencyArgs) -> anyhow::Result<()> {
             .map(|byte| format!("{byte:02x}"))
             .collect(),
         task: format!("{:?}", args.task).to_lowercase(),
-        variation: args.variation,
+        variation: variation(args.variation, &cell),
         version: env!("CARGO_PKG_VERSION").into(),
     };
     std::fs::create_dir_all(&args.out)
@@ -267,7 +268,7 @@ impl<'a> Worker<'a> {
         let conditioning = conditioning.unwrap_or_default();
         let policy = roles::open_policy_for(cell, &args.policy, &info.joints, conditioning)?;
         let cameras = policy.cameras().to_vec();
-        let plant = SimPlant::new(args.seed, args.variation, cameras)?;
+        let plant = SimPlant::new(args.seed, variation(args.variation, cell), cameras)?;
         Ok(Self {
             args,
             cell,
@@ -283,17 +284,18 @@ impl<'a> Worker<'a> {
             strategy,
             ..arm.schedule
         };
+        arm.request.overlap = strategy.overlaps();
         // The deadline moves with the latency: what is studied is lateness that is expected.
         arm.request.answer_within += added;
         let camera_period = self.cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
-        let mut assembly = self.cell.assembly(policy.cameras())?;
-        assembly.frame_limit += added;
+        let assembly = self.cell.assembly(policy.cameras())?;
         let spec = LockstepSpec {
             arm,
             assembly,
             camera_period: Duration::try_from_secs_f64(camera_period)?,
             capture_delay: CAPTURE_DELAY,
-            inference_delay: INFERENCE_DELAY + added,
+            inference_delay: INFERENCE_DELAY,
+            delivery_delay: added,
         };
         let kind = TaskKind::of_seed(self.args.task.kinds(), seed);
         let task = Task::new(kind, Cube::ALL[(seed % 3) as usize]);

@@ -135,6 +135,7 @@ fn whole_tick_following_a_chunk(bencher: Bencher) {
             trigger: Trigger::Rate { every: ms(100) },
             answer_within: ms(60_000),
             retry_after: ms(100),
+            overlap: true,
         },
         schedule: schedule(),
         bounds: Bounds {

@@ -63,6 +63,11 @@ impl Strategy {
         }
     }
 
+    /// Whether a request may be sent while others are out; see [`crate::RequestSpec::overlap`].
+    pub fn overlaps(&self) -> bool {
+        self.conditioning() == Conditioning::None
+    }
+
     /// What a request has to ask of the policy.
     pub fn conditioning(&self) -> Conditioning {
         match *self {

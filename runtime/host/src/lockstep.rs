@@ -64,8 +64,10 @@ pub struct LockstepSpec {
     pub camera_period: Duration,
     /// Capture to received by the engine.
     pub capture_delay: Duration,
-    /// Received to chunk at the arm host.
+    /// Received to chunk; the engine computes nothing else meanwhile.
     pub inference_delay: Duration,
+    /// From there to the arm host, on the way with others.
+    pub delivery_delay: Duration,
 }
 
 enum Reply {
@@ -207,8 +209,8 @@ impl<P: Plant> Lockstep<P> {
             }) => {
                 let chunk = self.policy.infer(&observation, &request)?;
                 self.free_at = now + self.spec.inference_delay;
-                self.replies
-                    .push_back((self.free_at, Reply::Chunk(Box::new(chunk))));
+                let at = self.free_at + self.spec.delivery_delay;
+                self.replies.push_back((at, Reply::Chunk(Box::new(chunk))));
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The clock that stamps every message: the host's `CLOCK_MONOTONIC`, shared by all its processes and never set back.
 
+use std::time::Duration;
+
 use tactus_types::{Clock, ClockId, Time};
 
 /// The file that names one boot of one host.
@@ -35,6 +37,18 @@ impl MonotonicClock {
         let id = boot_hash(&text).ok_or_else(|| error(format!("got `{}`", text.trim())))?;
         Ok(Self { id })
     }
+
+    /// What has to be added to an instant of this clock to get Unix time, as the wall clock stands at this moment.
+    ///
+    /// For dates that people read, and for nothing else: the wall clock jumps.
+    pub fn unix_offset(&self) -> Duration {
+        let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let unix = Duration::new(
+            u64::try_from(wall.tv_sec).unwrap_or(0),
+            u32::try_from(wall.tv_nsec).unwrap_or(0),
+        );
+        unix.saturating_sub(self.now().since(Time::ZERO))
+    }
 }
 
 /// Both halves of the boot id's 128 random bits, folded into one.
@@ -66,6 +80,14 @@ mod tests {
         assert_eq!(a.id(), b.id());
         let (first, second) = (a.now(), b.now());
         assert!(first <= second && first > Time::ZERO);
+    }
+
+    #[test]
+    fn the_offset_to_unix_time_is_a_date_of_this_century() {
+        let clock = MonotonicClock::new().expect("boot id");
+        let unix = clock.unix_offset() + clock.now().since(Time::ZERO);
+        let year = unix.as_secs() / 31_556_952 + 1970;
+        assert!((2020..2100).contains(&year), "{year}");
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Topic {
     }
 }
 
-/// A key expression of one cell: a topic's key, or a pattern over liveliness tokens.
+/// A key expression of one cell: a topic's key, or a pattern over keys or liveliness tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(Arc<str>);
 
@@ -239,6 +239,11 @@ impl Cell {
     /// Key of `topic` in this cell.
     pub fn key(&self, topic: &Topic) -> Key {
         Key(format!("tactus/{}/{topic}", self.0).into())
+    }
+
+    /// Key expression of everything that is published in this cell.
+    pub fn all(&self) -> Key {
+        Key(format!("tactus/{}/**", self.0).into())
     }
 
     /// Key expression of every liveliness token of this cell.

@@ -6,6 +6,7 @@
 //! - [`header`]: what every message carries beside its payload.
 //! - [`message`]: the [`Message`] trait: a noun, its schema, its quality of service; [`decode`] from hostile bytes.
 //! - [`messages`]: nouns of this crate, and the encodings of those of `tactus-types`.
+//! - [`schema`]: the descriptors of the messages, for files that have to explain themselves.
 //! - [`session`]: a Zenoh peer session; [`publish`], [`subscribe`], [`query`], [`alive`] on it.
 //!
 //! Whatever comes from the network is checked before it becomes a noun: schema version, clock, sizes, lengths, finite
@@ -34,6 +35,7 @@ pub mod messages;
 mod proto;
 pub mod publish;
 pub mod query;
+pub mod schema;
 pub mod session;
 pub mod subscribe;
 
@@ -50,5 +52,6 @@ pub use messages::{
 };
 pub use publish::Publisher;
 pub use query::{QueryError, Queryable, Responder};
+pub use schema::descriptor_set;
 pub use session::{Session, SessionError, SessionOptions};
 pub use subscribe::Subscriber;

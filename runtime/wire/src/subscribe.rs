@@ -1,4 +1,4 @@
-//! Receiving one kind of message.
+//! Receiving: one kind of message, checked; or everything, as it came.
 
 use tactus_types::Time;
 use zenoh::{Wait, bytes::ZBytes};
@@ -38,6 +38,39 @@ impl Session {
                     stamper.now(),
                 );
                 on_message(decode(&raw, stamper.clock_id()));
+            })
+            .wait()
+            .map(|zenoh| Subscriber { _zenoh: zenoh })
+            .map_err(|e| SessionError::Key {
+                key: key.to_string(),
+                action: "subscribe",
+                reason: e.to_string(),
+            })
+    }
+
+    /// Calls `on_message` with everything published on `key`, which may be a pattern, unchecked: for a recorder, which
+    /// keeps what came and not what it should have been.
+    ///
+    /// It is called on a thread of Zenoh's, as in [`Session::subscribe`]. Copy the bytes that are to be kept: a borrowed
+    /// payload of 50 bytes may lie in a receive buffer of 64 KiB.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`].
+    pub fn subscribe_raw(
+        &self,
+        key: &Key,
+        on_message: impl Fn(Raw<'_>) + Send + Sync + 'static,
+    ) -> Result<Subscriber, SessionError> {
+        let stamper = self.stamper.clone();
+        self.zenoh
+            .declare_subscriber(key.as_str().to_owned())
+            .callback(move |sample| {
+                on_message(raw(
+                    sample.key_expr().as_str(),
+                    sample.attachment(),
+                    sample.payload(),
+                    stamper.now(),
+                ));
             })
             .wait()
             .map(|zenoh| Subscriber { _zenoh: zenoh })

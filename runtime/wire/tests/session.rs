@@ -162,9 +162,14 @@ fn a_burst_arrives_whole() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let arrived = |seq: &u64| *seq >= 100;
-    let seqs = states.try_iter().map(|d| d.expect("a state").message.seq);
-    assert_eq!(seqs.filter(arrived).count(), 320);
+    // On a busy machine the last of them may still be on their way: late is not lost.
+    let mut arrived = 0;
+    let all = eventually(|| {
+        let seqs = states.try_iter().map(|d| d.expect("a state").message.seq);
+        arrived += seqs.filter(|seq| *seq >= 100).count();
+        arrived == 320
+    });
+    assert!(all, "{arrived} of 320");
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn spec(resume: Resume) -> ArmSpec {
             trigger: Trigger::Rate { every: ms(100) },
             answer_within: ms(250),
             retry_after: ms(100),
+            overlap: true,
         },
         schedule: ScheduleSpec {
             strategy: crate::Strategy::Align,
