@@ -96,7 +96,7 @@ fn follow_an_action(bencher: Bencher, joints: usize) {
     });
 }
 
-/// Out of reach: as many steps as are allowed.
+/// Out of reach: until it comes no nearer, or the steps that are allowed are used up.
 #[divan::bench(args = ARMS)]
 fn follow_out_of_reach(bencher: Bencher, joints: usize) {
     follow(bencher, joints, |x| x.translation.vector *= 10.0);
