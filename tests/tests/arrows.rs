@@ -16,7 +16,8 @@ use cargo_metadata::{Metadata, MetadataCommand, Package};
 fn allowed(room: &str) -> Option<&'static [&'static str]> {
     Some(match room {
         "runtime/types" => &[],
-        "runtime/control" => &["runtime/types"],
+        "runtime/kinematics" => &["runtime/types"],
+        "runtime/control" => &["runtime/types", "runtime/kinematics"],
         "runtime/wire" => &["runtime/types"],
         "runtime/record" => &["runtime/types", "runtime/wire"],
         "runtime/host" => &[
@@ -37,9 +38,14 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         "models/onnx" => &["runtime/types", "models/bundle"],
         "models/vla" => &["runtime/types", "models/bundle", "models/onnx"],
         "calibration/data" => &["runtime/types"],
-        "calibration/fit" => &["runtime/types", "calibration/data"],
+        "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
         // A device driver: a new one is a new folder, and needs no line here.
-        _ if room.starts_with("drivers/") => &["drivers/api", "runtime/types", "calibration/data"],
+        _ if room.starts_with("drivers/") => &[
+            "drivers/api",
+            "runtime/types",
+            "runtime/kinematics",
+            "calibration/data",
+        ],
         "launch" | "tests" => &["*"],
         _ => return None,
     })

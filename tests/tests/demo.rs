@@ -60,7 +60,10 @@ fn rows_say_the_task_and_varied_looks_repeat() {
     };
     // The built-in cell's looks vary; `--variation` says so again.
     let both = run(&[]);
-    assert_eq!(both["rows"], run(&["--task", "both", "--variation"])["rows"]);
+    assert_eq!(
+        both["rows"],
+        run(&["--task", "both", "--variation"])["rows"]
+    );
     let plain = run(&["--variation=false"]);
     let rows = both["rows"].as_array().expect("rows");
     for (row, plain) in rows.iter().zip(plain["rows"].as_array().expect("rows")) {

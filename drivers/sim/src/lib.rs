@@ -50,6 +50,6 @@ pub use error::SimError;
 pub use judge::{Judge, Score};
 pub use render::Renderer;
 pub use scenario::{Scenario, StartPoses};
-pub use scene::Cube;
+pub use scene::{ARM_URDF, Cube};
 pub use task::{Task, TaskKind};
 pub use world::{Goal, World, WorldSnapshot};

@@ -10,6 +10,10 @@ use crate::error::SimError;
 /// The scene in MuJoCo's XML format.
 pub const CELL_XML: &str = include_str!("../assets/cell.xml");
 
+/// The arm alone as a URDF, from link `base` to link `tip`: joints, ranges and collision shapes (a test compares them with
+/// the scene).
+pub const ARM_URDF: &str = include_str!("../assets/arm.urdf");
+
 /// Arm joints in the order of every joint vector of this crate. All revolute, radians.
 pub const JOINT_NAMES: [&str; 6] = [
     "base_yaw",

@@ -210,7 +210,10 @@ impl Requester {
     /// another for a busy engine is not late.
     pub fn overdue(&self, now: Time) -> Option<(u64, Duration)> {
         let (oldest, newest) = (self.out().first()?, self.out().last()?);
-        let begun = oldest.sent_at.max(oldest.observe_after).max(self.answered_at);
+        let begun = oldest
+            .sent_at
+            .max(oldest.observe_after)
+            .max(self.answered_at);
         let late = now > begun + self.spec.answer_within;
         late.then(|| (newest.id, now.since(oldest.sent_at)))
     }
@@ -276,7 +279,12 @@ mod tests {
             sent.extend(request.map(|q| (millis, q.id, q.observe_after)));
             assert_eq!(r.overdue(at(millis)).is_some(), millis > 200, "{millis} ms");
         }
-        let beat = [(0, 1, at(0)), (100, 2, at(100)), (200, 3, at(200)), (300, 4, at(300))];
+        let beat = [
+            (0, 1, at(0)),
+            (100, 2, at(100)),
+            (200, 3, at(200)),
+            (300, 4, at(300)),
+        ];
         assert_eq!(sent, beat);
         // The second answer settles the first request too; the third has waited since then.
         r.answered(2, at(110), at(350));

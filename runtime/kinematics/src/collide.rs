@@ -1,0 +1,268 @@
+//! How near an arm is to itself. Decides which links are compared and what covers them; does not decide how near is too
+//! near, nor knows anything but the arm.
+//!
+//! Every link at or below the base that a chain's joints move, or that is fixed to it, is covered by capsules made from
+//! the `collision` elements of its description. Compared is every pair of links except:
+//! - those of one body, which never move against each other;
+//! - those of two bodies that one joint connects, which touch where that joint is;
+//! - those that touch in all of [`POSES`] poses, drawn evenly inside the description's joint limits by a generator that
+//!   always draws the same: covers that overlap by their making, such as those of a spherical wrist.
+//!
+//! Why no pair is left out because it never touches: that is only known for the poses that were tried.
+
+use nalgebra::Isometry3;
+use tactus_types::JointVec;
+
+use crate::capsule::{Capsule, capsule_of};
+use crate::chain::{Chain, Frames};
+use crate::error::KinematicsError;
+use crate::urdf::{self, Tree};
+
+/// Poses that are tried to find the pairs that always touch.
+pub const POSES: usize = 1000;
+
+/// Why a pair of links is not compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOutBecause {
+    /// They are fixed to each other.
+    OneBody,
+    /// One joint connects their bodies.
+    Adjacent,
+    /// They touched in every pose that was tried.
+    AlwaysTouch,
+}
+
+/// A pair of links that is not compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Places of the two in [`SelfCollision::links`], the lower first.
+    pub links: (usize, usize),
+    /// Why.
+    pub because: LeftOutBecause,
+}
+
+/// The two links that are nearest to each other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nearest {
+    /// Distance of their covers, m, never more than that of what they cover; negative when these overlap. Infinite when
+    /// no pair is compared, minus infinite when the joints are not finite: then nothing is known to be free.
+    pub distance_m: f64,
+    /// Places of the two in [`SelfCollision::links`], the lower first; (0, 0) when no pair is compared.
+    pub links: (usize, usize),
+}
+
+/// One link's cover: a run of capsules fixed to one body.
+#[derive(Debug, Clone)]
+struct Cover {
+    body: usize,
+    /// In the body's frame.
+    capsules: Vec<Capsule>,
+}
+
+/// The cover of an arm and the pairs of links that are compared.
+#[derive(Debug, Clone)]
+pub struct SelfCollision {
+    chain: Chain,
+    links: Vec<String>,
+    covers: Vec<Cover>,
+    compared: Vec<(usize, usize)>,
+    left_out: Vec<LeftOut>,
+}
+
+impl SelfCollision {
+    /// Covers the arm of the URDF `text`, which `chain` was made from. The collision shapes of `skip` are not looked at.
+    ///
+    /// # Errors
+    /// [`KinematicsError`], naming the link: a name in `skip` that is no link, a mesh, sizes that are not usable, shapes on
+    /// a link whose place the chain's joints do not tell, such as a finger's: it belongs in `skip`, and the space that
+    /// fingers move in can be covered by shapes of the link that carries them.
+    pub fn from_urdf(text: &str, chain: Chain, skip: &[&str]) -> Result<Self, KinematicsError> {
+        let tree = Tree::from_urdf(text)?;
+        for link in skip.iter().copied().chain([chain.base(), chain.tip()]) {
+            tree.check_link(link)?;
+        }
+        let (mut links, mut covers) = (Vec::new(), Vec::new());
+        for link in tree.links() {
+            if link.collision.is_empty() || skip.contains(&link.name.as_str()) {
+                continue;
+            }
+            let Some((body, x_link)) = place(&tree, &chain, &link.name)? else {
+                continue;
+            };
+            let mut capsules = Vec::new();
+            for collision in &link.collision {
+                let what = || format!("link `{}`, collision", link.name);
+                let x_shape = urdf::pose(&collision.origin, what)?;
+                let capsule = capsule_of(&collision.geometry, &link.name)?;
+                capsules.push(capsule.transformed(&(x_link * x_shape)));
+            }
+            links.push(link.name.clone());
+            covers.push(Cover { body, capsules });
+        }
+        let mut out = Self {
+            chain,
+            links,
+            covers,
+            compared: Vec::new(),
+            left_out: Vec::new(),
+        };
+        out.choose_pairs();
+        Ok(out)
+    }
+
+    /// Names of the links that are covered, in the description's order.
+    pub fn links(&self) -> &[String] {
+        &self.links
+    }
+
+    /// The pairs of links that are compared.
+    pub fn compared(&self) -> &[(usize, usize)] {
+        &self.compared
+    }
+
+    /// The pairs of links that are not compared, and why.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// The capsules of link number `link`, in the base frame when the joints are at `q`. For checks and pictures.
+    ///
+    /// # Panics
+    /// If there is no such link or `q` has fewer values than the chain has joints.
+    pub fn capsules(&self, link: usize, q: &JointVec) -> impl Iterator<Item = Capsule> {
+        let mut frames = Frames::default();
+        self.chain.frames(q, &mut frames);
+        let Cover { body, capsules } = &self.covers[link];
+        let x = frames.bodies()[*body];
+        capsules.iter().map(move |c| c.transformed(&x))
+    }
+
+    /// The two links that are nearest to each other when the joints are at `q`, rad or m in the arm's order.
+    ///
+    /// # Panics
+    /// If `q` has fewer values than the chain has joints.
+    pub fn nearest(&self, q: &JointVec) -> Nearest {
+        if !q.is_finite() {
+            return Nearest {
+                distance_m: f64::NEG_INFINITY,
+                links: (0, 0),
+            };
+        }
+        let mut frames = Frames::default();
+        self.chain.frames(q, &mut frames);
+        let mut nearest = Nearest {
+            distance_m: f64::INFINITY,
+            links: (0, 0),
+        };
+        for &links in &self.compared {
+            let distance_m = self.distance_m(links, &frames);
+            if distance_m < nearest.distance_m {
+                nearest = Nearest { distance_m, links };
+            }
+        }
+        nearest
+    }
+
+    /// Distance of two links' covers, m.
+    fn distance_m(&self, (one, other): (usize, usize), frames: &Frames) -> f64 {
+        let (one, other) = (&self.covers[one], &self.covers[other]);
+        // The other's capsules in the one's frame: half as many transformations.
+        let x = frames.bodies()[one.body].inv_mul(&frames.bodies()[other.body]);
+        let mut least = f64::INFINITY;
+        for capsule in &other.capsules {
+            let capsule = capsule.transformed(&x);
+            for own in &one.capsules {
+                least = least.min(own.distance_m(&capsule));
+            }
+        }
+        least
+    }
+
+    fn choose_pairs(&mut self) {
+        let count = self.covers.len();
+        let all = (0..count).flat_map(|one| (one + 1..count).map(move |other| (one, other)));
+        for links in all {
+            let because = match self.covers[links.0]
+                .body
+                .abs_diff(self.covers[links.1].body)
+            {
+                0 => LeftOutBecause::OneBody,
+                1 => LeftOutBecause::Adjacent,
+                _ => {
+                    self.compared.push(links);
+                    continue;
+                }
+            };
+            self.left_out.push(LeftOut { links, because });
+        }
+        let mut always = self.compared.clone();
+        let mut frames = Frames::default();
+        let mut draw = Draw(1);
+        for _ in 0..POSES {
+            let limits = self.chain.limits();
+            let q = JointVec::from_fn(limits.len(), |i| {
+                let [lower, upper] = limits[i];
+                let endless = !(lower.is_finite() && upper.is_finite());
+                let [lower, upper] = if endless {
+                    [-std::f64::consts::PI, std::f64::consts::PI]
+                } else {
+                    [lower, upper]
+                };
+                lower + (upper - lower) * draw.next()
+            });
+            self.chain.frames(&q, &mut frames);
+            always.retain(|&links| self.distance_m(links, &frames) <= 0.0);
+        }
+        self.compared.retain(|links| !always.contains(links));
+        self.left_out
+            .extend(always.into_iter().map(|links| LeftOut {
+                links,
+                because: LeftOutBecause::AlwaysTouch,
+            }));
+    }
+}
+
+/// Which body a link is fixed to and its frame there; `None` for a link that is not below the base.
+fn place(
+    tree: &Tree,
+    chain: &Chain,
+    link: &str,
+) -> Result<Option<(usize, Isometry3<f64>)>, KinematicsError> {
+    let mut x = Isometry3::identity();
+    if link == chain.base() {
+        return Ok(Some((0, x)));
+    }
+    let below_base = tree.above(link).any(|j| j.parent.link == chain.base());
+    if !below_base {
+        return Ok(None);
+    }
+    for joint in tree.above(link) {
+        if let Some(i) = chain.joints_along().position(|name| name == joint.name) {
+            return Ok(Some((i + 1, x)));
+        }
+        if joint.joint_type != urdf_rs::JointType::Fixed {
+            return Err(urdf::element(
+                format!("link `{link}`, collision"),
+                "a link that the chain's joints place, or the link among those left out",
+                format!("one that joint `{}` moves", joint.name),
+            ));
+        }
+        x = urdf::pose(&joint.origin, || format!("joint `{}`", joint.name))? * x;
+        if joint.parent.link == chain.base() {
+            break;
+        }
+    }
+    Ok(Some((0, x)))
+}
+
+/// SplitMix64, as numbers in [0, 1). Source: Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, 2014.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
