@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use tactus_types::{
-    ActionChunk, ArmInfo, Command, Conditioning, Generation, InferenceRequest, JointState,
-    JointVec, Mode, Refusal, Setpoint, Source, Time,
+    ActionChunk, ArmInfo, ChunkFlaw, Command, Conditioning, Generation, InferenceRequest,
+    JointState, JointVec, Mode, Refusal, Setpoint, Source, Time,
 };
 
 use crate::limit::{LimitSpec, Limiter};
@@ -149,7 +149,8 @@ pub struct ArmCycle {
     generation: Generation,
     instruction: Arc<str>,
     seed: u64,
-    episode_has_chunk: bool,
+    /// Bundle behind the first chunk of the episode, which all others must come from; `None` before it.
+    bundle: Option<Arc<str>>,
     mode: Mode,
     /// What was counted.
     pub counters: Counters,
@@ -174,7 +175,7 @@ impl ArmCycle {
             generation,
             instruction: Arc::from(""),
             seed: 0,
-            episode_has_chunk: false,
+            bundle: None,
             mode: Mode::Boot,
             counters: Counters::default(),
             spec,
@@ -239,7 +240,7 @@ impl ArmCycle {
                 }
                 self.instruction = instruction.clone();
                 self.seed = *seed;
-                self.episode_has_chunk = false;
+                self.bundle = None;
                 self.supervisor.start().then_some(()).ok_or(not_in("start"))
             }
             Order::EndEpisode => self
@@ -360,13 +361,18 @@ impl ArmCycle {
             ddq: self.limiter.ddq(),
             opening: self.limiter.opening(),
         };
-        let result = self.scheduler.accept(chunk, &self.info, commanded, now);
+        let ours = chunk.generation == self.generation;
+        let same = |b: &Arc<str>| *b == chunk.bundle_id;
+        let result = match self.bundle.as_ref().is_none_or(same) {
+            false if ours => Err(Discard::Flaw(ChunkFlaw::Bundle)),
+            _ => self.scheduler.accept(chunk, &self.info, commanded, now),
+        };
         match result {
             Ok(()) => {
                 self.counters.chunks_accepted += 1;
                 self.requester
                     .answered(chunk.request_id, chunk.observed_at, now);
-                self.episode_has_chunk = true;
+                self.bundle.get_or_insert_with(|| chunk.bundle_id.clone());
             }
             Err(Discard::Generation) => self.counters.chunks_foreign += 1,
             Err(Discard::Late | Discard::OutOfOrder) => {
@@ -408,7 +414,7 @@ impl ArmCycle {
             Due::Setpoint(_) | Due::Empty | Due::Exhausted => self.hold_setpoint(input.state),
         };
         let from_policy = setpoint.source == Source::Policy;
-        if self.episode_has_chunk
+        if self.bundle.is_some()
             && !from_policy
             && matches!(self.supervisor.mode(), Mode::Policy | Mode::Hold(_))
         {

@@ -109,6 +109,8 @@ pub enum ChunkFlaw {
     Period,
     /// It was observed later than now.
     Future,
+    /// Another bundle than the one that the episode began with made it.
+    Bundle,
 }
 
 impl std::fmt::Display for ChunkFlaw {
@@ -122,6 +124,7 @@ impl std::fmt::Display for ChunkFlaw {
             Self::OutOfRange { joint } => write!(f, "joint {joint} far outside its limits"),
             Self::Period => write!(f, "its period is zero"),
             Self::Future => write!(f, "observed in the future"),
+            Self::Bundle => write!(f, "made by another bundle than the episode began with"),
         }
     }
 }

@@ -49,6 +49,7 @@ struct Bench {
     outputs: Vec<(Time, Command)>,
     asked: Option<InferenceRequest>,
     reply: Option<ActionChunk>,
+    bundle: &'static str,
 }
 
 impl Bench {
@@ -70,6 +71,7 @@ impl Bench {
             outputs: vec![],
             asked: None,
             reply: None,
+            bundle: "b",
         }
     }
 
@@ -113,6 +115,7 @@ impl Bench {
                 let mut answer = chunk(self.now.as_nanos() / 1_000_000, &ramp);
                 answer.request_id = request.id;
                 answer.generation = request.generation;
+                answer.bundle_id = self.bundle.into();
                 self.reply = Some(answer);
             }
             self.now = self.now + Duration::from_millis(PERIOD_MILLIS);
@@ -192,6 +195,32 @@ fn a_killed_engine_ends_in_a_hold_at_rest_within_half_a_second() {
             .all(|(_, c)| c.opening == after[0].1.opening || c.setpoint.source == Source::Policy)
     );
     assert_eq!(b.cycle.counters.holds, 1);
+}
+
+#[test]
+fn another_bundle_never_takes_over_in_the_middle_of_an_episode() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(500);
+    let before = b.cycle.counters;
+    b.bundle = "another";
+    b.run(1000);
+    let after = b.cycle.counters;
+    assert_eq!(after.chunks_accepted, before.chunks_accepted);
+    assert!(after.chunks_flawed > before.chunks_flawed);
+    let reason = HoldReason(Fault::BadChunk(ChunkFlaw::Bundle));
+    assert_eq!(*b.cycle.mode(), Mode::Hold(reason));
+    // The next episode may have another.
+    b.order(Order::EndEpisode).expect("ended");
+    b.run(20);
+    b.order(Order::Start {
+        instruction: "pick".into(),
+        seed: 4,
+    })
+    .expect("started");
+    b.run(500);
+    assert_eq!(*b.cycle.mode(), Mode::Policy);
+    assert!(b.cycle.counters.chunks_accepted > after.chunks_accepted);
 }
 
 #[test]
