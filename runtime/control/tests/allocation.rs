@@ -1,0 +1,193 @@
+//! A control tick never allocates and never frees: not when a chunk enters, not when a request is made, not in a hold.
+//!
+//! One test only: the counter counts for the whole process.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tactus_control::{
+    ArmCycle, ArmSpec, Bounds, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Strategy,
+    TickInput, Trigger,
+};
+use tactus_types::{
+    Action, ActionChunk, ArmInfo, Generation, Jacobian, JointLimits, JointState, JointVec, Mode,
+    StageTimes, Time,
+};
+
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`, which is also the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the pointer came from `alloc` above, so from the system, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counting = Counting;
+
+const JOINTS: usize = 7;
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+fn info() -> ArmInfo {
+    let limits = JointLimits {
+        lower: -2.0,
+        upper: 2.0,
+        velocity: 3.0,
+        acceleration: 30.0,
+        jerk: 1500.0,
+    };
+    ArmInfo {
+        model: "seven".into(),
+        joints: (0..JOINTS).map(|i| format!("j{i}")).collect(),
+        limits: vec![limits; JOINTS],
+        gripper: true,
+        state_rate_hz: 500.0,
+        brakes: false,
+        command_deadline_secs: 0.1,
+    }
+}
+
+fn cycle(strategy: Strategy) -> ArmCycle {
+    let spec = ArmSpec {
+        request: RequestSpec {
+            trigger: Trigger::Rate { every: MS(100) },
+            answer_within: MS(200),
+            retry_after: MS(100),
+            overlap: strategy.overlaps(),
+        },
+        schedule: ScheduleSpec {
+            strategy,
+            ease: MS(150),
+        },
+        bounds: Bounds {
+            tail: MS(150),
+            proprio_limit: MS(20),
+            settle: MS(200),
+            resume: Resume::Auto,
+        },
+        limit: LimitSpec {
+            max_lead: 0.5,
+            max_step: 0.05,
+            scale: 1.0,
+        },
+        period_secs: 0.002,
+        boot: 7,
+    };
+    ArmCycle::new(spec, info())
+}
+
+/// A chunk whose actions are far enough from any plan to meet every limit.
+fn chunk(wild: f64) -> ActionChunk {
+    let action = |i: usize| Action {
+        q: JointVec::from_fn(JOINTS, |j| (wild * (i + j) as f64).sin()),
+        opening: 0.5,
+    };
+    ActionChunk {
+        request_id: 0,
+        generation: Generation::default(),
+        observed_at: Time::ZERO,
+        first_due: Time::ZERO,
+        period: MS(50),
+        actions: (0..16).map(action).collect(),
+        bundle_id: "b".into(),
+        frames: vec![],
+        stages: StageTimes::default(),
+    }
+}
+
+#[test]
+fn no_tick_allocates() {
+    for strategy in [
+        Strategy::Align,
+        Strategy::Blend { over: MS(150) },
+        Strategy::Ensemble { decay: 0.01 },
+        Strategy::RtcPrefix,
+        Strategy::RtcGuided {
+            beta: 5.0,
+            jacobian: Jacobian::Exact,
+        },
+    ] {
+        let mut cycle = cycle(strategy);
+        let mut chunks: Vec<ActionChunk> = (0..20).map(|k| chunk(0.3 * f64::from(k))).collect();
+        let mut state = JointState {
+            captured_at: Time::ZERO,
+            seq: 0,
+            epoch: 1,
+            q: JointVec::zeros(JOINTS),
+            dq: JointVec::zeros(JOINTS),
+            opening: 0.5,
+        };
+        let start = Order::Start {
+            instruction: "pick".into(),
+            seed: 1,
+        };
+        let mut asked = None;
+        let (mut holds, mut policy, mut asks, mut inside) = (0, 0, 0, 0);
+        for tick in 0..4000u64 {
+            let now = MS(1000) + MS(2) * tick as u32;
+            let now = Time::ZERO + now;
+            state.captured_at = now;
+            // The engine answers for a second and is silent for a second.
+            let answers = (tick / 500) % 2 == 0;
+            let reply = asked.take_if(|(_, _, at)| answers && *at <= now);
+            let slot = (tick / 10) as usize % chunks.len();
+            let chunk = reply.map(|(id, generation, at)| {
+                let chunk = &mut chunks[slot];
+                chunk.request_id = id;
+                chunk.generation = generation;
+                chunk.observed_at = at;
+                chunk.first_due = at + MS(50);
+                &*chunk
+            });
+            let input = TickInput {
+                state: Some(&state),
+                chunk,
+                engine_alive: true,
+                ..TickInput::default()
+            };
+            if tick == 10 {
+                cycle.order(&Order::Enable, &input, now).expect("enabled");
+            }
+            if tick == 20 {
+                cycle.order(&start, &input, now).expect("started");
+            }
+            let before = CALLS.load(Ordering::Relaxed);
+            assert!(before > 0, "allocations are not counted at all");
+            let output = cycle.tick(&input, now);
+            inside += CALLS.load(Ordering::Relaxed) - before;
+            if let Some(command) = &output.command {
+                state.q = command.q;
+            }
+            asks += u64::from(output.request.is_some());
+            asked = output
+                .request
+                .map(|r| (r.id, r.generation, now.max(r.observe_after)))
+                .or(asked);
+            holds += u64::from(matches!(cycle.mode(), Mode::Hold(_)));
+            policy += u64::from(*cycle.mode() == Mode::Policy);
+        }
+        let name = strategy.name();
+        assert!(
+            holds > 300 && policy > 300 && asks > 10,
+            "{name}: {holds} {policy} {asks}"
+        );
+        assert!(
+            cycle.counters.chunks_accepted > 10,
+            "{name}: {:?}",
+            cycle.counters
+        );
+        assert_eq!(inside, 0, "{name}: calls of the allocator inside ticks");
+    }
+}
