@@ -304,7 +304,9 @@ impl Control {
     }
 
     fn tick(&mut self, tick: Tick) {
-        let now = tick.woke;
+        // Decided for the instant of the deadline, not of waking: setpoints of a motion then lie one period apart, and
+        // lateness does not shake them.
+        let now = tick.deadline;
         let state = self.driver.state();
         let reply = self.inbound.pop().ok();
         let seen = self.alive.cameras.load(Ordering::Relaxed);
@@ -347,7 +349,7 @@ impl Control {
             state,
             command: output.command,
             applied_at: decided_at,
-            decided_in: decided_at.since(now),
+            decided_in: decided_at.since(tick.woke),
             applied_in: Duration::ZERO,
             mode: self.cycle.mode().clone(),
             mode_changed: output.mode_changed,
