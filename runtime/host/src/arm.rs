@@ -212,6 +212,7 @@ pub fn run_arm(
             orders,
             events: events_in,
             requests: requests_in,
+            period: Duration::from_nanos((options.spec.period_secs * 1e9).round() as u64),
             dropped_events: 0,
             messenger: messenger.thread().clone(),
             alive,
@@ -220,12 +221,11 @@ pub fn run_arm(
             driver_error: None,
         };
         let priority = options.realtime_priority;
-        let period = Duration::from_nanos((options.spec.period_secs * 1e9).round() as u64);
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn_scoped(scope, move || {
                 let granted = Realtime::request(priority);
-                control.run(period, granted, stop);
+                control.run(granted, stop);
             })
             .map_err(spawn_error("control"))?;
         let ran = thread.join();
@@ -263,6 +263,7 @@ struct Control {
     orders: Consumer<Orders>,
     events: Producer<Event>,
     requests: Producer<InferenceRequest>,
+    period: Duration,
     dropped_events: u64,
     messenger: std::thread::Thread,
     alive: Arc<Alive>,
@@ -272,7 +273,7 @@ struct Control {
 }
 
 impl Control {
-    fn run(&mut self, period: Duration, granted: Realtime, stop: &AtomicBool) {
+    fn run(&mut self, granted: Realtime, stop: &AtomicBool) {
         match granted {
             Realtime {
                 fifo: true,
@@ -283,7 +284,7 @@ impl Control {
                  expect more lateness; run as root or grant CAP_SYS_NICE and CAP_IPC_LOCK"
             ),
         }
-        let mut ticker = Ticker::new(period, self.clock.now());
+        let mut ticker = Ticker::new(self.period, self.clock.now());
         let mut stopping_since = None;
         loop {
             let tick = ticker.wait(self.clock.as_ref());
@@ -304,9 +305,7 @@ impl Control {
     }
 
     fn tick(&mut self, tick: Tick) {
-        // Decided for the instant of the deadline, not of waking: setpoints of a motion then lie one period apart, and
-        // lateness does not shake them.
-        let now = tick.deadline;
+        let now = tick.instant(self.period);
         let state = self.driver.state();
         let reply = self.inbound.pop().ok();
         let seen = self.alive.cameras.load(Ordering::Relaxed);

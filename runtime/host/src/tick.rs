@@ -21,6 +21,17 @@ pub struct Tick {
 }
 
 impl Tick {
+    /// The instant that the tick decides for: its deadline, so that the setpoints of a motion lie one period apart and
+    /// lateness does not shake them; when it woke, once it is late by more than `period`: what came meanwhile (a chunk
+    /// observed after the deadline, the age of a joint state) is not to be judged by an instant that is long past.
+    pub fn instant(&self, period: Duration) -> Time {
+        if self.lateness() <= period {
+            self.deadline
+        } else {
+            self.woke
+        }
+    }
+
     /// How late the thread woke.
     pub fn lateness(&self) -> Duration {
         self.woke.since(self.deadline)
@@ -107,6 +118,19 @@ impl Realtime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tick_decides_for_its_deadline_unless_that_is_long_past() {
+        let tick = |woke: u64| Tick {
+            deadline: Time::from_millis(10),
+            woke: Time::from_millis(woke),
+            overruns: 0,
+        };
+        let period = Duration::from_millis(2);
+        assert_eq!(tick(10).instant(period), Time::from_millis(10));
+        assert_eq!(tick(12).instant(period), Time::from_millis(10));
+        assert_eq!(tick(37).instant(period), Time::from_millis(37));
+    }
 
     #[test]
     fn deadlines_do_not_drift_and_missed_ones_are_skipped_and_counted() {
