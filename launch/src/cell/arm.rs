@@ -1,0 +1,66 @@
+//! `[arm]`: the arm host, its control thread, and how far a command may go; and who ends a hold.
+
+use serde::Deserialize;
+use tactus_control::{Bounds, LimitSpec, Resume};
+use tactus_wire::Name;
+
+use super::{CellError, Check};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawResume {
+    Auto,
+    Operator,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawArm {
+    name: String,
+    device: String,
+    control_rate_hz: f64,
+    realtime_priority: i32,
+    limit_scale: f64,
+    max_lead_rad: f64,
+    max_step_rad: f64,
+    tail_ms: f64,
+    proprio_limit_ms: f64,
+    settle_ms: f64,
+}
+
+/// The arm host of a cell.
+#[derive(Debug, Clone)]
+pub(super) struct CellArm {
+    pub(super) name: Name,
+    pub(super) device: Name,
+    pub(super) control_rate_hz: f64,
+    pub(super) realtime_priority: i32,
+    pub(super) bounds: Bounds,
+    pub(super) limit: LimitSpec,
+}
+
+impl RawArm {
+    pub(super) fn read(&self, resume: RawResume, check: &Check<'_>) -> Result<CellArm, CellError> {
+        check.bounded("arm.realtime_priority", f64::from(self.realtime_priority))?;
+        Ok(CellArm {
+            name: check.name("arm.name", &self.name)?,
+            device: check.name("arm.device", &self.device)?,
+            control_rate_hz: check.bounded("arm.control_rate_hz", self.control_rate_hz)?,
+            realtime_priority: self.realtime_priority,
+            bounds: Bounds {
+                tail: check.millis("arm.tail_ms", self.tail_ms)?,
+                proprio_limit: check.millis("arm.proprio_limit_ms", self.proprio_limit_ms)?,
+                settle: check.millis("arm.settle_ms", self.settle_ms)?,
+                resume: match resume {
+                    RawResume::Auto => Resume::Auto,
+                    RawResume::Operator => Resume::Operator,
+                },
+            },
+            limit: LimitSpec {
+                max_lead: check.bounded("arm.max_lead_rad", self.max_lead_rad)?,
+                max_step: check.bounded("arm.max_step_rad", self.max_step_rad)?,
+                scale: check.bounded("arm.limit_scale", self.limit_scale)?,
+            },
+        })
+    }
+}

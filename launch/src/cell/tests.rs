@@ -1,0 +1,121 @@
+use super::*;
+
+const DEMO: &str = include_str!("../../cells/demo.toml");
+
+fn parsed(text: &str) -> Result<Cell, String> {
+    parse(text, Path::new("cells/x.toml")).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_demo_cell_is_legal() {
+    let cell = parsed(DEMO).expect("legal");
+    assert_eq!(cell.resume(), Resume::Auto);
+    let sim = CellSim {
+        seed: 0,
+        variation: true,
+    };
+    assert_eq!(cell.sim, Some(sim));
+    assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
+    assert!(cell.assembly(&["wrist".into(), "scene".into()]).is_ok());
+    let missing = cell
+        .assembly(&["left".into()])
+        .expect_err("not there")
+        .to_string();
+    assert!(
+        missing.contains("`left`") && missing.contains("scene, wrist"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_black_box_is_kept_where_the_cell_says_so() {
+    assert_eq!(parsed(DEMO).expect("legal").record, None);
+    let with = |lines: &str| parsed(&format!("{DEMO}\n[record]\n{lines}"));
+    let cell = with("black_box = true\nseconds = 2.5\nfolder = \"boxes\"").expect("legal");
+    let record = CellRecord {
+        black_box: true,
+        window: Duration::from_millis(2500),
+        folder: Some("cells/boxes".into()),
+    };
+    assert_eq!(cell.record, Some(record));
+    for (lines, wanted) in [
+        ("black_box = true", "missing field `seconds`"),
+        (
+            "black_box = true\nseconds = 0.5",
+            "`record.seconds`: expected 1 to 120 s, got 0.5",
+        ),
+        (
+            "black_box = true\nseconds = nan",
+            "`record.seconds`: expected 1 to 120 s, got NaN",
+        ),
+        (
+            "black_box = 1\nseconds = 10",
+            "invalid type: integer `1`, expected a boolean",
+        ),
+        (
+            "black_box = true\nseconds = 10\nfile = \"x\"",
+            "unknown field `file`",
+        ),
+    ] {
+        let error = with(lines).expect_err(lines);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_names_file_field_expected_and_actual() {
+    for (from, to, wanted) in [
+        (
+            "control_rate_hz = 500",
+            "control_rate_hz = 5000",
+            "`arm.control_rate_hz`: expected 50 to 1000 Hz, got 5000",
+        ),
+        (
+            "tail_ms = 150",
+            "tail_ms = nan",
+            "`arm.tail_ms`: expected 0 to 1000 ms, got NaN",
+        ),
+        (
+            "intra_threads = 1",
+            "intra_threads = 0",
+            "`engine.intra_threads`: expected 1 to 64 threads, got 0",
+        ),
+        (
+            "vision = 12",
+            "vision = -1",
+            "`budget.vision`: expected 0 to 10000 ms, got -1",
+        ),
+        (
+            "name = \"arm\"",
+            "name = \"Arm 1\"",
+            "`arm.name`: expected 1 to 64 characters",
+        ),
+        (
+            "name = \"wrist\"",
+            "name = \"scene\"",
+            "`camera.name`: expected each name once, got scene",
+        ),
+        ("schema = 1", "schema = 2", "`schema`: expected 1, got 2"),
+        ("tail_ms", "tial_ms", "unknown field `tial_ms`"),
+        (
+            "resume = \"auto\"",
+            "resume = \"maybe\"",
+            "unknown variant `maybe`",
+        ),
+        ("limit = 0.5", "", "missing field `limit`"),
+        (
+            "variation = true",
+            "variation = \"some\"",
+            "invalid type: string \"some\", expected a boolean",
+        ),
+    ] {
+        let error = parsed(&DEMO.replacen(from, to, 1)).expect_err(to);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
