@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tactus_control::{ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume, ScheduleSpec};
+use tactus_control::{
+    ArmSpec, AssemblySpec, LadderSpec, LimitSpec, RequestSpec, Resume, ScheduleSpec,
+};
 use tactus_types::Budget;
 use tactus_wire::Name;
 
@@ -106,7 +108,10 @@ pub struct Cell {
     /// The black box, where the file says something about it.
     pub record: Option<CellRecord>,
     request: RequestSpec,
-    bounds: Bounds,
+    /// The ladder's times.
+    pub ladder: LadderSpec,
+    /// Who ends a hold.
+    pub resume: Resume,
     limit: LimitSpec,
     frame_limit: Duration,
     max_skew: Duration,
@@ -136,14 +141,6 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     if raw.schema != SCHEMA {
         return Err(check.error("schema", &format!("{SCHEMA}"), raw.schema));
     }
-    let CellArm {
-        name: arm,
-        device,
-        control_rate_hz,
-        realtime_priority,
-        bounds,
-        limit,
-    } = raw.arm.read(raw.resume, &check)?;
     let CellEngine {
         name: engine,
         cuda,
@@ -151,6 +148,18 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
+    let request = raw.request.read(&check)?;
+    let CellArm {
+        name: arm,
+        device,
+        control_rate_hz,
+        realtime_priority,
+        ladder,
+        resume,
+        limit,
+    } = raw
+        .arm
+        .read(raw.resume, frame_limit, request.answer_within, &check)?;
     let directory = file.parent().unwrap_or(Path::new("."));
     Ok(Cell {
         file: file.into(),
@@ -175,8 +184,9 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             None => None,
             Some(record) => Some(record.read(&check, directory)?),
         },
-        request: raw.request.read(&check)?,
-        bounds,
+        request,
+        ladder,
+        resume,
         limit,
         frame_limit,
         max_skew,
@@ -192,7 +202,8 @@ impl Cell {
                 ..self.request
             },
             schedule: self.schedule,
-            bounds: self.bounds,
+            ladder: self.ladder,
+            resume: self.resume,
             limit: self.limit,
             period_secs: 1.0 / self.control_rate_hz,
             boot,
@@ -218,13 +229,8 @@ impl Cell {
         Ok(AssemblySpec {
             cameras: cameras.to_vec(),
             frame_limit: self.frame_limit,
-            proprio_limit: self.bounds.proprio_limit.max(Duration::from_millis(20)),
+            proprio_limit: self.ladder.proprio_limit.max(Duration::from_millis(20)),
             max_skew: self.max_skew,
         })
-    }
-
-    /// Who ends a hold.
-    pub fn resume(&self) -> Resume {
-        self.bounds.resume
     }
 }

@@ -179,7 +179,7 @@ impl Conductor<'_> {
             return Ok(());
         }
         self.order(&ModeOrder::Enable)?;
-        let resume = match self.cell.resume() {
+        let resume = match self.cell.resume {
             Resume::Auto => {
                 "resume = \"auto\": after a hold the arm goes on by itself once all is well again"
             }

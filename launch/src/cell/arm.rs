@@ -1,7 +1,9 @@
 //! `[arm]`: the arm host, its control thread, and how far a command may go; and who ends a hold.
 
+use std::time::Duration;
+
 use serde::Deserialize;
-use tactus_control::{Bounds, LimitSpec, Resume};
+use tactus_control::{LadderSpec, LimitSpec, Resume};
 use tactus_wire::Name;
 
 use super::{CellError, Check};
@@ -26,6 +28,10 @@ pub(super) struct RawArm {
     tail_ms: f64,
     proprio_limit_ms: f64,
     settle_ms: f64,
+    link_limit_ms: f64,
+    track_limit_ms: f64,
+    storm_rad: f64,
+    storm_limit_ms: f64,
 }
 
 /// The arm host of a cell.
@@ -35,26 +41,42 @@ pub(super) struct CellArm {
     pub(super) device: Name,
     pub(super) control_rate_hz: f64,
     pub(super) realtime_priority: i32,
-    pub(super) bounds: Bounds,
+    pub(super) ladder: LadderSpec,
+    pub(super) resume: Resume,
     pub(super) limit: LimitSpec,
 }
 
 impl RawArm {
-    pub(super) fn read(&self, resume: RawResume, check: &Check<'_>) -> Result<CellArm, CellError> {
+    /// `frame_limit` and `answer_within` are bounds of the ladder that other sections hold.
+    pub(super) fn read(
+        &self,
+        resume: RawResume,
+        frame_limit: Duration,
+        answer_within: Duration,
+        check: &Check<'_>,
+    ) -> Result<CellArm, CellError> {
+        let control_rate_hz = check.bounded("arm.control_rate_hz", self.control_rate_hz)?;
         check.bounded("arm.realtime_priority", f64::from(self.realtime_priority))?;
         Ok(CellArm {
             name: check.name("arm.name", &self.name)?,
             device: check.name("arm.device", &self.device)?,
-            control_rate_hz: check.bounded("arm.control_rate_hz", self.control_rate_hz)?,
+            control_rate_hz,
             realtime_priority: self.realtime_priority,
-            bounds: Bounds {
+            ladder: LadderSpec {
+                period: Duration::from_nanos((1e9 / control_rate_hz).round() as u64),
                 tail: check.millis("arm.tail_ms", self.tail_ms)?,
                 proprio_limit: check.millis("arm.proprio_limit_ms", self.proprio_limit_ms)?,
                 settle: check.millis("arm.settle_ms", self.settle_ms)?,
-                resume: match resume {
-                    RawResume::Auto => Resume::Auto,
-                    RawResume::Operator => Resume::Operator,
-                },
+                frame_limit,
+                answer_within,
+                link_limit: check.millis("arm.link_limit_ms", self.link_limit_ms)?,
+                track_limit: check.millis("arm.track_limit_ms", self.track_limit_ms)?,
+                storm_rad: check.bounded("arm.storm_rad", self.storm_rad)?,
+                storm_limit: check.millis("arm.storm_limit_ms", self.storm_limit_ms)?,
+            },
+            resume: match resume {
+                RawResume::Auto => Resume::Auto,
+                RawResume::Operator => Resume::Operator,
             },
             limit: LimitSpec {
                 max_lead: check.bounded("arm.max_lead_rad", self.max_lead_rad)?,

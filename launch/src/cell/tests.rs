@@ -9,7 +9,7 @@ fn parsed(text: &str) -> Result<Cell, String> {
 #[test]
 fn the_demo_cell_is_legal() {
     let cell = parsed(DEMO).expect("legal");
-    assert_eq!(cell.resume(), Resume::Auto);
+    assert_eq!(cell.resume, Resume::Auto);
     let sim = CellSim {
         seed: 0,
         variation: true,

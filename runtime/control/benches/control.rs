@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use tactus_control::{
-    ArmCycle, ArmSpec, Assembler, AssemblySpec, Bounds, LimitSpec, Order, RequestSpec, Resume,
+    ArmCycle, ArmSpec, Assembler, AssemblySpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume,
     ScheduleSpec, Scheduler, State, Strategy, TickInput, Trigger,
 };
 use tactus_types::{
@@ -138,12 +138,19 @@ fn whole_tick_following_a_chunk(bencher: Bencher) {
             overlap: true,
         },
         schedule: schedule(),
-        bounds: Bounds {
+        ladder: LadderSpec {
+            period: ms(2),
             tail: ms(150),
-            proprio_limit: ms(20),
             settle: ms(200),
-            resume: Resume::Auto,
+            proprio_limit: ms(20),
+            frame_limit: ms(150),
+            answer_within: ms(60_000),
+            link_limit: ms(150),
+            track_limit: ms(100),
+            storm_rad: 1e3,
+            storm_limit: ms(200),
         },
+        resume: Resume::Auto,
         limit: LimitSpec {
             max_lead: 1.0,
             max_step: 1.0,

@@ -4,17 +4,19 @@
 //! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tactus_types::{
     ActionChunk, ArmInfo, ChunkFlaw, Command, Conditioning, Generation, InferenceRequest,
     JointState, JointVec, Mode, Refusal, Setpoint, Source, Time,
 };
 
+use crate::ladder::LadderSpec;
 use crate::limit::{LimitSpec, Limiter};
 use crate::plan::State;
 use crate::request::{RequestSpec, Requester};
 use crate::schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
-use crate::supervise::{Bounds, Decision, Health, Supervisor};
+use crate::supervise::{Decision, Health, Resume, Supervisor};
 
 /// Everything an arm host is configured with.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +26,9 @@ pub struct ArmSpec {
     /// What becomes of a chunk that arrives while another is executed.
     pub schedule: ScheduleSpec,
     /// The ladder's times.
-    pub bounds: Bounds,
+    pub ladder: LadderSpec,
+    /// Who may end a hold.
+    pub resume: Resume,
     /// Limits that do not come from the arm.
     pub limit: LimitSpec,
     /// Time between ticks, seconds.
@@ -87,6 +91,8 @@ pub struct TickInput<'a> {
     pub refusal: Option<&'a Refusal>,
     /// The engine's liveliness token is there.
     pub engine_alive: bool,
+    /// Time since anything was heard from the engine's host.
+    pub engine_silent: Duration,
     /// A camera whose liveliness token is gone.
     pub dead_camera: Option<&'a Arc<str>>,
     /// The driver could not take the last command.
@@ -146,6 +152,10 @@ pub struct ArmCycle {
     seeded: Option<u64>,
     hold: (JointVec, f64),
     holding: bool,
+    /// Since when the command has been at its largest lead.
+    leading_since: Option<Time>,
+    /// Since when the policy has asked for too much, and by how much it does now, rad.
+    storm_since: Option<(Time, f64)>,
     generation: Generation,
     instruction: Arc<str>,
     seed: u64,
@@ -165,13 +175,15 @@ impl ArmCycle {
         };
         let rest = JointVec::zeros(info.joints.len());
         Self {
-            supervisor: Supervisor::new(spec.bounds),
+            supervisor: Supervisor::new(spec.ladder, spec.resume),
             scheduler: Scheduler::new(spec.schedule, generation),
             requester: Requester::new(spec.request),
             limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0),
             seeded: None,
             hold: (rest, 0.0),
             holding: false,
+            leading_since: None,
+            storm_since: None,
             generation,
             instruction: Arc::from(""),
             seed: 0,
@@ -258,7 +270,7 @@ impl ArmCycle {
     fn check_state(&self, input: &TickInput<'_>, now: Time) -> Result<(), OrderRefused> {
         let age = input.state.map(|s| now.since(s.captured_at));
         match age {
-            Some(age) if age <= self.spec.bounds.proprio_limit => Ok(()),
+            Some(age) if age <= self.spec.ladder.proprio_limit => Ok(()),
             age => Err(OrderRefused::NoState {
                 age_millis: age.map(|a| a.as_millis() as u64),
             }),
@@ -282,7 +294,14 @@ impl ArmCycle {
         let due = self.scheduler.setpoint(now);
         let health = Health {
             engine_alive: input.engine_alive,
+            engine_silent: input.engine_silent,
             dead_camera: input.dead_camera,
+            state_ahead: input
+                .state
+                .map_or(Duration::ZERO, |s| s.captured_at.since(now)),
+            state_bad: input.state.is_some_and(|s| !self.is_position(s)),
+            tracking: self.tracking(input.state, now),
+            storm: self.storm(now),
             state_age: input.state.map(|s| now.since(s.captured_at)),
             overdue: overdue.map(|(_, waited)| waited),
             refusal: refusal.map(|r| &r.reason),
@@ -304,6 +323,7 @@ impl ArmCycle {
         let command = self
             .seeded
             .map(|epoch| self.command(epoch, &decision, due, input));
+        self.watch(command.as_ref(), now);
         let request = if decision.ask { self.ask(now) } else { None };
         let mode = self.supervisor.mode();
         let mode_changed = mode != self.mode;
@@ -326,13 +346,52 @@ impl ArmCycle {
     /// Seeds the limiter from the first state of each device epoch. True when a running device changed its epoch.
     fn follow_device(&mut self, state: Option<&JointState>) -> bool {
         let Some(state) = state else { return false };
-        if self.seeded == Some(state.epoch) || state.q.len() != self.info.joints.len() {
+        if self.seeded == Some(state.epoch) || !self.is_position(state) {
             return false;
         }
         let restarted = self.seeded.is_some();
         self.reseed(state);
         self.seeded = Some(state.epoch);
         restarted
+    }
+
+    /// Whether `state` can be a position of this arm.
+    fn is_position(&self, state: &JointState) -> bool {
+        state.q.len() == self.info.joints.len() && state.q.is_finite() && state.opening.is_finite()
+    }
+
+    /// Follows how long the command has been at its largest lead, and the policy beyond the limits.
+    fn watch(&mut self, command: Option<&Command>, now: Time) {
+        let Some(command) = command.filter(|c| c.setpoint.source == Source::Policy) else {
+            (self.leading_since, self.storm_since) = (None, None);
+            return;
+        };
+        self.leading_since = match (command.clamped_by.lead, self.leading_since) {
+            (false, _) => None,
+            (true, since) => since.or(Some(now)),
+        };
+        let behind = command.clamped_rad;
+        self.storm_since = match (behind > self.spec.ladder.storm_rad, self.storm_since) {
+            (false, _) => None,
+            (true, since) => Some((since.map_or(now, |(since, _)| since), behind)),
+        };
+    }
+
+    /// The joint that is furthest behind its command, once it has been so for too long, and how far, rad.
+    fn tracking(&self, state: Option<&JointState>, now: Time) -> Option<(usize, f64)> {
+        let since = self.leading_since?;
+        if now.since(since) < self.spec.ladder.track_limit {
+            return None;
+        }
+        let behind = self.limiter.q().zip(&state?.q, |c, m| (c - m).abs());
+        let most = behind.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        most.map(|(joint, behind)| (joint, *behind))
+    }
+
+    /// How far the policy asks for more than the limits allow, once it has done so for too long, rad.
+    fn storm(&self, now: Time) -> Option<f64> {
+        let (since, behind) = self.storm_since?;
+        (now.since(since) >= self.spec.ladder.storm_limit).then_some(behind)
     }
 
     fn reseed(&mut self, state: &JointState) {
@@ -405,7 +464,10 @@ impl ArmCycle {
         due: Due,
         input: &TickInput<'_>,
     ) -> Command {
-        let measured = input.state.map_or(self.limiter.q(), |s| s.q);
+        let measured = match input.state {
+            Some(state) if self.is_position(state) => state.q,
+            _ => self.limiter.q(),
+        };
         let setpoint = match due {
             Due::Setpoint(setpoint) if decision.follow_chunk => {
                 self.holding = false;

@@ -7,7 +7,7 @@
 //! - [`request`]: arm side; when to ask for the next chunk.
 //! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
 //!   another is executed, and [`plan`], the smooth motion between its actions.
-//! - [`supervise`]: faults -> mode; whose setpoint counts.
+//! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
 //! - [`limit`]: setpoint -> command inside the arm's limits.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //!
@@ -17,6 +17,7 @@
 pub mod assemble;
 pub mod cycle;
 pub mod dispatch;
+pub mod ladder;
 pub mod limit;
 pub mod plan;
 pub mod request;
@@ -24,12 +25,13 @@ pub mod schedule;
 pub mod strategy;
 pub mod supervise;
 
-pub use assemble::{Assembled, Assembler, AssemblySpec};
+pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
 pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
 pub use dispatch::{Dispatcher, Job};
+pub use ladder::{LadderSpec, Noticed, Rule, Rung, rule};
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;
 pub use request::{RequestSpec, Requester, Trigger};
 pub use schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 pub use strategy::Strategy;
-pub use supervise::{Bounds, Decision, Health, Resume, Rung, Supervisor, rung};
+pub use supervise::{Decision, Health, Resume, Supervisor};

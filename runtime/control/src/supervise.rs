@@ -10,10 +10,13 @@
 //!   any state -- stop --> Stopped
 //! ```
 //!
-//! Every fault maps to a rung of the ladder by a total `match` ([`rung`]). A *tail* lets the chunk in force play on for
-//! a bounded time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes
-//! along the commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the
-//! cell says `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator.
+//! Every fault maps to a rung of the ladder ([`crate::ladder`]). A *tail* lets the chunk in force play on for a bounded
+//! time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes along the
+//! commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the cell says
+//! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator.
+//!
+//! Resuming by itself does not flap: everything must be well for `settle` first, and for twice as long each time that
+//! the policy did not last [`STEADY`] after a resumption, up to [`MOST_PATIENCE`] times as long.
 //!
 //! Does not compute setpoints, and does not detect: what was seen this tick comes in as [`Health`].
 
@@ -21,6 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, RefusalReason, Time};
+
+use crate::assemble::CLOCK_TOLERANCE;
+use crate::ladder::{LadderSpec, Rung, rule};
+
+/// A policy that has been in command for this long has resumed for good.
+const STEADY: Duration = Duration::from_secs(2);
+/// Most that the time to settle grows to.
+const MOST_PATIENCE: u32 = 16;
 
 /// Who may end a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,44 +42,6 @@ pub enum Resume {
     Auto,
 }
 
-/// The ladder's times.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
-    /// How long the chunk in force plays on after a fault.
-    pub tail: Duration,
-    /// A newest joint state older than this is a fault.
-    pub proprio_limit: Duration,
-    /// How long everything must be well before a hold may end.
-    pub settle: Duration,
-    /// Who may end a hold.
-    pub resume: Resume,
-}
-
-/// What a fault leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rung {
-    /// The chunk in force plays on for at most [`Bounds::tail`], then hold.
-    Tail,
-    /// Hold in this very tick.
-    Hold,
-}
-
-/// The rung of each fault. Total on purpose: a new fault does not compile until someone has decided.
-pub fn rung(fault: &Fault) -> Rung {
-    match fault {
-        Fault::EngineDead
-        | Fault::EngineLate { .. }
-        | Fault::EngineRefused { .. }
-        | Fault::CameraDead { .. }
-        | Fault::CameraStale { .. }
-        | Fault::BadChunk(_) => Rung::Tail,
-        Fault::ProprioStale { .. }
-        | Fault::Exhausted
-        | Fault::DeviceRestarted
-        | Fault::Driver { .. } => Rung::Hold,
-    }
-}
-
 /// What was seen this tick.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Health<'a> {
@@ -76,8 +49,18 @@ pub struct Health<'a> {
     pub engine_alive: bool,
     /// A camera whose liveliness token is gone.
     pub dead_camera: Option<&'a Arc<str>>,
+    /// Time since the engine's host was last heard.
+    pub engine_silent: Duration,
     /// Age of the newest joint state; `None` before the first.
     pub state_age: Option<Duration>,
+    /// How far in the future the newest joint state was captured.
+    pub state_ahead: Duration,
+    /// The newest joint state is no position of this arm.
+    pub state_bad: bool,
+    /// The command has been at its largest lead for too long: the joint that is furthest behind, and how far, rad.
+    pub tracking: Option<(usize, f64)>,
+    /// The policy has asked for too much for too long: how much too far, rad.
+    pub storm: Option<f64>,
     /// The request that is out is past its deadline; time since it was sent.
     pub overdue: Option<Duration>,
     /// The engine refused this tick.
@@ -123,18 +106,29 @@ enum State {
 /// Keeps the mode.
 #[derive(Debug)]
 pub struct Supervisor {
-    bounds: Bounds,
+    ladder: LadderSpec,
+    resume: Resume,
     state: State,
     raise: bool,
+    /// When the policy took over again after a hold.
+    resumed_at: Option<Time>,
+    /// The time to settle is this many times as long.
+    patience: u32,
+    /// The stream's name, made before a control tick could need it.
+    proprioception: Arc<str>,
 }
 
 impl Supervisor {
     /// A supervisor in Boot.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(ladder: LadderSpec, resume: Resume) -> Self {
         Self {
-            bounds,
+            ladder,
+            resume,
             state: State::Boot,
             raise: true,
+            resumed_at: None,
+            patience: 1,
+            proprioception: Arc::from("proprioception"),
         }
     }
 
@@ -172,6 +166,7 @@ impl Supervisor {
         if ready {
             self.state = State::Policy { fault: None };
             self.raise = true;
+            self.resumed_at = None;
         }
         ready
     }
@@ -203,22 +198,22 @@ impl Supervisor {
                     *standing = None;
                 }
                 if let Some(fault) = fault {
-                    let hold = rung(&fault) == Rung::Hold;
+                    let hold = rule(fault.kind()).rung == Rung::Hold;
                     let (first, since) = standing.get_or_insert((fault.clone(), now));
-                    if hold || now.since(*since) >= self.bounds.tail {
+                    if hold || now.since(*since) >= self.ladder.tail {
                         // What emptied the chunk says more than its emptiness.
                         let reason = match fault {
                             Fault::Exhausted => first.clone(),
                             fault if hold => fault,
                             _ => first.clone(),
                         };
-                        self.hold(reason);
+                        self.hold(reason, now);
                     }
                 } else if let Some((first, since)) = standing
-                    && now.since(*since) >= self.bounds.tail
+                    && now.since(*since) >= self.ladder.tail
                 {
                     let reason = first.clone();
-                    self.hold(reason);
+                    self.hold(reason, now);
                 }
             }
             State::Hold {
@@ -228,10 +223,11 @@ impl Supervisor {
                     (*well_since, *asking) = (None, false);
                 } else if *asking && health.accepted {
                     self.state = State::Policy { fault: None };
+                    self.resumed_at = Some(now);
                 } else {
                     let well_since = well_since.get_or_insert(now);
-                    let settled = now.since(*well_since) >= self.bounds.settle;
-                    if settled && !*asking && self.bounds.resume == Resume::Auto {
+                    let settled = now.since(*well_since) >= self.ladder.settle * self.patience;
+                    if settled && !*asking && self.resume == Resume::Auto {
                         *asking = true;
                         self.raise = true;
                     }
@@ -258,7 +254,11 @@ impl Supervisor {
         }
     }
 
-    fn hold(&mut self, reason: Fault) {
+    fn hold(&mut self, reason: Fault, now: Time) {
+        self.patience = match self.resumed_at {
+            Some(at) if now.since(at) < STEADY => (self.patience * 2).min(MOST_PATIENCE),
+            _ => 1,
+        };
         self.state = State::Hold {
             reason,
             well_since: None,
@@ -271,12 +271,26 @@ impl Supervisor {
     fn level(&self, health: &Health<'_>) -> Option<Fault> {
         if let Some(age) = health
             .state_age
-            .filter(|age| *age > self.bounds.proprio_limit)
+            .filter(|age| *age > self.ladder.proprio_limit)
         {
             return Some(Fault::ProprioStale { age });
         }
+        if health.state_bad {
+            return Some(Fault::ProprioBad);
+        }
+        if health.state_ahead > CLOCK_TOLERANCE + self.ladder.period {
+            return Some(Fault::ClockStep {
+                stream: self.proprioception.clone(),
+                ahead: health.state_ahead,
+            });
+        }
         if !health.engine_alive {
             return Some(Fault::EngineDead);
+        }
+        if health.engine_silent > self.ladder.link_limit {
+            return Some(Fault::LinkLost {
+                silent: health.engine_silent,
+            });
         }
         if let Some(camera) = health.dead_camera {
             return Some(Fault::CameraDead {
@@ -296,33 +310,57 @@ impl Supervisor {
                 reason: reason.clone(),
             });
         }
+        if let Some((joint, behind)) = health.tracking {
+            return Some(Fault::Tracking { joint, behind });
+        }
+        if let Some(behind) = health.storm {
+            return Some(Fault::LimitStorm { behind });
+        }
         if health.exhausted && matches!(self.state, State::Policy { .. }) {
             return Some(Fault::Exhausted);
         }
         if let Some(flaw) = health.flaw {
             return Some(Fault::BadChunk(flaw));
         }
+        let millis = Duration::from_millis;
         match health.refusal {
             Some(RefusalReason::Stale {
                 stream,
                 age_millis,
                 limit_millis,
             }) => {
-                let reason =
-                    format!("{stream} is stale: {age_millis} ms old, limit {limit_millis} ms");
-                return Some(Fault::CameraStale {
-                    reason: reason.into(),
+                return Some(Fault::StreamStale {
+                    stream: stream.clone(),
+                    age: millis(*age_millis),
+                    limit: millis(*limit_millis),
                 });
             }
             Some(RefusalReason::Missing { stream }) => {
-                let reason = format!("nothing has ever come from {stream}");
-                return Some(Fault::EngineRefused {
-                    reason: reason.into(),
+                return Some(Fault::StreamMissing {
+                    stream: stream.clone(),
+                });
+            }
+            Some(RefusalReason::Frozen {
+                stream,
+                still_millis,
+            }) => {
+                return Some(Fault::CameraFrozen {
+                    stream: stream.clone(),
+                    still: millis(*still_millis),
+                });
+            }
+            Some(RefusalReason::Ahead {
+                stream,
+                ahead_millis,
+            }) => {
+                return Some(Fault::ClockStep {
+                    stream: stream.clone(),
+                    ahead: millis(*ahead_millis),
                 });
             }
             Some(RefusalReason::Policy { message }) => {
                 return Some(Fault::EngineRefused {
-                    reason: message.as_str().into(),
+                    reason: message.clone(),
                 });
             }
             None => {}
@@ -335,12 +373,18 @@ impl Supervisor {
 mod tests {
     use super::*;
 
-    fn bounds(resume: Resume) -> Bounds {
-        Bounds {
+    fn ladder() -> LadderSpec {
+        LadderSpec {
+            period: Duration::from_millis(2),
             tail: Duration::from_millis(150),
-            proprio_limit: Duration::from_millis(20),
             settle: Duration::from_millis(200),
-            resume,
+            proprio_limit: Duration::from_millis(20),
+            frame_limit: Duration::from_millis(150),
+            answer_within: Duration::from_millis(250),
+            link_limit: Duration::from_millis(150),
+            track_limit: Duration::from_millis(100),
+            storm_rad: 0.3,
+            storm_limit: Duration::from_millis(200),
         }
     }
 
@@ -353,7 +397,7 @@ mod tests {
     }
 
     fn in_policy(resume: Resume) -> Supervisor {
-        let mut s = Supervisor::new(bounds(resume));
+        let mut s = Supervisor::new(ladder(), resume);
         assert!(s.enable() && s.start());
         let d = s.step(
             &Health {
@@ -372,7 +416,7 @@ mod tests {
 
     #[test]
     fn boot_is_never_left_without_an_operator() {
-        let mut s = Supervisor::new(bounds(Resume::Auto));
+        let mut s = Supervisor::new(ladder(), Resume::Auto);
         for k in 0..1000 {
             let d = s.step(
                 &Health {

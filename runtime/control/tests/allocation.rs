@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, Bounds, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Strategy,
+    ArmCycle, ArmSpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Strategy,
     TickInput, Trigger,
 };
 use tactus_types::{
@@ -71,12 +71,19 @@ fn cycle(strategy: Strategy) -> ArmCycle {
             strategy,
             ease: MS(150),
         },
-        bounds: Bounds {
+        ladder: LadderSpec {
+            period: MS(2),
             tail: MS(150),
-            proprio_limit: MS(20),
             settle: MS(200),
-            resume: Resume::Auto,
+            proprio_limit: MS(20),
+            frame_limit: MS(150),
+            answer_within: MS(200),
+            link_limit: MS(150),
+            track_limit: MS(100),
+            storm_rad: 1e3,
+            storm_limit: MS(200),
         },
+        resume: Resume::Auto,
         limit: LimitSpec {
             max_lead: 0.5,
             max_step: 0.05,

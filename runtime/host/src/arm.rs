@@ -17,8 +17,8 @@ use tactus_types::{
     ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, Mode, Time,
 };
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, ModeOrder, ModeOrderReply, ModeWord, Name, Responder, Role,
-    Session, SessionError, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, ModeOrder, ModeOrderReply, ModeWord, Name, Responder,
+    Role, Session, SessionError, Topic,
 };
 
 use crate::account::Account;
@@ -109,6 +109,8 @@ struct Alive {
     engine: AtomicBool,
     /// One bit per camera of [`ArmOptions::cameras`].
     cameras: AtomicU64,
+    /// When the engine's host was last heard, nanoseconds of the cell's clock.
+    heard: AtomicU64,
 }
 
 type Orders = (Order, Responder<ModeOrderReply>);
@@ -139,6 +141,7 @@ pub fn run_arm(
     let alive = Arc::new(Alive {
         engine: AtomicBool::new(false),
         cameras: AtomicU64::new(0),
+        heard: AtomicU64::new(0),
     });
 
     // A ring has one producer; Zenoh may call from any of its threads. The lock is on their side only.
@@ -167,6 +170,15 @@ pub fn run_arm(
             {
                 responder.refuse("the control thread does not take orders");
             }
+        },
+    )?;
+    let (heard, ears) = (alive.clone(), clock.clone());
+    let status_key = cell.key(&Topic::EngineStatus(engine.clone()));
+    let _status = session.subscribe(
+        &status_key,
+        move |status: Result<Delivery<EngineStatus>, _>| match status {
+            Ok(_) => heard.heard.store(ears.now().as_nanos(), Ordering::Relaxed),
+            Err(e) => tracing::warn!("engine status refused: {e}"),
         },
     )?;
     let (watched, names, own_engine) = (alive.clone(), cameras.clone(), engine.clone());
@@ -333,6 +345,7 @@ impl Control {
                 _ => None,
             },
             engine_alive: self.alive.engine.load(Ordering::Relaxed),
+            engine_silent: now.since(Time::from_nanos(self.alive.heard.load(Ordering::Relaxed))),
             dead_camera,
             driver_error: driver_error.as_ref(),
         };

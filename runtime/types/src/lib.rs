@@ -7,7 +7,7 @@
 //! - [`infer`]: [`InferenceRequest`], [`ActionChunk`], [`Refusal`], the [`Policy`] trait.
 //! - [`act`]: [`Setpoint`], [`Command`], [`Applied`], the [`Driver`] trait.
 //! - [`arm`]: [`ArmInfo`] and its limits.
-//! - [`mode`]: [`Mode`], [`Fault`], [`HoldReason`].
+//! - [`fault`]: [`Fault`], [`ChunkFlaw`]; [`mode`]: [`Mode`], [`HoldReason`].
 //! - [`budget`]: [`Stage`], [`StageTimes`], [`Budget`].
 //!
 //! What is not here: encodings (`tactus-wire`), decisions (`tactus-control`), clocks that really run (`tactus-host`).
@@ -16,6 +16,7 @@
 pub mod act;
 pub mod arm;
 pub mod budget;
+pub mod fault;
 pub mod infer;
 pub mod joints;
 pub mod mode;
@@ -26,12 +27,13 @@ pub mod time;
 pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source};
 pub use arm::{ArmInfo, ArmInfoError, JointLimits};
 pub use budget::{Budget, Stage, StageTimes};
+pub use fault::{ChunkFlaw, Fault, FaultKind};
 pub use infer::{
     Action, ActionChunk, Conditioning, FrameRef, Generation, InferenceRequest, Jacobian, Leftover,
     MAX_LEFTOVER, Policy, PolicyError, Refusal, RefusalReason, TimedAction,
 };
 pub use joints::{JointVec, MAX_JOINTS};
-pub use mode::{ChunkFlaw, Fault, HoldReason, Mode};
+pub use mode::{HoldReason, Mode};
 pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
 pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

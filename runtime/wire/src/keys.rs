@@ -134,7 +134,7 @@ pub enum Topic {
     ArmMode(Name),
     /// [`crate::Telemetry`].
     ArmTelemetry(Name),
-    /// State of an engine.
+    /// [`crate::EngineStatus`], queryable, and published every 50 ms as a sign of life.
     EngineStatus(Name),
     /// [`crate::EpisodeEvent`].
     Episode,

@@ -234,11 +234,23 @@ fn chunk() -> impl Strategy<Value = ChunkReply> {
 
 fn refusal() -> impl Strategy<Value = ChunkReply> {
     let reason = prop_oneof![
-        text().prop_map(|stream| RefusalReason::Missing { stream }),
-        text().prop_map(|message| RefusalReason::Policy { message }),
+        text().prop_map(|stream| RefusalReason::Missing {
+            stream: stream.into(),
+        }),
+        text().prop_map(|message| RefusalReason::Policy {
+            message: message.into(),
+        }),
+        (text(), any::<u64>()).prop_map(|(stream, still_millis)| RefusalReason::Frozen {
+            stream: stream.into(),
+            still_millis,
+        }),
+        (text(), any::<u64>()).prop_map(|(stream, ahead_millis)| RefusalReason::Ahead {
+            stream: stream.into(),
+            ahead_millis,
+        }),
         (text(), any::<(u64, u64)>()).prop_map(|(stream, (age_millis, limit_millis))| {
             RefusalReason::Stale {
-                stream,
+                stream: stream.into(),
                 age_millis,
                 limit_millis,
             }

@@ -23,12 +23,19 @@ fn spec(resume: Resume) -> ArmSpec {
             strategy: crate::Strategy::Align,
             ease: ms(50),
         },
-        bounds: Bounds {
+        ladder: LadderSpec {
+            period: ms(2),
             tail: ms(150),
-            proprio_limit: ms(20),
             settle: ms(200),
-            resume,
+            proprio_limit: ms(20),
+            frame_limit: ms(150),
+            answer_within: ms(250),
+            link_limit: ms(150),
+            track_limit: ms(100),
+            storm_rad: 1e3,
+            storm_limit: ms(200),
         },
+        resume,
         limit: LimitSpec {
             max_lead: 1.0,
             max_step: 1.0,
