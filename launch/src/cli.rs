@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tactus_sim::TaskKind;
 
+use crate::drill::In;
+
 /// Runs vision-language-action policies on robot arms and keeps them on the beat.
 ///
 /// Start with `tactus demo`: a simulated arm, two cameras, a trained policy, all processes of a real cell.
@@ -48,6 +50,9 @@ pub enum Verb {
     Order(OrderArgs),
     /// Inspect, verify or measure a bundle.
     Bundle(BundleArgs),
+    /// Break a cell on purpose and show what follows: which rung, how soon, how smoothly. Exit code 3 when anything fell
+    /// short.
+    Drill(DrillArgs),
     /// Measure what the runtime does to success and timing.
     Bench(BenchArgs),
 }
@@ -297,6 +302,54 @@ pub enum OrderVerb {
     End,
     /// Brake, hold, and stay stopped until the arm host is restarted.
     Stop,
+}
+
+/// `tactus drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Which faults.
+    #[arg(value_enum, conflicts_with = "fault")]
+    pub set: Option<DrillSet>,
+    /// Names the faults, what must follow from each, and the bounds of this cell; runs nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// A fault of your own; several act together. `<where>[.<camera>]:<what>[=<time>[+-<time>]][@<start>][~<duration>]`,
+    /// for example camera.wrist:freeze@3s or net:delay=200ms+-80ms.
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// Modes that the fault meets. Default: all of them.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub mode: Vec<In>,
+    /// Seed of the first repetition; repetition k uses seed S + k.
+    #[arg(long, value_name = "S", default_value_t = 7)]
+    pub seed: u64,
+    /// Repetitions of each fault in each mode. Default: 30; `quick`: 3.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub repetitions: Option<u64>,
+    /// Threads.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+    /// Write the matrix to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the matrix into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// Sets of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DrillSet {
+    /// Every fault, 30 times in each mode.
+    All,
+    /// Every fault, three times in each mode: within a minute.
+    Quick,
 }
 
 /// `tactus bench`.

@@ -38,6 +38,8 @@ pub struct SimPlant {
     steps: u64,
     epoch: u64,
     seq: u64,
+    /// Whether anybody looks at the pictures.
+    seen: bool,
 }
 
 impl SimPlant {
@@ -60,7 +62,16 @@ impl SimPlant {
             steps: 0,
             epoch: 1,
             seq: 0,
+            seen: true,
         })
+    }
+
+    /// The same plant for a policy that does not look: its frames hold only what tells one from another.
+    pub fn unseen(self) -> Self {
+        Self {
+            seen: false,
+            ..self
+        }
     }
 
     /// Another world.
@@ -106,11 +117,17 @@ impl Plant for SimPlant {
 
     fn frames(&mut self, now: Time) -> Result<Vec<CameraFrame>, PlantError> {
         let fail = |e: tactus_sim::SimError| PlantError(e.to_string());
-        self.renderer.show(&self.world.snapshot()).map_err(fail)?;
+        if self.seen {
+            self.renderer.show(&self.world.snapshot()).map_err(fail)?;
+        }
         self.seq += 1;
         let mut frames = Vec::with_capacity(self.cameras.len());
         for camera in &self.cameras {
-            let jpeg = self.renderer.jpeg(camera).map_err(fail)?;
+            let data: Arc<[u8]> = if self.seen {
+                self.renderer.jpeg(camera).map_err(fail)?.into()
+            } else {
+                self.seq.to_le_bytes().as_slice().into()
+            };
             frames.push(CameraFrame {
                 camera: camera.clone(),
                 captured_at: now,
@@ -119,7 +136,7 @@ impl Plant for SimPlant {
                 width: scene::PICTURE_SIZE as u32,
                 height: scene::PICTURE_SIZE as u32,
                 encoding: Encoding::Jpeg,
-                data: jpeg.into(),
+                data,
             });
         }
         Ok(frames)

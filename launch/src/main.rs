@@ -10,6 +10,7 @@ mod checkout;
 mod children;
 mod cli;
 mod conductor;
+mod drill;
 mod live;
 mod lockstep;
 mod log;
@@ -53,6 +54,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Drill(args) => drill::drill(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),
     }

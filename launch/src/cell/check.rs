@@ -16,6 +16,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("arm.proprio_limit_ms", 2.0, 500.0, "ms"),
     ("arm.settle_ms", 0.0, 60_000.0, "ms"),
     ("arm.link_limit_ms", 60.0, 5000.0, "ms"),
+    ("arm.track_rad", 0.001, 1.5, "rad"),
     ("arm.track_limit_ms", 10.0, 5000.0, "ms"),
     ("arm.storm_rad", 0.01, 3.0, "rad"),
     ("arm.storm_limit_ms", 10.0, 5000.0, "ms"),

@@ -146,6 +146,7 @@ fn whole_tick_following_a_chunk(bencher: Bencher) {
             frame_limit: ms(150),
             answer_within: ms(60_000),
             link_limit: ms(150),
+            track_rad: 1e3,
             track_limit: ms(100),
             storm_rad: 1e3,
             storm_limit: ms(200),

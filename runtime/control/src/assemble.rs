@@ -22,7 +22,7 @@ const STATE_HISTORY: usize = 512;
 pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(10);
 
 /// A picture of an arm that moved this far is another picture, rad.
-const MOVED_RAD: f64 = 0.05;
+const MOVED_RAD: f64 = 0.03;
 
 /// Bounds of an observation.
 #[derive(Debug, Clone, PartialEq)]

@@ -152,10 +152,10 @@ pub struct ArmCycle {
     seeded: Option<u64>,
     hold: (JointVec, f64),
     holding: bool,
-    /// Since when the command has been at its largest lead.
-    leading_since: Option<Time>,
-    /// Since when the policy has asked for too much, and by how much it does now, rad.
-    storm_since: Option<(Time, f64)>,
+    /// For how long the command has been too far from the measured arm, less the time that it was not.
+    leading: Duration,
+    /// For how long the policy has asked for too much, less the time that it did not; and by how much it did last, rad.
+    storm: (Duration, f64),
     generation: Generation,
     instruction: Arc<str>,
     seed: u64,
@@ -182,8 +182,8 @@ impl ArmCycle {
             seeded: None,
             hold: (rest, 0.0),
             holding: false,
-            leading_since: None,
-            storm_since: None,
+            leading: Duration::ZERO,
+            storm: (Duration::ZERO, 0.0),
             generation,
             instruction: Arc::from(""),
             seed: 0,
@@ -300,8 +300,8 @@ impl ArmCycle {
                 .state
                 .map_or(Duration::ZERO, |s| s.captured_at.since(now)),
             state_bad: input.state.is_some_and(|s| !self.is_position(s)),
-            tracking: self.tracking(input.state, now),
-            storm: self.storm(now),
+            tracking: self.tracking(input.state),
+            storm: self.too_much(),
             state_age: input.state.map(|s| now.since(s.captured_at)),
             overdue: overdue.map(|(_, waited)| waited),
             refusal: refusal.map(|r| &r.reason),
@@ -323,7 +323,7 @@ impl ArmCycle {
         let command = self
             .seeded
             .map(|epoch| self.command(epoch, &decision, due, input));
-        self.watch(command.as_ref(), now);
+        self.watch(command.as_ref(), input.state);
         let request = if decision.ask { self.ask(now) } else { None };
         let mode = self.supervisor.mode();
         let mode_changed = mode != self.mode;
@@ -360,27 +360,33 @@ impl ArmCycle {
         state.q.len() == self.info.joints.len() && state.q.is_finite() && state.opening.is_finite()
     }
 
-    /// Follows how long the command has been at its largest lead, and the policy beyond the limits.
-    fn watch(&mut self, command: Option<&Command>, now: Time) {
+    /// Follows how long the command has been too far from the arm, and the policy beyond the limits.
+    fn watch(&mut self, command: Option<&Command>, state: Option<&JointState>) {
         let Some(command) = command.filter(|c| c.setpoint.source == Source::Policy) else {
-            (self.leading_since, self.storm_since) = (None, None);
+            (self.leading, self.storm) = (Duration::ZERO, (Duration::ZERO, 0.0));
             return;
         };
-        self.leading_since = match (command.clamped_by.lead, self.leading_since) {
-            (false, _) => None,
-            (true, since) => since.or(Some(now)),
+        let lead = state.map_or(0.0, |s| command.q.zip(&s.q, |c, m| c - m).max_abs());
+        let LadderSpec {
+            track_rad,
+            storm_rad,
+            period,
+            ..
+        } = self.spec.ladder;
+        self.leading = if lead > track_rad {
+            self.leading + period
+        } else {
+            self.leading.saturating_sub(period)
         };
-        let behind = command.clamped_rad;
-        self.storm_since = match (behind > self.spec.ladder.storm_rad, self.storm_since) {
-            (false, _) => None,
-            (true, since) => Some((since.map_or(now, |(since, _)| since), behind)),
+        self.storm = match command.clamped_rad {
+            behind if behind > storm_rad => (self.storm.0 + period, behind),
+            _ => (self.storm.0.saturating_sub(period), self.storm.1),
         };
     }
 
     /// The joint that is furthest behind its command, once it has been so for too long, and how far, rad.
-    fn tracking(&self, state: Option<&JointState>, now: Time) -> Option<(usize, f64)> {
-        let since = self.leading_since?;
-        if now.since(since) < self.spec.ladder.track_limit {
+    fn tracking(&self, state: Option<&JointState>) -> Option<(usize, f64)> {
+        if self.leading < self.spec.ladder.track_limit {
             return None;
         }
         let behind = self.limiter.q().zip(&state?.q, |c, m| (c - m).abs());
@@ -389,9 +395,9 @@ impl ArmCycle {
     }
 
     /// How far the policy asks for more than the limits allow, once it has done so for too long, rad.
-    fn storm(&self, now: Time) -> Option<f64> {
-        let (since, behind) = self.storm_since?;
-        (now.since(since) >= self.spec.ladder.storm_limit).then_some(behind)
+    fn too_much(&self) -> Option<f64> {
+        let (time, behind) = self.storm;
+        (time >= self.spec.ladder.storm_limit).then_some(behind)
     }
 
     fn reseed(&mut self, state: &JointState) {
@@ -509,9 +515,8 @@ impl ArmCycle {
             let stop = self.limiter.stopping_point(self.spec.period_secs);
             self.hold = (stop, self.limiter.opening());
         }
-        if let Some(state) = state
+        if let Some(state) = state.filter(|state| self.is_position(state))
             && self.limiter.leads_too_far(&state.q)
-            && state.q.is_finite()
         {
             let opening = self.limiter.opening();
             self.reseed(state);

@@ -44,11 +44,13 @@ pub struct LadderSpec {
     pub answer_within: Duration,
     /// Nothing from the engine's host for longer than this is a fault.
     pub link_limit: Duration,
-    /// The command may be at its largest lead over the measured arm for this long.
+    /// The command may be further from the measured arm than this, rad ..
+    pub track_rad: f64,
+    /// .. for this long; time in which it is nearer counts down.
     pub track_limit: Duration,
     /// The policy may ask for this much more than the limits allow, rad ..
     pub storm_rad: f64,
-    /// .. for this long.
+    /// .. for this long; time in which it asks for less counts down.
     pub storm_limit: Duration,
 }
 
@@ -70,9 +72,9 @@ pub enum Noticed {
     Frames,
     /// [`LadderSpec::proprio_limit`].
     Proprio,
-    /// [`LadderSpec::track_limit`].
+    /// Twice [`LadderSpec::track_limit`]: time beyond counts up, time within counts down.
     Tracking,
-    /// [`LadderSpec::storm_limit`].
+    /// Twice [`LadderSpec::storm_limit`]: time beyond counts up, time within counts down.
     Storm,
 }
 
@@ -86,8 +88,8 @@ impl Noticed {
             Self::Deadline => spec.answer_within,
             Self::Frames => spec.frame_limit,
             Self::Proprio => spec.proprio_limit,
-            Self::Tracking => spec.track_limit,
-            Self::Storm => spec.storm_limit,
+            Self::Tracking => 2 * spec.track_limit,
+            Self::Storm => 2 * spec.storm_limit,
         }
     }
 
@@ -135,10 +137,10 @@ pub fn rule(kind: FaultKind) -> Rule {
             Rung::Tail,
             "a camera repeats itself while the arm moves",
         ),
-        FaultKind::ClockStep => (AtOnce, Rung::Tail, "a time stamp from the future"),
+        FaultKind::ClockStep => (Frames, Rung::Tail, "a time stamp from the future"),
         FaultKind::ProprioStale => (Proprio, Rung::Hold, "joint states have stopped"),
         FaultKind::ProprioBad => (AtOnce, Rung::Hold, "joint states are no positions"),
-        FaultKind::Tracking => (Tracking, Rung::Hold, "the arm does not follow"),
+        FaultKind::Tracking => (Tracking, Rung::Hold, "the arm does not follow its commands"),
         FaultKind::LimitStorm => (
             Storm,
             Rung::Hold,

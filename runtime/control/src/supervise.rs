@@ -382,6 +382,7 @@ mod tests {
             frame_limit: Duration::from_millis(150),
             answer_within: Duration::from_millis(250),
             link_limit: Duration::from_millis(150),
+            track_rad: 1e3,
             track_limit: Duration::from_millis(100),
             storm_rad: 0.3,
             storm_limit: Duration::from_millis(200),

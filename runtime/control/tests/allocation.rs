@@ -79,6 +79,7 @@ fn cycle(strategy: Strategy) -> ArmCycle {
             frame_limit: MS(150),
             answer_within: MS(200),
             link_limit: MS(150),
+            track_rad: 1e3,
             track_limit: MS(100),
             storm_rad: 1e3,
             storm_limit: MS(200),

@@ -6,21 +6,26 @@
 //! - [`tick`]: absolute deadlines and real-time permissions of the control thread.
 //! - [`account`]: what every tick and chunk took, against the budget.
 //! - [`motion`]: how smooth the commanded motion was.
-//! - [`lockstep`]: the same decisions on a virtual clock, one process, for tests and fast evaluation.
+//! - [`lockstep`]: the same decisions on a virtual clock, one process, for tests and fast evaluation; [`tamper`] breaks
+//!   what passes between them, [`invariants`] says what must hold all the same.
 //!
 //! Decides nothing about the arm. A policy comes in as a trait object: this crate never sees ONNX Runtime.
 
 pub mod account;
 pub mod arm;
 pub mod engine;
+pub mod invariants;
 pub mod lockstep;
 mod messenger;
 pub mod motion;
+pub mod tamper;
 pub mod tick;
 
 pub use account::{Account, ChunkTimes, Quantiles};
 pub use arm::{ArmHostError, ArmOptions, run_arm};
 pub use engine::{EngineOptions, run_engine};
+pub use invariants::{Invariants, Violation};
 pub use lockstep::{Lockstep, LockstepSpec, Plant, PlantError};
 pub use motion::MotionMeter;
+pub use tamper::{Act, Injection, Tamper};
 pub use tick::{Realtime, Ticker};

@@ -31,6 +31,7 @@ fn spec(resume: Resume) -> ArmSpec {
             frame_limit: ms(150),
             answer_within: ms(250),
             link_limit: ms(150),
+            track_rad: 1e3,
             track_limit: ms(100),
             storm_rad: 1e3,
             storm_limit: ms(200),
