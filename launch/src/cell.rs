@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tactus_control::{ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume, ScheduleSpec};
+use tactus_host::RealtimeSpec;
 use tactus_types::Budget;
 use tactus_wire::Name;
 
@@ -91,12 +92,14 @@ pub struct Cell {
     pub cameras: Vec<CellCamera>,
     /// Control rate, Hz.
     pub control_rate_hz: f64,
-    /// `SCHED_FIFO` priority that the control thread asks for.
-    pub realtime_priority: i32,
+    /// How the control thread wants to run.
+    pub realtime: RealtimeSpec,
     /// Whether the engine prefers CUDA.
     pub cuda: bool,
     /// Threads inside ONNX Runtime.
     pub intra_threads: usize,
+    /// Denoising steps, where other than the bundle says.
+    pub denoise_steps: Option<usize>,
     /// Latency budget.
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
@@ -140,7 +143,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         name: arm,
         device,
         control_rate_hz,
-        realtime_priority,
+        realtime,
         bounds,
         limit,
     } = raw.arm.read(raw.resume, &check)?;
@@ -148,6 +151,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         name: engine,
         cuda,
         intra_threads,
+        denoise_steps,
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
@@ -163,9 +167,10 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         engine,
         cameras: camera::read(&raw.camera, &check)?,
         control_rate_hz,
-        realtime_priority,
+        realtime,
         cuda,
         intra_threads,
+        denoise_steps,
         budget: raw.budget.read(&check)?,
         sim: raw
             .sim

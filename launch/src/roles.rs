@@ -103,6 +103,7 @@ pub fn open_policy_for(
         },
         joints,
         conditioning,
+        denoise_steps: cell.denoise_steps,
     };
     Ok(VlaPolicy::open(
         args.bundle.as_ref().unwrap_or(&cell.bundle),
@@ -154,7 +155,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
         // Two starts of an arm host never share a generation.
         spec: cell.arm_spec(clock.now().as_nanos() ^ (u64::from(std::process::id()) << 40)),
         budget: cell.budget,
-        realtime_priority: cell.realtime_priority,
+        realtime: cell.realtime,
     };
     tracing::info!(
         model = info.model,

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use tactus_control::{Bounds, LimitSpec, Resume};
+use tactus_host::RealtimeSpec;
 use tactus_wire::Name;
 
 use super::{CellError, Check};
@@ -20,6 +21,8 @@ pub(super) struct RawArm {
     device: String,
     control_rate_hz: f64,
     realtime_priority: i32,
+    spin_us: Option<f64>,
+    cpu: Option<u32>,
     limit_scale: f64,
     max_lead_rad: f64,
     max_step_rad: f64,
@@ -34,7 +37,7 @@ pub(super) struct CellArm {
     pub(super) name: Name,
     pub(super) device: Name,
     pub(super) control_rate_hz: f64,
-    pub(super) realtime_priority: i32,
+    pub(super) realtime: RealtimeSpec,
     pub(super) bounds: Bounds,
     pub(super) limit: LimitSpec,
 }
@@ -46,7 +49,14 @@ impl RawArm {
             name: check.name("arm.name", &self.name)?,
             device: check.name("arm.device", &self.device)?,
             control_rate_hz: check.bounded("arm.control_rate_hz", self.control_rate_hz)?,
-            realtime_priority: self.realtime_priority,
+            realtime: RealtimeSpec {
+                priority: self.realtime_priority,
+                cpu: match self.cpu {
+                    None => None,
+                    Some(cpu) => Some(check.bounded("arm.cpu", f64::from(cpu))? as usize),
+                },
+                spin: check.micros("arm.spin_us", self.spin_us.unwrap_or(0.0))?,
+            },
             bounds: Bounds {
                 tail: check.millis("arm.tail_ms", self.tail_ms)?,
                 proprio_limit: check.millis("arm.proprio_limit_ms", self.proprio_limit_ms)?,
