@@ -18,9 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tactus_control::{ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume, ScheduleSpec};
+use tactus_bundle::Manifest;
+use tactus_control::{
+    ArmSpec, AssemblySpec, Bounds, ChunkShape, LimitSpec, RequestSpec, Resume, ScheduleSpec, Timing,
+};
 use tactus_host::RealtimeSpec;
-use tactus_types::Budget;
+use tactus_types::{Budget, StageTimes};
 use tactus_wire::Name;
 
 pub use camera::CellCamera;
@@ -201,6 +204,32 @@ impl Cell {
             limit: self.limit,
             period_secs: 1.0 / self.control_rate_hz,
             boot,
+        }
+    }
+
+    /// Everything of the cell that has to fit together with the chunks of `manifest`, were the stages to take `stages`.
+    pub fn timing(&self, manifest: &Manifest, stages: StageTimes) -> Timing {
+        let rates = self.cameras.iter().map(|camera| camera.rate_hz);
+        let action = &manifest.action;
+        Timing {
+            stages,
+            budget: self.budget,
+            control_period: Duration::from_secs_f64(1.0 / self.control_rate_hz),
+            chunk: ChunkShape {
+                horizon: action.horizon,
+                period: action.period,
+                first_action_offset: action.first_action_offset,
+                max_prefix: action.max_prefix,
+            },
+            request: RequestSpec {
+                overlap: self.schedule.strategy.overlaps(),
+                ..self.request
+            },
+            schedule: self.schedule,
+            // Rates are checked: 1 Hz or more.
+            frame_period: Duration::from_secs_f64(1.0 / rates.fold(1000.0, f64::min)),
+            frame_limit: self.frame_limit,
+            proprio_limit: self.bounds.proprio_limit,
         }
     }
 

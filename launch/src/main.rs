@@ -1,7 +1,7 @@
 //! The `tactus` program: roles of a cell, each a process; cells of them; the demo.
 //!
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
-//! of what was asked for (a golden tensor off, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
+//! of what was asked for (a golden tensor off, a machine or cell that `doctor` finds unfit, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
 
 mod bench;
 mod bundle;
@@ -10,6 +10,8 @@ mod checkout;
 mod children;
 mod cli;
 mod conductor;
+mod doctor;
+mod holds;
 mod live;
 mod lockstep;
 mod log;
@@ -53,6 +55,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),
     }

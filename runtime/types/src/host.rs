@@ -88,6 +88,25 @@ impl Misses {
     }
 }
 
+impl std::fmt::Display for Misses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.total() == 0 {
+            return write!(f, "none");
+        }
+        let stages = Stage::ALL.into_iter().map(|s| (self.of(s), s.name()));
+        let others = [
+            (self.host, "ticks by the host"),
+            (self.unanswered, "unanswered"),
+        ];
+        let mut separator = "";
+        for (count, what) in stages.chain(others).filter(|(count, _)| *count > 0) {
+            write!(f, "{separator}{count} {what}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
 /// What missed a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Culprit {
