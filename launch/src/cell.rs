@@ -191,6 +191,11 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     })
 }
 
+/// Time between two of something that happens `rate_hz` times a second.
+pub fn period(rate_hz: f64) -> Duration {
+    Duration::from_nanos((1e9 / rate_hz).round() as u64)
+}
+
 impl Cell {
     /// What the arm host is configured with; `boot` is drawn once per start of it.
     pub fn arm_spec(&self, boot: u64) -> ArmSpec {
@@ -214,7 +219,7 @@ impl Cell {
         Timing {
             stages,
             budget: self.budget,
-            control_period: Duration::from_secs_f64(1.0 / self.control_rate_hz),
+            control_period: period(self.control_rate_hz),
             chunk: ChunkShape {
                 horizon: action.horizon,
                 period: action.period,
@@ -226,8 +231,7 @@ impl Cell {
                 ..self.request
             },
             schedule: self.schedule,
-            // Rates are checked: 1 Hz or more.
-            frame_period: Duration::from_secs_f64(1.0 / rates.fold(1000.0, f64::min)),
+            frame_period: period(rates.fold(1000.0, f64::min)),
             frame_limit: self.frame_limit,
             proprio_limit: self.bounds.proprio_limit,
         }

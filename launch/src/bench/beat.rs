@@ -52,7 +52,7 @@ pub fn beat(args: &BeatArgs) -> anyhow::Result<()> {
     if args.be_engine {
         return be_engine(&args.policy);
     }
-    let period = Duration::from_secs_f64(1.0 / f64::from(args.rate_hz));
+    let period = cell::period(args.rate_hz.into());
     let clock = MonotonicClock::new()?;
     let mut contenders = vec![Contender::Ours {
         spin: Duration::ZERO,

@@ -11,7 +11,7 @@ use tactus_types::{Clock, HostLoad};
 use tactus_wire::MonotonicClock;
 
 use super::{Finding, Report, busy};
-use crate::cell::Cell;
+use crate::cell::{Cell, period};
 use crate::{record, summary};
 
 /// How long ticks are measured, seconds.
@@ -40,12 +40,12 @@ pub fn look(report: &mut Report, cell: Option<&Cell>) -> anyhow::Result<()> {
         |cell| cell.realtime,
     );
     let rate_hz = cell.map_or(1000.0, |cell| cell.control_rate_hz);
-    let period = Duration::from_secs_f64(1.0 / rate_hz);
+    let tick = period(rate_hz);
     let lock = lock_refused();
     let mut meter = LoadMeter::new();
     meter.since_last(clock.now());
     let bar = busy("measuring how late ticks are");
-    let (beat, granted) = beat::measure(&spec, period, SECS, &clock)?;
+    let (beat, granted) = beat::measure(&spec, tick, SECS, &clock)?;
     let load = meter.since_last(clock.now());
     bar.finish_and_clear();
     report.add(match &granted.fifo {
@@ -154,18 +154,18 @@ fn lateness(beat: &beat::Beat, rate_hz: f64, spec: &RealtimeSpec) -> Finding {
         beat.missed,
         beat.ticks + beat.missed
     );
-    let period = Duration::from_secs_f64(1.0 / rate_hz);
+    let tick = period(rate_hz);
     let wanted = match spec.spin.is_zero() {
         true => SLEEPING,
         false => SPINNING,
     };
-    if p50 > period {
+    if p50 > tick {
         let mend = "the control thread cannot keep this rate: a lower arm.control_rate_hz, or a quieter machine";
         Finding::fail("lateness", found, mend)
     } else if p50 > wanted {
         let mend = "real-time scheduling, a quieter machine, or arm.spin_us (launch/cells/README.md says what it costs)";
         Finding::warn("lateness", found, mend)
-    } else if beat.missed > 0 || p99 > period / 2 {
+    } else if beat.missed > 0 || p99 > tick / 2 {
         let mend = "something keeps the thread from running now and then; `tactus bench beat --engine` looks longer";
         Finding::warn("lateness", found, mend)
     } else {

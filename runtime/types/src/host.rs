@@ -168,5 +168,8 @@ mod tests {
             (misses.host, misses.of(Stage::Limit), misses.total()),
             (1, 1, 3)
         );
+        let words = "1 limit, 1 ticks by the host, 1 unanswered";
+        assert_eq!(misses.to_string(), words);
+        assert_eq!(Misses::default().to_string(), "none");
     }
 }
