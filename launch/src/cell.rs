@@ -18,10 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tactus_bundle::Manifest;
 use tactus_control::{
-    ArmSpec, AssemblySpec, LadderSpec, LimitSpec, RequestSpec, Resume, ScheduleSpec,
+    ArmSpec, AssemblySpec, ChunkShape, LadderSpec, LimitSpec, RequestSpec, Resume, ScheduleSpec,
+    Timing,
 };
-use tactus_types::Budget;
+use tactus_host::RealtimeSpec;
+use tactus_types::{Budget, StageTimes};
 use tactus_wire::Name;
 
 pub use camera::CellCamera;
@@ -93,12 +96,14 @@ pub struct Cell {
     pub cameras: Vec<CellCamera>,
     /// Control rate, Hz.
     pub control_rate_hz: f64,
-    /// `SCHED_FIFO` priority that the control thread asks for.
-    pub realtime_priority: i32,
+    /// How the control thread wants to run.
+    pub realtime: RealtimeSpec,
     /// Whether the engine prefers CUDA.
     pub cuda: bool,
     /// Threads inside ONNX Runtime.
     pub intra_threads: usize,
+    /// Denoising steps, where other than the bundle says.
+    pub denoise_steps: Option<usize>,
     /// Latency budget.
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
@@ -145,6 +150,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         name: engine,
         cuda,
         intra_threads,
+        denoise_steps,
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
@@ -153,7 +159,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         name: arm,
         device,
         control_rate_hz,
-        realtime_priority,
+        realtime,
         ladder,
         resume,
         limit,
@@ -172,9 +178,10 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         engine,
         cameras: camera::read(&raw.camera, &check)?,
         control_rate_hz,
-        realtime_priority,
+        realtime,
         cuda,
         intra_threads,
+        denoise_steps,
         budget: raw.budget.read(&check)?,
         sim: raw
             .sim
@@ -193,6 +200,11 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     })
 }
 
+/// Time between two of something that happens `rate_hz` times a second.
+pub fn period(rate_hz: f64) -> Duration {
+    Duration::from_nanos((1e9 / rate_hz).round() as u64)
+}
+
 impl Cell {
     /// What the arm host is configured with; `boot` is drawn once per start of it.
     pub fn arm_spec(&self, boot: u64) -> ArmSpec {
@@ -207,6 +219,31 @@ impl Cell {
             limit: self.limit,
             period_secs: 1.0 / self.control_rate_hz,
             boot,
+        }
+    }
+
+    /// Everything of the cell that has to fit together with the chunks of `manifest`, were the stages to take `stages`.
+    pub fn timing(&self, manifest: &Manifest, stages: StageTimes) -> Timing {
+        let rates = self.cameras.iter().map(|camera| camera.rate_hz);
+        let action = &manifest.action;
+        Timing {
+            stages,
+            budget: self.budget,
+            control_period: period(self.control_rate_hz),
+            chunk: ChunkShape {
+                horizon: action.horizon,
+                period: action.period,
+                first_action_offset: action.first_action_offset,
+                max_prefix: action.max_prefix,
+            },
+            request: RequestSpec {
+                overlap: self.schedule.strategy.overlaps(),
+                ..self.request
+            },
+            schedule: self.schedule,
+            frame_period: period(rates.fold(1000.0, f64::min)),
+            frame_limit: self.frame_limit,
+            proprio_limit: self.ladder.proprio_limit,
         }
     }
 

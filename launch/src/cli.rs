@@ -53,6 +53,9 @@ pub enum Verb {
     /// Break a cell on purpose and show what follows: which rung, how soon, how smoothly. Exit code 3 when anything fell
     /// short.
     Drill(DrillArgs),
+    /// Check machine, cell and bundle before anything moves: one line each, and how to mend it. Exit code 3 when something
+    /// fails.
+    Doctor(DoctorArgs),
     /// Measure what the runtime does to success and timing.
     Bench(BenchArgs),
 }
@@ -366,6 +369,58 @@ pub enum BenchVerb {
     /// Success against added latency, for each scheduling strategy, in the simulated cell in lock-step: the same worlds
     /// and the same noise for every strategy. Resumes where it was interrupted.
     Latency(LatencyArgs),
+    /// How late the control thread's ticks are here, beside a tokio interval and a Python time.sleep loop at the same rate
+    /// (if there is a python3), in turns, under the same load.
+    Beat(BeatArgs),
+}
+
+/// `tactus bench beat`.
+#[derive(Debug, Args)]
+pub struct BeatArgs {
+    /// Ticks per second.
+    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=2000))]
+    pub rate_hz: u32,
+    /// Seconds for each of the contenders, in turns of a few seconds.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub secs: u32,
+    /// Measure also a control thread that spins through the last microseconds before each deadline (arm.spin_us).
+    #[arg(long, value_name = "US", num_args = 0..=1, default_missing_value = "150", value_parser = clap::value_parser!(u64).range(10..=500))]
+    pub spin: Option<u64>,
+    /// Load the machine with an engine: a process that infers with the bundle, chunk after chunk, on one thread.
+    #[arg(long)]
+    pub engine: bool,
+    /// SCHED_FIFO priority that the control thread asks for (arm.realtime_priority); 0 leaves it an ordinary thread.
+    #[arg(long, value_name = "P", default_value_t = 80, value_parser = clap::value_parser!(i32).range(0..=98))]
+    pub priority: i32,
+    /// Core that the control thread stays on (arm.cpu).
+    #[arg(long, value_name = "CORE")]
+    pub cpu: Option<usize>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Be the load: infer until stdin ends.
+    #[arg(long, hide = true)]
+    pub be_engine: bool,
+    /// What the engine runs. Default: the built-in cell's.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// `tactus doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Endpoint of a process of the running cell: asks also who is alive, and the arm for its joints.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Option<String>,
+    /// Write the findings to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `tactus bench latency`.

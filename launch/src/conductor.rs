@@ -23,7 +23,7 @@ use crate::children::{self, Children};
 use crate::cli::{DemoArgs, RoleArgs};
 use crate::live::Shared;
 use crate::order;
-use crate::summary::{self, ControlFigures, Lateness, Millis, Motion, Row, Summary};
+use crate::summary::{self, ControlFigures, Lateness, Millis, MissFigures, Motion, Row, Summary};
 use crate::{checkout, lockstep, result, roles, view};
 
 /// Episodes of a headless run without `--episodes`.
@@ -487,6 +487,10 @@ fn summarise(shared: &Shared, cell: &Cell, bundle_id: String, provider: String) 
         starved_ticks: counters.starved_ticks,
         holds: counters.holds,
         limited_ticks: counters.limited_ticks,
+        misses: Some(MissFigures {
+            misses: telemetry.misses,
+            at_miss: telemetry.host_at_miss,
+        }),
         rows: live.rows.clone(),
     }
 }

@@ -253,6 +253,7 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
         starved_ticks: counters.starved_ticks,
         holds: counters.holds,
         limited_ticks: counters.limited_ticks,
+        misses: None,
         rows,
     })
 }

@@ -1,7 +1,7 @@
 //! The `tactus` program: roles of a cell, each a process; cells of them; the demo.
 //!
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
-//! of what was asked for (a golden tensor off, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
+//! of what was asked for (a golden tensor off, a machine or cell that `doctor` finds unfit, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
 
 mod bench;
 mod bundle;
@@ -10,7 +10,9 @@ mod checkout;
 mod children;
 mod cli;
 mod conductor;
+mod doctor;
 mod drill;
+mod holds;
 mod live;
 mod lockstep;
 mod log;
@@ -55,6 +57,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
         Verb::Drill(args) => drill::drill(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),
     }

@@ -13,11 +13,17 @@ use tactus_wire::{MonotonicClock, Session, SessionOptions};
 
 use crate::cell::{self, Cell};
 use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
+use crate::holds;
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long an arm host waits for its device's description.
 const DEVICE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Chunks that a starting engine probes its stages with ..
+pub const PROBE_CHUNKS: usize = 20;
+/// .. unless they take longer than this.
+pub const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A process that takes part in a cell.
 pub struct Joined {
@@ -103,11 +109,31 @@ pub fn open_policy_for(
         },
         joints,
         conditioning,
+        denoise_steps: cell.denoise_steps,
     };
     Ok(VlaPolicy::open(
         args.bundle.as_ref().unwrap_or(&cell.bundle),
         options,
     )?)
+}
+
+/// Probes the policy's stages and refuses a cell whose times cannot work with them.
+fn enforce_budget(cell: &Cell, policy: &mut VlaPolicy) -> anyhow::Result<()> {
+    // What cannot work as declared needs no probe.
+    let manifest = policy.bundle().manifest().clone();
+    holds::judge(cell, &manifest, None).enforce(cell, |_| ())?;
+    let conditioning = cell.schedule.strategy.conditioning();
+    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN, || ())?;
+    let warn = |caution: String| tracing::warn!("{caution}");
+    holds::judge(cell, &manifest, Some(&probe)).enforce(cell, warn)?;
+    let steps = manifest.denoise.steps;
+    if policy.steps() < steps {
+        tracing::warn!(
+            "{} denoising steps instead of the bundle's {steps}, as the cell asks: quicker, and less exact",
+            policy.steps()
+        );
+    }
+    Ok(())
 }
 
 /// `tactus engine`.
@@ -122,7 +148,8 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     // The arm's joint names decide which column of the policy is which joint.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
-    let policy = open_policy(&cell, &args.policy, &info.joints)?;
+    let mut policy = open_policy(&cell, &args.policy, &info.joints)?;
+    enforce_budget(&cell, &mut policy)?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
         cell: wire,
@@ -154,7 +181,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
         // Two starts of an arm host never share a generation.
         spec: cell.arm_spec(clock.now().as_nanos() ^ (u64::from(std::process::id()) << 40)),
         budget: cell.budget,
-        realtime_priority: cell.realtime_priority,
+        realtime: cell.realtime,
     };
     tracing::info!(
         model = info.model,

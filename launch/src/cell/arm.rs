@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tactus_control::{LadderSpec, LimitSpec, Resume};
+use tactus_host::RealtimeSpec;
 use tactus_wire::Name;
 
 use super::{CellError, Check};
@@ -22,6 +23,8 @@ pub(super) struct RawArm {
     device: String,
     control_rate_hz: f64,
     realtime_priority: i32,
+    spin_us: Option<f64>,
+    cpu: Option<u32>,
     limit_scale: f64,
     max_lead_rad: f64,
     max_step_rad: f64,
@@ -41,7 +44,7 @@ pub(super) struct CellArm {
     pub(super) name: Name,
     pub(super) device: Name,
     pub(super) control_rate_hz: f64,
-    pub(super) realtime_priority: i32,
+    pub(super) realtime: RealtimeSpec,
     pub(super) ladder: LadderSpec,
     pub(super) resume: Resume,
     pub(super) limit: LimitSpec,
@@ -62,7 +65,14 @@ impl RawArm {
             name: check.name("arm.name", &self.name)?,
             device: check.name("arm.device", &self.device)?,
             control_rate_hz,
-            realtime_priority: self.realtime_priority,
+            realtime: RealtimeSpec {
+                priority: self.realtime_priority,
+                cpu: match self.cpu {
+                    None => None,
+                    Some(cpu) => Some(check.bounded("arm.cpu", f64::from(cpu))? as usize),
+                },
+                spin: check.micros("arm.spin_us", self.spin_us.unwrap_or(0.0))?,
+            },
             ladder: LadderSpec {
                 period: Duration::from_nanos((1e9 / control_rate_hz).round() as u64),
                 tail: check.millis("arm.tail_ms", self.tail_ms)?,

@@ -9,6 +9,8 @@ use tactus_wire::Name;
 const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("arm.control_rate_hz", 50.0, 1000.0, "Hz"),
     ("arm.realtime_priority", 1.0, 98.0, ""),
+    ("arm.spin_us", 0.0, 500.0, "us"),
+    ("arm.cpu", 0.0, 1023.0, ""),
     ("arm.limit_scale", 0.01, 1.0, ""),
     ("arm.max_lead_rad", 0.01, 1.5, "rad"),
     ("arm.max_step_rad", 0.0001, 0.5, "rad"),
@@ -29,6 +31,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("schedule.strategy.decay", 0.0, 10.0, ""),
     ("schedule.strategy.beta", 0.1, 100.0, ""),
     ("engine.intra_threads", 1.0, 64.0, "threads"),
+    ("engine.denoise_steps", 1.0, 100.0, "steps"),
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
     ("camera.rate_hz", 1.0, 200.0, "Hz"),
@@ -110,6 +113,12 @@ impl Check<'_> {
         // Bounded above, so the product is far inside u64.
         Ok(Duration::from_nanos(
             (self.bounded(field, value)? * 1e6).round() as u64,
+        ))
+    }
+
+    pub(super) fn micros(&self, field: &str, value: f64) -> Result<Duration, CellError> {
+        Ok(Duration::from_nanos(
+            (self.bounded(field, value)? * 1e3).round() as u64,
         ))
     }
 

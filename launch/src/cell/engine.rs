@@ -13,6 +13,7 @@ pub(super) struct RawEngine {
     name: String,
     provider: RawProvider,
     intra_threads: u32,
+    denoise_steps: Option<u32>,
     frame_limit_ms: f64,
     max_skew_ms: f64,
 }
@@ -30,6 +31,7 @@ pub(super) struct CellEngine {
     pub(super) name: Name,
     pub(super) cuda: bool,
     pub(super) intra_threads: usize,
+    pub(super) denoise_steps: Option<usize>,
     pub(super) frame_limit: Duration,
     pub(super) max_skew: Duration,
 }
@@ -41,6 +43,12 @@ impl RawEngine {
             name: check.name("engine.name", &self.name)?,
             cuda: matches!(self.provider, RawProvider::Cuda),
             intra_threads: self.intra_threads as usize,
+            denoise_steps: match self.denoise_steps {
+                None => None,
+                Some(steps) => {
+                    Some(check.bounded("engine.denoise_steps", f64::from(steps))? as usize)
+                }
+            },
             frame_limit: check.millis("engine.frame_limit_ms", self.frame_limit_ms)?,
             max_skew: check.millis("engine.max_skew_ms", self.max_skew_ms)?,
         })

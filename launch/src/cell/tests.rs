@@ -74,6 +74,26 @@ fn every_refusal_names_file_field_expected_and_actual() {
             "`arm.control_rate_hz`: expected 50 to 1000 Hz, got 5000",
         ),
         (
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\nspin_us = 900",
+            "`arm.spin_us`: expected 0 to 500 us, got 900",
+        ),
+        (
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\ncpu = 5000",
+            "`arm.cpu`: expected 0 to 1023, got 5000",
+        ),
+        (
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\ncpu = -1",
+            "invalid value: integer `-1`",
+        ),
+        (
+            "intra_threads = 1",
+            "intra_threads = 1\ndenoise_steps = 0",
+            "`engine.denoise_steps`: expected 1 to 100 steps, got 0",
+        ),
+        (
             "tail_ms = 150",
             "tail_ms = nan",
             "`arm.tail_ms`: expected 0 to 1000 ms, got NaN",
@@ -118,4 +138,23 @@ fn every_refusal_names_file_field_expected_and_actual() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn spinning_a_core_and_fewer_steps_are_asked_for_or_not_done() {
+    let cell = parsed(DEMO).expect("legal");
+    assert_eq!(
+        (cell.realtime.spin, cell.realtime.cpu),
+        (Duration::ZERO, None)
+    );
+    assert_eq!((cell.realtime.priority, cell.denoise_steps), (80, None));
+    let text = DEMO
+        .replace(
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\nspin_us = 150\ncpu = 1",
+        )
+        .replace("intra_threads = 1", "intra_threads = 1\ndenoise_steps = 2");
+    let cell = parsed(&text).expect("legal");
+    assert_eq!(cell.realtime.spin, Duration::from_micros(150));
+    assert_eq!((cell.realtime.cpu, cell.denoise_steps), (Some(1), Some(2)));
 }

@@ -78,7 +78,7 @@ fn busy(cell: &Cell) -> Live {
             overhead_millis: 6.5,
             inference_millis: 31.75,
             queue_millis: 1.25,
-            motion: tactus_types::MotionQuality::default(),
+            ..Telemetry::default()
         }),
         state: Some(JointState {
             captured_at: Time::ZERO,

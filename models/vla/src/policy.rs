@@ -26,7 +26,7 @@ use crate::{
     patch::Grid,
     position::{VisionIndex, mrope},
     prompt::Prompter,
-    sequence::{PromptTensors, Sequence},
+    sequence::{PromptTensors, Sequence, SequenceSpec},
 };
 
 /// How a policy is opened.
@@ -44,6 +44,9 @@ pub struct VlaOptions<'a> {
     pub joints: &'a [String],
     /// What requests will ask for. Guidance with the exact derivative takes a graph of its own.
     pub conditioning: Conditioning,
+    /// Fewer denoising steps than the bundle says: quicker, and further from what the policy was verified at. `None` is
+    /// the bundle's own number.
+    pub denoise_steps: Option<usize>,
 }
 
 /// A bundle, ready to infer.
@@ -100,9 +103,19 @@ impl VlaPolicy {
             require_provider,
             joints,
             conditioning,
+            denoise_steps,
         } = options;
         let guided = offers(&bundle, conditioning)?;
         let manifest = bundle.manifest();
+        let most = manifest.denoise.steps;
+        let steps = denoise_steps.unwrap_or(most);
+        if !(1..=most).contains(&steps) {
+            return Err(VlaError::Steps {
+                bundle: bundle.dir().to_path_buf(),
+                most,
+                actual: steps,
+            });
+        }
         let state_columns = StateColumns::new(&bundle, joints)?;
         let action_columns = ActionColumns::new(&bundle, joints)?;
         let images = Images::new(manifest)?;
@@ -125,7 +138,17 @@ impl VlaPolicy {
             required: require_provider,
             intra_threads,
         };
-        let sequence = Sequence::open(&bundle, &runtime, session_options, &index, links, guided)?;
+        let sequence = Sequence::open(
+            &bundle,
+            &runtime,
+            session_options,
+            &index,
+            SequenceSpec {
+                links,
+                guided,
+                steps,
+            },
+        )?;
         Ok(Self {
             cameras: manifest
                 .cameras
@@ -143,6 +166,16 @@ impl VlaPolicy {
             bundle,
             pull: None,
         })
+    }
+
+    /// Denoising steps of a chunk.
+    pub fn steps(&self) -> usize {
+        self.sequence.steps()
+    }
+
+    /// Joints of the arm that it was opened for.
+    pub fn arm_joints(&self) -> usize {
+        self.arm_joints
     }
 
     /// The bundle behind the policy.

@@ -86,6 +86,7 @@ impl RunOptions {
             require_provider: self.require_provider,
             joints,
             conditioning: Conditioning::None,
+            denoise_steps: None,
         }
     }
 }

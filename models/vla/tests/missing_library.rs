@@ -22,6 +22,7 @@ fn a_missing_library_is_an_error_that_says_how_to_get_it() {
         require_provider: false,
         joints: &joints,
         conditioning: Conditioning::None,
+        denoise_steps: None,
     };
     let error = VlaPolicy::open(demo, options)
         .err()

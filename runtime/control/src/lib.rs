@@ -10,6 +10,7 @@
 //! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
 //! - [`limit`]: setpoint -> command inside the arm's limits.
 //! - [`cycle`]: one control tick through the last four, and the counters.
+//! - [`feasible`]: before anything moves, whether the times of all of it fit together.
 //!
 //! What is not here: threads, Zenoh, drivers, models.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@
 pub mod assemble;
 pub mod cycle;
 pub mod dispatch;
+pub mod feasible;
 pub mod ladder;
 pub mod limit;
 pub mod plan;
@@ -28,6 +30,7 @@ pub mod supervise;
 pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
 pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
 pub use dispatch::{Dispatcher, Job};
+pub use feasible::{Caution, ChunkShape, Feasible, Infeasible, Timing, feasible};
 pub use ladder::{LadderSpec, Noticed, Rule, Rung, rule};
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;

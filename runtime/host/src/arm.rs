@@ -23,7 +23,9 @@ use tactus_wire::{
 
 use crate::account::Account;
 use crate::messenger::{Messenger, MessengerOptions};
-use crate::tick::{Realtime, Tick, Ticker};
+use crate::realtime::{Grant, Realtime, RealtimeSpec};
+use crate::tick::{Tick, Ticker};
+use crate::witness::witness;
 
 /// Chunks and refusals that may wait for a tick. More than two never do in health.
 const INBOUND: usize = 8;
@@ -49,8 +51,8 @@ pub struct ArmOptions {
     pub spec: ArmSpec,
     /// Latency budget that chunks are held against.
     pub budget: Budget,
-    /// `SCHED_FIFO` priority asked for.
-    pub realtime_priority: i32,
+    /// How the control thread wants to run.
+    pub realtime: RealtimeSpec,
 }
 
 /// Why an arm host did not start or run.
@@ -198,14 +200,19 @@ pub fn run_arm(
     let _alive = session.alive(cell, Role::Arm, arm)?;
 
     let done = AtomicBool::new(false);
+    let (teller, witness) = witness();
     let messenger_options = MessengerOptions {
         cell: cell.clone(),
         arm: arm.clone(),
         info: info.clone(),
         budget: options.budget,
         period_secs: options.spec.period_secs,
+        teller: teller.clone(),
     };
     let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
+    // The witness listens for as long as anybody may tell.
+    drop((teller, messenger_options));
+    let witness_clock = clock.clone();
     std::thread::scope(|scope| {
         let spawn_error = |name| {
             move |e: std::io::Error| ArmHostError::Thread {
@@ -213,6 +220,10 @@ pub fn run_arm(
                 reason: e.to_string(),
             }
         };
+        std::thread::Builder::new()
+            .name("witness".into())
+            .spawn_scoped(scope, move || witness.run(witness_clock.as_ref()))
+            .map_err(spawn_error("witness"))?;
         let messenger = std::thread::Builder::new()
             .name("messenger".into())
             .spawn_scoped(scope, || messenger.run(events, requests, &done))
@@ -232,12 +243,12 @@ pub fn run_arm(
             clock,
             driver_error: None,
         };
-        let priority = options.realtime_priority;
+        let realtime = options.realtime;
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn_scoped(scope, move || {
-                let granted = Realtime::request(priority);
-                control.run(granted, stop);
+                let granted = Realtime::request(&realtime);
+                control.run(&granted, &realtime, stop);
             })
             .map_err(spawn_error("control"))?;
         let ran = thread.join();
@@ -285,18 +296,19 @@ struct Control {
 }
 
 impl Control {
-    fn run(&mut self, granted: Realtime, stop: &AtomicBool) {
-        match granted {
-            Realtime {
-                fifo: true,
-                locked: true,
-            } => tracing::info!("control thread: SCHED_FIFO, memory locked"),
-            Realtime { fifo, locked } => tracing::warn!(
-                "control thread without full real-time permission (SCHED_FIFO: {fifo}, memory locked: {locked}): \
-                 expect more lateness; run as root or grant CAP_SYS_NICE and CAP_IPC_LOCK"
-            ),
+    fn run(&mut self, granted: &Realtime, realtime: &RealtimeSpec, stop: &AtomicBool) {
+        let RealtimeSpec { cpu, spin, .. } = *realtime;
+        tracing::info!(
+            fifo = granted.fifo == Grant::Granted,
+            memory_locked = granted.locked == Grant::Granted,
+            ?cpu,
+            ?spin,
+            "control thread"
+        );
+        for missing in granted.missing() {
+            tracing::warn!("control thread: expect more lateness without {missing}");
         }
-        let mut ticker = Ticker::new(self.period, self.clock.now());
+        let mut ticker = Ticker::new(self.period, self.clock.now()).spinning(spin);
         let mut stopping_since = None;
         loop {
             let tick = ticker.wait(self.clock.as_ref());

@@ -10,7 +10,8 @@ use std::time::Duration;
 use rtrb::Consumer;
 use tactus_control::{Counters, Discard};
 use tactus_types::{
-    Applied, ArmInfo, Budget, Clock, InferenceRequest, JointState, Mode, MotionQuality, Time,
+    Applied, ArmInfo, Budget, Clock, Culprit, Fault, InferenceRequest, JointState, Mode,
+    MotionQuality, Stage, StageTimes, Time,
 };
 use tactus_wire::{
     AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeOrderReply, ModeReport, ModeWord, Name,
@@ -20,6 +21,7 @@ use tactus_wire::{
 use crate::account::{Account, ChunkTimes};
 use crate::arm::{Event, TickRecord};
 use crate::motion::MotionMeter;
+use crate::witness::{Miss, Teller, Testimony};
 
 /// Longest sleep between two looks at the ring: a joint state reaches the engine this much later at most.
 const NAP: Duration = Duration::from_millis(1);
@@ -40,6 +42,7 @@ pub(crate) struct MessengerOptions {
     pub budget: Budget,
     /// Control period, seconds.
     pub period_secs: f64,
+    pub teller: Teller,
 }
 
 /// Publishers and what was counted.
@@ -61,6 +64,7 @@ pub(crate) struct Messenger {
     report_at: Time,
     put_errors: u64,
     period_secs: f64,
+    teller: Teller,
     /// Of the episode that is under way.
     motion: Option<MotionMeter>,
     /// Of it so far, or of the last one.
@@ -79,6 +83,7 @@ impl Messenger {
             info,
             budget,
             period_secs,
+            teller,
         } = options;
         let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
         let info = info.clone();
@@ -101,6 +106,7 @@ impl Messenger {
             report_at: clock.now(),
             put_errors: 0,
             period_secs: *period_secs,
+            teller: teller.clone(),
             motion: None,
             quality: MotionQuality::default(),
             clock,
@@ -189,13 +195,50 @@ impl Messenger {
         }
     }
 
+    /// Deadlines that had passed when the thread asked for this tick's were missed by the tick before.
+    fn tell_of_missed_ticks(&self, record: &TickRecord) {
+        let Some(before) = &self.newest else { return };
+        if record.tick.overruns == 0 || !self.enabled {
+            return;
+        }
+        let mut work = StageTimes::default();
+        work.set(Stage::Limit, before.decided_in);
+        work.set(Stage::Actuate, before.applied_in);
+        let late = before.tick.lateness();
+        let period = Duration::from_nanos((self.period_secs * 1e9) as u64);
+        self.teller.tell(Miss::Tick {
+            deadlines: record.tick.overruns,
+            culprit: Culprit::of_tick(&work, late, period),
+            late,
+            work: before.decided_in + before.applied_in,
+        });
+    }
+
+    /// An engine that did not answer missed a deadline too.
+    fn tell_of_silence(&self, fault: &Fault) {
+        if let Fault::EngineLate { waited } = fault {
+            let longest = |chunk: &ChunkTimes| {
+                let longest = Stage::ALL
+                    .into_iter()
+                    .max_by_key(|s| chunk.stages.get(*s))?;
+                Some((longest, chunk.stages.get(longest)))
+            };
+            self.teller.tell(Miss::Unanswered {
+                waited: *waited,
+                last: self.last_chunk.as_ref().and_then(longest),
+            });
+        }
+    }
+
     fn tick(&mut self, record: TickRecord) {
         self.follow_motion(&record);
         // Statistics begin when an operator enables the arm: start-up of the other processes is not the loop's.
         if !self.enabled && record.mode != Mode::Boot {
             self.enabled = true;
             self.account = Account::default();
+            self.teller.forget();
         }
+        self.tell_of_missed_ticks(&record);
         self.account.ticks += 1;
         self.account.overruns += record.tick.overruns;
         self.account.lateness.record(record.tick.lateness());
@@ -228,7 +271,10 @@ impl Messenger {
         if record.mode_changed {
             self.mode_since = record.applied_at;
             match &record.mode {
-                Mode::Hold(reason) => tracing::warn!("hold: {reason}"),
+                Mode::Hold(reason) => {
+                    tracing::warn!("hold: {reason}");
+                    self.tell_of_silence(&reason.0);
+                }
                 mode => tracing::info!("mode: {}", mode.word()),
             }
         }
@@ -250,20 +296,16 @@ impl Messenger {
             (ChunkReply::Chunk(chunk), Some(Ok(()))) => {
                 let mut times = ChunkTimes::new(chunk, delivery.header.published_at, at);
                 if let Some(record) = &self.newest {
-                    times
-                        .stages
-                        .set(tactus_types::Stage::Limit, record.decided_in);
-                    times
-                        .stages
-                        .set(tactus_types::Stage::Actuate, record.applied_in);
+                    times.stages.set(Stage::Limit, record.decided_in);
+                    times.stages.set(Stage::Actuate, record.applied_in);
                 }
                 if let Some((stage, over)) = self.account.chunk(&times, &self.budget) {
-                    tracing::debug!(
-                        chunk = chunk.request_id,
-                        stage = stage.name(),
-                        ?over,
-                        "over budget"
-                    );
+                    self.teller.tell(Miss::Chunk {
+                        request_id: chunk.request_id,
+                        stage,
+                        took: times.stages.get(stage),
+                        declared: times.stages.get(stage).saturating_sub(over),
+                    });
                 }
                 self.last_chunk = Some(times);
                 self.report_telemetry();
@@ -319,6 +361,11 @@ impl Messenger {
         let age = self.account.age.quantiles();
         let micros = |d: Duration| d.as_secs_f64() * 1e6;
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
+        let Testimony {
+            host,
+            at_miss,
+            misses,
+        } = self.teller.testimony();
         let report = Telemetry {
             request_id: self.last_chunk.map_or(0, |c| c.request_id),
             ticks: self.account.ticks,
@@ -338,6 +385,9 @@ impl Messenger {
                 Some(meter) => meter.so_far(),
                 None => self.quality,
             },
+            host,
+            host_at_miss: at_miss,
+            misses,
         };
         let sent = self.telemetry.put(&report);
         self.sent(sent);

@@ -9,6 +9,7 @@
 //! - [`arm`]: [`ArmInfo`] and its limits.
 //! - [`fault`]: [`Fault`], [`ChunkFlaw`]; [`mode`]: [`Mode`], [`HoldReason`].
 //! - [`budget`]: [`Stage`], [`StageTimes`], [`Budget`].
+//! - [`motion`], [`host`]: [`MotionQuality`]; [`HostLoad`], [`Misses`].
 //!
 //! What is not here: encodings (`tactus-wire`), decisions (`tactus-control`), clocks that really run (`tactus-host`).
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod act;
 pub mod arm;
 pub mod budget;
 pub mod fault;
+pub mod host;
 pub mod infer;
 pub mod joints;
 pub mod mode;
@@ -28,6 +30,7 @@ pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source
 pub use arm::{ArmInfo, ArmInfoError, JointLimits};
 pub use budget::{Budget, Stage, StageTimes};
 pub use fault::{ChunkFlaw, Fault, FaultKind};
+pub use host::{Culprit, HostLoad, Misses};
 pub use infer::{
     Action, ActionChunk, Conditioning, FrameRef, Generation, InferenceRequest, Jacobian, Leftover,
     MAX_LEFTOVER, Policy, PolicyError, Refusal, RefusalReason, TimedAction,

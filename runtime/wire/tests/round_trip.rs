@@ -5,9 +5,9 @@ use std::{borrow::Cow, time::Duration};
 use proptest::{collection::vec, prelude::*};
 use tactus_types::{
     Action, ActionChunk, Applied, ArmInfo, CameraFrame, ClampedBy, ClockId, Command, Conditioning,
-    Encoding, FrameRef, Generation, InferenceRequest, Jacobian, JointLimits, JointState, JointVec,
-    Leftover, MAX_JOINTS, MotionQuality, Refusal, RefusalReason, Setpoint, Source, Stage,
-    StageTimes, Time, TimedAction,
+    Encoding, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian, JointLimits, JointState,
+    JointVec, Leftover, MAX_JOINTS, Misses, MotionQuality, Refusal, RefusalReason, Setpoint,
+    Source, Stage, StageTimes, Time, TimedAction,
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
@@ -357,6 +357,19 @@ fn mode_order() -> impl Strategy<Value = ModeOrder> {
     ]
 }
 
+/// A load of which some figures are known only sometimes.
+fn host(figure: f64, known: Option<f64>) -> HostLoad {
+    HostLoad {
+        steal: 0.25,
+        busy: figure.min(1.0),
+        runnable: 3,
+        cores: 2,
+        pressure: known.map(|v| v.min(1.0)),
+        mhz: known,
+        throttles: known.map(|_| 7),
+    }
+}
+
 fn telemetry() -> impl Strategy<Value = Telemetry> {
     (prop::array::uniform9(positive()), stages()).prop_map(|(v, stages)| Telemetry {
         request_id: 3,
@@ -381,6 +394,13 @@ fn telemetry() -> impl Strategy<Value = Telemetry> {
             acceleration_max: v[3],
             jerk_max: v[4],
             sparc: -v[5],
+        },
+        host: host(v[0], None),
+        host_at_miss: (v[1] > 1.0).then(|| host(v[1], Some(v[2]))),
+        misses: Misses {
+            stages: std::array::from_fn(|i| i as u64 % 3),
+            host: 2,
+            unanswered: 1,
         },
     })
 }

@@ -338,7 +338,7 @@ pub(crate) fn stages_from(
     Ok(times)
 }
 
-fn stage_to(stage: Stage) -> pb::Stage {
+pub(crate) fn stage_to(stage: Stage) -> pb::Stage {
     match stage {
         Stage::Capture => pb::Stage::Capture,
         Stage::Transport => pb::Stage::Transport,
