@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tactus_control::{
-    ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume, ScheduleSpec, Strategy, Trigger,
+    ArmSpec, AssemblySpec, Bounds, Guard, GuardSpec, LimitSpec, RequestSpec, Resume, ScheduleSpec,
+    Strategy, Trigger,
 };
-use tactus_types::{Budget, Jacobian, Stage, StageTimes};
+use tactus_kinematics::KinematicsError;
+use tactus_types::{ArmInfo, Budget, Jacobian, Stage, StageTimes};
 use tactus_wire::Name;
 
 /// Version of cell files that this program reads.
@@ -27,6 +29,8 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("arm.tail_ms", 0.0, 1000.0, "ms"),
     ("arm.proprio_limit_ms", 2.0, 500.0, "ms"),
     ("arm.settle_ms", 0.0, 60_000.0, "ms"),
+    ("arm.workspace", -10.0, 10.0, "m"),
+    ("arm.clearance_m", 0.0, 0.1, "m"),
     ("request.trigger.every_ms", 1.0, 5000.0, "ms"),
     ("request.trigger.below_ms", 1.0, 60_000.0, "ms"),
     ("request.answer_within_ms", 5.0, 10_000.0, "ms"),
@@ -73,6 +77,20 @@ pub enum CellError {
         expected: String,
         /// What it is.
         actual: String,
+    },
+    /// The arm does not describe its links well enough for limits in space.
+    #[error(
+        "cell file {}: `arm.workspace` and `arm.self_collision` cannot be kept for arm `{model}`: {reason}; \
+         name links in `arm.leave_out`, or set `arm.self_collision = false`",
+        file.display()
+    )]
+    Space {
+        /// The file.
+        file: PathBuf,
+        /// Model of the arm.
+        model: String,
+        /// What is wrong with its description.
+        reason: KinematicsError,
     },
 }
 
@@ -148,7 +166,30 @@ struct RawArm {
     tail_ms: f64,
     proprio_limit_ms: f64,
     settle_ms: f64,
+    workspace: Option<RawWorkspace>,
+    self_collision: Option<bool>,
+    clearance_m: Option<f64>,
+    leave_out: Option<Vec<String>>,
 }
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWorkspace {
+    min: [f64; 3],
+    max: [f64; 3],
+}
+
+/// Limits in space as the file has them; what it leaves open the arm's info decides.
+#[derive(Debug, Clone)]
+struct Space {
+    workspace: Option<[[f64; 3]; 2]>,
+    self_collision: Option<bool>,
+    clearance_m: f64,
+    leave_out: Vec<String>,
+}
+
+/// How near two links may come to each other where the cell file does not say, m.
+const CLEARANCE_M: f64 = 0.005;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,6 +329,7 @@ pub struct Cell {
     request: RequestSpec,
     bounds: Bounds,
     limit: LimitSpec,
+    space: Space,
     frame_limit: Duration,
     max_skew: Duration,
 }
@@ -407,15 +449,40 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             max_step: max_step_rad,
             scale: limit_scale,
         },
+        space: check.space(&raw.arm)?,
         frame_limit: check.millis("engine.frame_limit_ms", raw.engine.frame_limit_ms)?,
         max_skew: check.millis("engine.max_skew_ms", raw.engine.max_skew_ms)?,
     })
 }
 
 impl Cell {
-    /// What the arm host is configured with; `boot` is drawn once per start of it.
-    pub fn arm_spec(&self, boot: u64) -> ArmSpec {
-        ArmSpec {
+    /// What the arm host of the arm of `info` is configured with; `boot` is drawn once per start of it.
+    ///
+    /// # Errors
+    /// [`CellError`] when the arm does not describe its links well enough for the limits in space.
+    pub fn arm_spec(&self, boot: u64, info: &ArmInfo) -> Result<ArmSpec, CellError> {
+        let Space {
+            workspace,
+            self_collision,
+            clearance_m,
+            ref leave_out,
+        } = self.space;
+        let own = info.geometry.as_ref();
+        let compares = self_collision.unwrap_or(own.is_some());
+        let guard = Guard::new(
+            info,
+            &GuardSpec {
+                workspace: workspace.or(own.and_then(|g| g.workspace)),
+                clearance_m: compares.then_some(clearance_m),
+                leave_out: leave_out.clone(),
+            },
+        )
+        .map_err(|e| CellError::Space {
+            file: self.file.clone(),
+            model: info.model.clone(),
+            reason: e,
+        })?;
+        Ok(ArmSpec {
             request: RequestSpec {
                 overlap: self.schedule.strategy.overlaps(),
                 ..self.request
@@ -423,9 +490,10 @@ impl Cell {
             schedule: self.schedule,
             bounds: self.bounds,
             limit: self.limit,
+            guard,
             period_secs: 1.0 / self.control_rate_hz,
             boot,
-        }
+        })
     }
 
     /// What the engine's assembler is configured with, for the cameras of a bundle in its order.
@@ -526,6 +594,25 @@ impl Check<'_> {
                     RawJacobian::Identity => Jacobian::Identity,
                 },
             },
+        })
+    }
+
+    fn space(&self, raw: &RawArm) -> Result<Space, CellError> {
+        if let Some(RawWorkspace { min, max }) = &raw.workspace {
+            for value in min.iter().chain(max) {
+                self.bounded("arm.workspace", *value)?;
+            }
+            if min.iter().zip(max).any(|(min, max)| min >= max) {
+                let actual = format!("{min:?} .. {max:?}");
+                return Err(self.error("arm.workspace", "min < max along x, y and z", actual));
+            }
+        }
+        let clearance_m = raw.clearance_m.unwrap_or(CLEARANCE_M);
+        Ok(Space {
+            workspace: raw.workspace.as_ref().map(|raw| [raw.min, raw.max]),
+            self_collision: raw.self_collision,
+            clearance_m: self.bounded("arm.clearance_m", clearance_m)?,
+            leave_out: raw.leave_out.clone().unwrap_or_default(),
         })
     }
 
@@ -631,6 +718,61 @@ mod tests {
             ),
         ] {
             let error = with(lines).expect_err(lines);
+            assert!(
+                error.contains(wanted) && error.contains("cells/x.toml"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_in_space_are_on_where_the_arm_describes_its_links() {
+        let sim = tactus_sim::arm_info();
+        let mut bare = sim.clone();
+        bare.geometry = None;
+        let with = |lines: &str| {
+            let text = DEMO.replacen("tail_ms = 150", &format!("tail_ms = 150\n{lines}"), 1);
+            parsed(&text)
+        };
+        let guard = |lines: &str, info: &ArmInfo| {
+            let spec = with(lines).and_then(|c| c.arm_spec(1, info).map_err(|e| e.to_string()))?;
+            Ok::<_, String>(spec.guard)
+        };
+        assert!(guard("", &sim).expect("legal").is_some());
+        assert_eq!(guard("", &bare), Ok(None));
+        assert_eq!(guard("self_collision = false", &bare), Ok(None));
+        let wider = guard("workspace = { min = [-1, -1, -1], max = [1, 1, 1] }", &sim);
+        assert_ne!(wider, guard("", &sim));
+        for (lines, info, wanted) in [
+            ("self_collision = true", &bare, "`tactus-sim-6`"),
+            (
+                "workspace = { min = [0, 0, 0], max = [1, 1, 1] }",
+                &bare,
+                "URDF",
+            ),
+            (
+                "workspace = { min = [0, 0, 0], max = [1, 0, 1] }",
+                &sim,
+                "`arm.workspace`: expected min < max along x, y and z, got [0.0, 0.0, 0.0] .. [1.0, 0.0, 1.0]",
+            ),
+            (
+                "workspace = { min = [0, 0, 0], max = [1, nan, 1] }",
+                &sim,
+                "`arm.workspace`: expected -10 to 10 m, got NaN",
+            ),
+            (
+                "workspace = { min = [0, 0], max = [1, 1, 1] }",
+                &sim,
+                "workspace",
+            ),
+            (
+                "clearance_m = 1",
+                &sim,
+                "`arm.clearance_m`: expected 0 to 0.1 m, got 1",
+            ),
+            ("leave_out = [\"tail\"]", &sim, "`tail`"),
+        ] {
+            let error = guard(lines, info).expect_err(lines);
             assert!(
                 error.contains(wanted) && error.contains("cells/x.toml"),
                 "{error}"

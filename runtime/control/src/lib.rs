@@ -8,7 +8,7 @@
 //! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
 //!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts.
-//! - [`limit`]: setpoint -> command inside the arm's limits.
+//! - [`limit`]: setpoint -> command inside the arm's limits; [`limit::guard`]: those in space, by `tactus-kinematics`.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //!
 //! What is not here: threads, Zenoh, drivers, models.
@@ -27,6 +27,7 @@ pub mod supervise;
 pub use assemble::{Assembled, Assembler, AssemblySpec};
 pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
 pub use dispatch::{Dispatcher, Job};
+pub use limit::guard::{Guard, GuardSpec};
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;
 pub use request::{RequestSpec, Requester, Trigger};
