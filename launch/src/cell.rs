@@ -10,6 +10,7 @@ mod check;
 mod engine;
 mod record;
 mod schedule;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use tactus_control::{
     Timing,
 };
 use tactus_host::RealtimeSpec;
-use tactus_types::{Budget, StageTimes};
+use tactus_types::{ArmInfo, Budget, StageTimes};
 use tactus_wire::Name;
 
 pub use camera::CellCamera;
@@ -38,6 +39,7 @@ use check::Check;
 use engine::{CellEngine, RawEngine};
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
+use space::Space;
 
 /// Version of cell files that this program reads.
 const SCHEMA: u32 = 1;
@@ -118,6 +120,7 @@ pub struct Cell {
     /// Who ends a hold.
     pub resume: Resume,
     limit: LimitSpec,
+    space: Space,
     frame_limit: Duration,
     max_skew: Duration,
 }
@@ -163,6 +166,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         ladder,
         resume,
         limit,
+        space,
     } = raw
         .arm
         .read(raw.resume, frame_limit, request.answer_within, &check)?;
@@ -195,6 +199,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         ladder,
         resume,
         limit,
+        space,
         frame_limit,
         max_skew,
     })
@@ -206,9 +211,17 @@ pub fn period(rate_hz: f64) -> Duration {
 }
 
 impl Cell {
-    /// What the arm host is configured with; `boot` is drawn once per start of it.
-    pub fn arm_spec(&self, boot: u64) -> ArmSpec {
-        ArmSpec {
+    /// What the arm host of the arm of `info` is configured with; `boot` is drawn once per start of it.
+    ///
+    /// # Errors
+    /// [`CellError`] when the arm does not describe its links well enough for the limits in space.
+    pub fn arm_spec(&self, boot: u64, info: &ArmInfo) -> Result<ArmSpec, CellError> {
+        let guard = self.space.guard(info).map_err(|e| CellError::Space {
+            file: self.file.clone(),
+            model: info.model.clone(),
+            reason: e,
+        })?;
+        Ok(ArmSpec {
             request: RequestSpec {
                 overlap: self.schedule.strategy.overlaps(),
                 ..self.request
@@ -217,9 +230,10 @@ impl Cell {
             ladder: self.ladder,
             resume: self.resume,
             limit: self.limit,
+            guard,
             period_secs: 1.0 / self.control_rate_hz,
             boot,
-        }
+        })
     }
 
     /// Everything of the cell that has to fit together with the chunks of `manifest`, were the stages to take `stages`.

@@ -124,7 +124,7 @@ fn spec(cell: &Cell, args: &DrillArgs) -> anyhow::Result<LockstepSpec> {
         .collect();
     let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
     Ok(LockstepSpec {
-        arm: cell.arm_spec(1),
+        arm: cell.arm_spec(1, &tactus_sim::arm_info())?,
         assembly: cell.assembly(&cameras)?,
         camera_period: Duration::try_from_secs_f64(camera_period)?,
         capture_delay: CAPTURE_DELAY,

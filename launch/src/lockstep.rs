@@ -200,7 +200,7 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
     let cameras = policy.cameras().to_vec();
     let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
     let spec = LockstepSpec {
-        arm: cell.arm_spec(1),
+        arm: cell.arm_spec(1, &info)?,
         assembly: cell.assembly(&cameras)?,
         camera_period: Duration::try_from_secs_f64(camera_period)?,
         capture_delay: CAPTURE_DELAY,

@@ -179,10 +179,19 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
         engine: cell.engine.clone(),
         cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
         // Two starts of an arm host never share a generation.
-        spec: cell.arm_spec(clock.now().as_nanos() ^ (u64::from(std::process::id()) << 40)),
+        spec: cell.arm_spec(
+            clock.now().as_nanos() ^ (u64::from(std::process::id()) << 40),
+            &info,
+        )?,
         budget: cell.budget,
         realtime: cell.realtime,
     };
+    if options.spec.guard.is_none() {
+        tracing::warn!(
+            model = info.model,
+            "no workspace and no self-collision limit: the arm does not describe its links, or the cell file switched them off"
+        );
+    }
     tracing::info!(
         model = info.model,
         rate_hz = cell.control_rate_hz,

@@ -49,6 +49,7 @@ impl Device for Ideal {
             state_rate_hz: 500.0,
             brakes: false,
             command_deadline_secs: COMMAND_DEADLINE.as_secs_f64(),
+            geometry: None,
         }
     }
 

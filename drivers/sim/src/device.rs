@@ -14,10 +14,10 @@ use tactus_drivers_api::wire::{
 use tactus_drivers_api::{
     Device, DeviceError, DeviceOptions, DeviceReport, Goal as DeviceGoal, ServeError, serve_device,
 };
-use tactus_types::{ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
+use tactus_types::{ArmGeometry, ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
 
 use crate::error::SimError;
-use crate::scene::{JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
+use crate::scene::{ARM_URDF, JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
 use crate::{Cube, Goal, Judge, Scenario, Score, StartPoses, World, WorldSnapshot};
 
 /// Physics steps between two publications of the world: 100 Hz.
@@ -32,6 +32,8 @@ const ACCELERATION_RAD_PER_SEC2: f64 = 60.0;
 const JERK_RAD_PER_SEC3: f64 = 3000.0;
 /// Without a command for this long the device holds by itself, seconds.
 const COMMAND_DEADLINE_SECS: f64 = 0.1;
+/// Where the tool point should stay, m: above the table, and as far as the arm reaches.
+const WORKSPACE_M: [[f64; 3]; 2] = [[-0.7, -0.7, 0.0], [0.7, 0.7, 0.85]];
 
 /// Where the simulated device is served, and its first world.
 #[derive(Debug, Clone)]
@@ -85,6 +87,12 @@ pub fn arm_info() -> ArmInfo {
         state_rate_hz: 1.0 / STEP_S,
         brakes: true,
         command_deadline_secs: COMMAND_DEADLINE_SECS,
+        geometry: Some(ArmGeometry {
+            urdf: ARM_URDF.into(),
+            base_link: "base".into(),
+            tool_link: "tip".into(),
+            workspace: Some(WORKSPACE_M),
+        }),
     }
 }
 

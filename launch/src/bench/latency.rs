@@ -279,7 +279,7 @@ impl<'a> Worker<'a> {
     fn trial(&mut self, (name, strategy, latency_ms, seed): Job) -> anyhow::Result<Trial> {
         let (plant, policy) = self.parts.take().context("a worker that failed before")?;
         let added = Duration::from_millis(latency_ms);
-        let mut arm = self.cell.arm_spec(1);
+        let mut arm = self.cell.arm_spec(1, &tactus_sim::arm_info())?;
         arm.schedule = ScheduleSpec {
             strategy,
             ..arm.schedule

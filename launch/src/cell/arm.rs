@@ -7,6 +7,7 @@ use tactus_control::{LadderSpec, LimitSpec, Resume};
 use tactus_host::RealtimeSpec;
 use tactus_wire::Name;
 
+use super::space::{RawWorkspace, Space};
 use super::{CellError, Check};
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +37,10 @@ pub(super) struct RawArm {
     track_limit_ms: f64,
     storm_rad: f64,
     storm_limit_ms: f64,
+    workspace: Option<RawWorkspace>,
+    self_collision: Option<bool>,
+    clearance_m: Option<f64>,
+    leave_out: Option<Vec<String>>,
 }
 
 /// The arm host of a cell.
@@ -48,12 +53,13 @@ pub(super) struct CellArm {
     pub(super) ladder: LadderSpec,
     pub(super) resume: Resume,
     pub(super) limit: LimitSpec,
+    pub(super) space: Space,
 }
 
 impl RawArm {
     /// `frame_limit` and `answer_within` are bounds of the ladder that other sections hold.
     pub(super) fn read(
-        &self,
+        self,
         resume: RawResume,
         frame_limit: Duration,
         answer_within: Duration,
@@ -95,6 +101,13 @@ impl RawArm {
                 max_step: check.bounded("arm.max_step_rad", self.max_step_rad)?,
                 scale: check.bounded("arm.limit_scale", self.limit_scale)?,
             },
+            space: Space::read(
+                self.workspace,
+                self.self_collision,
+                self.clearance_m,
+                self.leave_out,
+                check,
+            )?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tactus_kinematics::KinematicsError;
 use tactus_wire::Name;
 
 /// Legal range of every number in a cell file, with its unit.
@@ -22,6 +23,8 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("arm.track_limit_ms", 10.0, 5000.0, "ms"),
     ("arm.storm_rad", 0.01, 3.0, "rad"),
     ("arm.storm_limit_ms", 10.0, 5000.0, "ms"),
+    ("arm.workspace", -10.0, 10.0, "m"),
+    ("arm.clearance_m", 0.0, 0.1, "m"),
     ("request.trigger.every_ms", 1.0, 5000.0, "ms"),
     ("request.trigger.below_ms", 1.0, 60_000.0, "ms"),
     ("request.answer_within_ms", 5.0, 10_000.0, "ms"),
@@ -69,6 +72,20 @@ pub enum CellError {
         expected: String,
         /// What it is.
         actual: String,
+    },
+    /// The arm does not describe its links well enough for limits in space.
+    #[error(
+        "cell file {}: `arm.workspace` and `arm.self_collision` cannot be kept for arm `{model}`: {reason}; \
+         name links in `arm.leave_out`, or set `arm.self_collision = false`",
+        file.display()
+    )]
+    Space {
+        /// The file.
+        file: PathBuf,
+        /// Model of the arm.
+        model: String,
+        /// What is wrong with its description.
+        reason: KinematicsError,
     },
 }
 

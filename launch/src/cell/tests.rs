@@ -66,6 +66,61 @@ fn a_black_box_is_kept_where_the_cell_says_so() {
 }
 
 #[test]
+fn limits_in_space_are_on_where_the_arm_describes_its_links() {
+    let sim = tactus_sim::arm_info();
+    let mut bare = sim.clone();
+    bare.geometry = None;
+    let with = |lines: &str| {
+        let text = DEMO.replacen("tail_ms = 150", &format!("tail_ms = 150\n{lines}"), 1);
+        parsed(&text)
+    };
+    let guard = |lines: &str, info: &ArmInfo| {
+        let spec = with(lines).and_then(|c| c.arm_spec(1, info).map_err(|e| e.to_string()))?;
+        Ok::<_, String>(spec.guard)
+    };
+    assert!(guard("", &sim).expect("legal").is_some());
+    assert_eq!(guard("", &bare), Ok(None));
+    assert_eq!(guard("self_collision = false", &bare), Ok(None));
+    let wider = guard("workspace = { min = [-1, -1, -1], max = [1, 1, 1] }", &sim);
+    assert_ne!(wider, guard("", &sim));
+    for (lines, info, wanted) in [
+        ("self_collision = true", &bare, "`tactus-sim-6`"),
+        (
+            "workspace = { min = [0, 0, 0], max = [1, 1, 1] }",
+            &bare,
+            "URDF",
+        ),
+        (
+            "workspace = { min = [0, 0, 0], max = [1, 0, 1] }",
+            &sim,
+            "`arm.workspace`: expected min < max along x, y and z, got [0.0, 0.0, 0.0] .. [1.0, 0.0, 1.0]",
+        ),
+        (
+            "workspace = { min = [0, 0, 0], max = [1, nan, 1] }",
+            &sim,
+            "`arm.workspace`: expected -10 to 10 m, got NaN",
+        ),
+        (
+            "workspace = { min = [0, 0], max = [1, 1, 1] }",
+            &sim,
+            "workspace",
+        ),
+        (
+            "clearance_m = 1",
+            &sim,
+            "`arm.clearance_m`: expected 0 to 0.1 m, got 1",
+        ),
+        ("leave_out = [\"tail\"]", &sim, "`tail`"),
+    ] {
+        let error = guard(lines, info).expect_err(lines);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn every_refusal_names_file_field_expected_and_actual() {
     for (from, to, wanted) in [
         (

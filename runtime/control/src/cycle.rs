@@ -12,6 +12,7 @@ use tactus_types::{
 };
 
 use crate::ladder::LadderSpec;
+use crate::limit::guard::Guard;
 use crate::limit::{LimitSpec, Limiter};
 use crate::plan::State;
 use crate::request::{RequestSpec, Requester};
@@ -31,6 +32,8 @@ pub struct ArmSpec {
     pub resume: Resume,
     /// Limits that do not come from the arm.
     pub limit: LimitSpec,
+    /// Limits in space.
+    pub guard: Option<Guard>,
     /// Time between ticks, seconds.
     pub period_secs: f64,
     /// Random number of this arm host's boot.
@@ -178,7 +181,7 @@ impl ArmCycle {
             supervisor: Supervisor::new(spec.ladder, spec.resume),
             scheduler: Scheduler::new(spec.schedule, generation),
             requester: Requester::new(spec.request),
-            limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0),
+            limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0).guarded(spec.guard.clone()),
             seeded: None,
             hold: (rest, 0.0),
             holding: false,

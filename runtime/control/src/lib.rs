@@ -8,7 +8,7 @@
 //! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
 //!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
-//! - [`limit`]: setpoint -> command inside the arm's limits.
+//! - [`limit`]: setpoint -> command inside the arm's limits; [`limit::guard`]: those in space, by `tactus-kinematics`.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //! - [`feasible`]: before anything moves, whether the times of all of it fit together.
 //!
@@ -32,6 +32,7 @@ pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, Tic
 pub use dispatch::{Dispatcher, Job};
 pub use feasible::{Caution, ChunkShape, Feasible, Infeasible, Timing, feasible};
 pub use ladder::{LadderSpec, Noticed, Rule, Rung, rule};
+pub use limit::guard::{Guard, GuardSpec};
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;
 pub use request::{RequestSpec, Requester, Trigger};

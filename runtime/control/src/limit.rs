@@ -7,13 +7,15 @@
 //! Per joint and tick, the setpoint is pulled into the position limits and the lead, then pursued ([`pursue`]) under the
 //! other limits. One law holds after every tick: *the stop that begins now ([`stop`]) stays inside the position limits*.
 //! A pursuit that would break it is replaced by one that comes to rest at the limit, or by the stop itself, which by the
-//! law of the tick before stays inside.
+//! law of the tick before stays inside. The same law holds for the limits in space ([`guard`]), of all joints together.
 
+pub mod guard;
 mod pursue;
 mod stop;
 
 use tactus_types::{ArmInfo, ClampedBy, JointLimits, JointVec, MAX_JOINTS, Setpoint};
 
+use guard::{Guard, Watch};
 use pursue::Pursuit;
 use stop::{Bound, Motion, Stop};
 
@@ -54,6 +56,7 @@ pub struct Limiter {
     joints: usize,
     motion: [Motion; MAX_JOINTS],
     opening: f64,
+    watch: Option<Watch>,
 }
 
 /// Rounding that a position may lie outside its limit by, rad.
@@ -71,9 +74,16 @@ impl Limiter {
             joints: q.len(),
             motion: [Motion::default(); MAX_JOINTS],
             opening,
+            watch: None,
         };
         limiter.seed(q, opening);
         limiter
+    }
+
+    /// The same with limits in space.
+    pub fn guarded(mut self, guard: Option<Guard>) -> Self {
+        self.watch = guard.map(Watch::new);
+        self
     }
 
     /// Starts again from a measured state, at rest: after a gap, a restart or torque-off.
@@ -84,6 +94,9 @@ impl Limiter {
                 q: *q,
                 ..Motion::default()
             };
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.restart();
         }
         self.opening = if opening.is_finite() {
             opening.clamp(0.0, 1.0)
@@ -153,34 +166,51 @@ impl Limiter {
             .iter()
             .all(|v| v.len() == n && v.is_finite());
         clamped_by.not_finite = !(usable && setpoint.opening.is_finite());
-        let mut clamped_rad = 0.0f64;
-        for i in 0..n {
-            let Some(l) = self.info.limits.get(i) else {
-                continue;
-            };
-            let l = *l;
-            let Some(from) = self.motion.get(i).copied() else {
-                continue;
-            };
-            let bound = self.bound(&l, period_secs);
-            let next = if clamped_by.not_finite {
-                Stop::of(from, &bound).at(period_secs)
-            } else {
+        let mut next = self.motion;
+        let mut bounds = [Bound::default(); MAX_JOINTS];
+        let mut goals = [Motion::default(); MAX_JOINTS];
+        let limits = self.info.limits.iter().take(n);
+        for (i, l) in limits.clone().enumerate() {
+            bounds[i] = self.bound(l, period_secs);
+            if !clamped_by.not_finite {
                 let asked = Motion {
                     q: setpoint.q[i],
                     v: setpoint.dq[i],
                     a: setpoint.ddq[i],
                 };
                 let measured = (i < measured.len()).then(|| measured[i]);
-                let to = self.pulled_in(asked, measured, &l, &mut clamped_by);
-                let next = self.advance(from, to, &l, &bound, period_secs, &mut clamped_by);
-                clamped_rad = clamped_rad.max((asked.q - next.q).abs());
-                next
-            };
-            if let Some(motion) = self.motion.get_mut(i) {
-                *motion = next;
+                goals[i] = self.pulled_in(asked, measured, l, &mut clamped_by);
             }
         }
+        let mut stop = clamped_by.not_finite;
+        if !stop && let Some(watch) = &mut self.watch {
+            let goal = JointVec::from_fn(n, |i| goals[i].q);
+            let from = self.motion.get(..n).unwrap_or_default();
+            stop = watch.keeps_stopping(from, &goal, &mut clamped_by);
+        }
+        if !stop {
+            for (i, l) in limits.clone().enumerate() {
+                let (from, to, bound) = (self.motion[i], goals[i], bounds[i]);
+                let pursuit = &mut self.pursuit;
+                next[i] = advance(pursuit, from, to, l, &bound, period_secs, &mut clamped_by);
+            }
+            if let Some(watch) = &mut self.watch {
+                let from = self.motion.get(..n).unwrap_or_default();
+                stop = watch.forbids(from, &next, &bounds, &mut clamped_by);
+            }
+        }
+        if stop {
+            for (next, (from, bound)) in
+                next.iter_mut().zip(self.motion.iter().zip(&bounds)).take(n)
+            {
+                *next = Stop::of(*from, bound).at(period_secs);
+            }
+        }
+        self.motion = next;
+        let clamped_rad = match clamped_by.not_finite || !clamped_by.any() {
+            true => 0.0,
+            false => setpoint.q.zip(&self.q(), |asked, q| asked - q).max_abs(),
+        };
         if !clamped_by.not_finite {
             self.opening = setpoint.opening.clamp(0.0, 1.0);
         }
@@ -190,7 +220,7 @@ impl Limiter {
             ddq: self.ddq(),
             opening: self.opening,
             clamped_by,
-            clamped_rad: if clamped_by.any() { clamped_rad } else { 0.0 },
+            clamped_rad,
         }
     }
 
@@ -218,39 +248,39 @@ impl Limiter {
         }
         to
     }
+}
 
-    /// One tick of one joint from `from` towards `to`.
-    fn advance(
-        &mut self,
-        from: Motion,
-        to: Motion,
-        l: &JointLimits,
-        bound: &Bound,
-        period_secs: f64,
-        clamped_by: &mut ClampedBy,
-    ) -> Motion {
-        let pursued = self.pursuit.step(from, to, bound, period_secs);
-        if pursued.is_none_or(|p| !p.met) {
-            say_why(from, to, bound, period_secs, clamped_by);
-        }
-        if let Some(p) = pursued
-            && stops_inside(&from, &p.motion, l, bound, period_secs)
-        {
-            return p.motion;
-        }
-        clamped_by.position |= pursued.is_some();
-        // On the way to a limit: come to rest there.
-        let at_limit = Motion {
-            q: to.q.clamp(l.lower, l.upper),
-            ..Motion::default()
-        };
-        if let Some(p) = self.pursuit.step(from, at_limit, bound, period_secs)
-            && stops_inside(&from, &p.motion, l, bound, period_secs)
-        {
-            return p.motion;
-        }
-        Stop::of(from, bound).at(period_secs)
+/// One tick of one joint from `from` towards `to`.
+fn advance(
+    pursuit: &mut Pursuit,
+    from: Motion,
+    to: Motion,
+    l: &JointLimits,
+    bound: &Bound,
+    period_secs: f64,
+    clamped_by: &mut ClampedBy,
+) -> Motion {
+    let pursued = pursuit.step(from, to, bound, period_secs);
+    if pursued.is_none_or(|p| !p.met) {
+        say_why(from, to, bound, period_secs, clamped_by);
     }
+    if let Some(p) = pursued
+        && stops_inside(&from, &p.motion, l, bound, period_secs)
+    {
+        return p.motion;
+    }
+    clamped_by.position |= pursued.is_some();
+    // On the way to a limit: come to rest there.
+    let at_limit = Motion {
+        q: to.q.clamp(l.lower, l.upper),
+        ..Motion::default()
+    };
+    if let Some(p) = pursuit.step(from, at_limit, bound, period_secs)
+        && stops_inside(&from, &p.motion, l, bound, period_secs)
+    {
+        return p.motion;
+    }
+    Stop::of(from, bound).at(period_secs)
 }
 
 /// Whether the way from `from` to `motion`, and the stop that begins there, stay inside the position and velocity

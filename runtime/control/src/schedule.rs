@@ -348,6 +348,7 @@ pub(crate) mod tests {
             state_rate_hz: 500.0,
             brakes: false,
             command_deadline_secs: 0.1,
+            geometry: None,
         }
     }
 

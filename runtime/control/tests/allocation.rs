@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Strategy,
-    TickInput, Trigger,
+    ArmCycle, ArmSpec, Guard, GuardSpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume,
+    ScheduleSpec, Strategy, TickInput, Trigger,
 };
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, Generation, Jacobian, JointLimits, JointState, JointVec, Mode,
-    StageTimes, Time,
+    Action, ActionChunk, ArmGeometry, ArmInfo, Generation, Jacobian, JointLimits, JointState,
+    JointVec, Mode, StageTimes, Time,
 };
 
 struct Counting;
@@ -50,13 +50,29 @@ fn info() -> ArmInfo {
     };
     ArmInfo {
         model: "seven".into(),
-        joints: (0..JOINTS).map(|i| format!("j{i}")).collect(),
+        joints: (1..=JOINTS).map(|i| format!("j{i}")).collect(),
         limits: vec![limits; JOINTS],
         gripper: true,
         state_rate_hz: 500.0,
         brakes: false,
         command_deadline_secs: 0.1,
+        geometry: Some(ArmGeometry {
+            urdf: include_str!("../../kinematics/tests/data/seven_arm.urdf").into(),
+            base_link: "base".into(),
+            tool_link: "tip".into(),
+            workspace: None,
+        }),
     }
+}
+
+/// Both limits in space, near enough to be met.
+fn guard() -> Option<Guard> {
+    let spec = GuardSpec {
+        workspace: Some([[-0.6, -0.6, 0.2], [0.6, 0.6, 1.2]]),
+        clearance_m: Some(0.01),
+        leave_out: vec![],
+    };
+    Guard::new(&info(), &spec).expect("an arm that describes its links")
 }
 
 fn cycle(strategy: Strategy) -> ArmCycle {
@@ -90,6 +106,7 @@ fn cycle(strategy: Strategy) -> ArmCycle {
             max_step: 0.05,
             scale: 1.0,
         },
+        guard: guard(),
         period_secs: 0.002,
         boot: 7,
     };
@@ -142,7 +159,7 @@ fn no_tick_allocates() {
             seed: 1,
         };
         let mut asked = None;
-        let (mut holds, mut policy, mut asks, mut inside) = (0, 0, 0, 0);
+        let (mut holds, mut policy, mut asks, mut inside, mut guarded) = (0, 0, 0, 0, 0);
         for tick in 0..4000u64 {
             let now = MS(1000) + MS(2) * tick as u32;
             let now = Time::ZERO + now;
@@ -177,6 +194,8 @@ fn no_tick_allocates() {
             inside += CALLS.load(Ordering::Relaxed) - before;
             if let Some(command) = &output.command {
                 state.q = command.q;
+                let by = command.clamped_by;
+                guarded += u64::from(by.workspace || by.collision);
             }
             asks += u64::from(output.request.is_some());
             asked = output
@@ -188,8 +207,8 @@ fn no_tick_allocates() {
         }
         let name = strategy.name();
         assert!(
-            holds > 300 && policy > 300 && asks > 10,
-            "{name}: {holds} {policy} {asks}"
+            holds > 300 && policy > 300 && asks > 10 && guarded > 100,
+            "{name}: {holds} {policy} {asks} {guarded}"
         );
         assert!(
             cycle.counters.chunks_accepted > 10,

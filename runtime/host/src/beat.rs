@@ -128,6 +128,7 @@ impl Plant {
             state_rate_hz: 1.0 / period.as_secs_f64(),
             brakes: false,
             command_deadline_secs: 0.1,
+            geometry: None,
         };
         let spec = ArmSpec {
             request: RequestSpec {
@@ -159,6 +160,7 @@ impl Plant {
                 max_step: 0.05,
                 scale: 1.0,
             },
+            guard: None,
             period_secs: period.as_secs_f64(),
             boot: 1,
         };

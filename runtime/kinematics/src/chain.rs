@@ -22,7 +22,7 @@ enum Motion {
 }
 
 /// One movable joint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Step {
     motion: Motion,
     /// Axis in the joint's frame.
@@ -34,7 +34,7 @@ struct Step {
 }
 
 /// A serial chain of joints. Immutable: a description that changed is a new chain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
     base: String,
     tip: String,
@@ -190,6 +190,13 @@ impl Chain {
         self.steps.iter().map(|s| self.joints[s.index].as_str())
     }
 
+    /// Places in the arm's order of the joints from base to tip: the i-th moves body i + 1.
+    pub(crate) fn indices_along(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator {
+        self.steps.iter().map(|s| s.index)
+    }
+
     /// `X_BT`: pose of the tip in the base frame, m. `q` in the arm's order, rad or m.
     ///
     /// # Panics
@@ -215,6 +222,37 @@ impl Chain {
         }
         frames.len = self.steps.len() + 1;
         frames.tip = x * self.x_tip;
+    }
+
+    /// How far the tip moves at most per unit of each joint's movement, whatever the other joints do: m/rad of a joint that
+    /// turns, 1 of one that slides; in the arm's order. Infinite where an endless joint that slides lies in between.
+    pub fn reach(&self) -> JointVec {
+        let last = self.steps.len();
+        self.reach_of(|body| (body == last).then(|| self.x_tip.translation.vector.norm()))
+    }
+
+    /// As [`Chain::reach`], of all points of bodies that lie within `extent_m(body)` of the body's origin; `None` for a body
+    /// without such points.
+    pub(crate) fn reach_of(&self, extent_m: impl Fn(usize) -> Option<f64>) -> JointVec {
+        let mut reach = JointVec::zeros(self.joints.len());
+        // From the tip back: the farthest point of all bodies from here on, from the origin of this body.
+        let mut beyond: Option<f64> = None;
+        for (i, step) in self.steps.iter().enumerate().rev() {
+            let own = extent_m(i + 1);
+            beyond = match (beyond, own) {
+                (Some(beyond), Some(own)) => Some(beyond.max(own)),
+                (beyond, own) => beyond.or(own),
+            };
+            let Some(farthest) = beyond else { continue };
+            let [lower, upper] = self.limits[step.index];
+            let (per_unit, travel) = match step.motion {
+                Motion::Turns => (farthest, 0.0),
+                Motion::Slides => (1.0, lower.abs().max(upper.abs())),
+            };
+            reach[step.index] = per_unit;
+            beyond = Some(farthest + travel + step.x_before.translation.vector.norm());
+        }
+        reach
     }
 
     /// The geometric Jacobian at the tip in the base frame: columns in the arm's order; rows 0..3 the tip's velocity, m/s,

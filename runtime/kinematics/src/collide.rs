@@ -10,8 +10,10 @@
 //!
 //! Why no pair is left out because it never touches: that is only known for the poses that were tried.
 
-use nalgebra::Isometry3;
-use tactus_types::JointVec;
+use std::ops::Range;
+
+use nalgebra::{Isometry3, Vector3};
+use tactus_types::{JointVec, MAX_JOINTS};
 
 use crate::capsule::{Capsule, capsule_of};
 use crate::chain::{Chain, Frames};
@@ -20,6 +22,9 @@ use crate::urdf::{self, Tree};
 
 /// Poses that are tried to find the pairs that always touch.
 pub const POSES: usize = 1000;
+
+/// Most collision shapes of an arm: descriptions come from the network, and a tick looks at all of them.
+pub const MAX_SHAPES: usize = 64;
 
 /// Why a pair of links is not compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +56,50 @@ pub struct Nearest {
     pub links: (usize, usize),
 }
 
+/// Distances of an arm's bodies from each other at one configuration. Fixed size, to be kept and written again.
+#[derive(Debug, Clone, Copy)]
+pub struct Distances {
+    /// `apart_m[b][a]`, a < b: of the nearest links of bodies a and b that are compared, or less; infinite without such.
+    apart_m: [[f64; MAX_JOINTS + 1]; MAX_JOINTS + 1],
+    least_m: f64,
+}
+
+impl Default for Distances {
+    fn default() -> Self {
+        Self {
+            apart_m: [[f64::INFINITY; MAX_JOINTS + 1]; MAX_JOINTS + 1],
+            least_m: f64::INFINITY,
+        }
+    }
+}
+
+impl Distances {
+    /// The least of them, m.
+    pub fn least_m(&self) -> f64 {
+        self.least_m
+    }
+}
+
 /// One link's cover: a run of capsules fixed to one body.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Cover {
     body: usize,
-    /// In the body's frame.
-    capsules: Vec<Capsule>,
+    /// In the body's frame, each with the radius of the sphere about its middle that contains it, m.
+    capsules: Vec<(Capsule, f64)>,
+    /// Their places among those of all links.
+    places: Range<usize>,
 }
 
 /// The cover of an arm and the pairs of links that are compared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SelfCollision {
     chain: Chain,
     links: Vec<String>,
     covers: Vec<Cover>,
     compared: Vec<(usize, usize)>,
     left_out: Vec<LeftOut>,
+    /// Per body, how far a joint moves the points of its links at most, per unit of the joint; in the arm's order.
+    reach: Vec<JointVec>,
 }
 
 impl SelfCollision {
@@ -75,7 +108,7 @@ impl SelfCollision {
     /// # Errors
     /// [`KinematicsError`], naming the link: a name in `skip` that is no link, a mesh, sizes that are not usable, shapes on
     /// a link whose place the chain's joints do not tell, such as a finger's: it belongs in `skip`, and the space that
-    /// fingers move in can be covered by shapes of the link that carries them.
+    /// fingers move in can be covered by shapes of the link that carries them; more than [`MAX_SHAPES`] shapes.
     pub fn from_urdf(text: &str, chain: Chain, skip: &[&str]) -> Result<Self, KinematicsError> {
         let tree = Tree::from_urdf(text)?;
         for link in skip.iter().copied().chain([chain.base(), chain.tip()]) {
@@ -94,10 +127,24 @@ impl SelfCollision {
                 let what = || format!("link `{}`, collision", link.name);
                 let x_shape = urdf::pose(&collision.origin, what)?;
                 let capsule = capsule_of(&collision.geometry, &link.name)?;
-                capsules.push(capsule.transformed(&(x_link * x_shape)));
+                let around_m = 0.5 * (capsule.b - capsule.a).norm() + capsule.radius_m;
+                capsules.push((capsule.transformed(&(x_link * x_shape)), around_m));
             }
             links.push(link.name.clone());
-            covers.push(Cover { body, capsules });
+            let first = covers.last().map_or(0, |cover: &Cover| cover.places.end);
+            let places = first..first + capsules.len();
+            if places.end > MAX_SHAPES {
+                return Err(urdf::element(
+                    "collision shapes",
+                    "at most 64 of all links that are looked at",
+                    "more",
+                ));
+            }
+            covers.push(Cover {
+                body,
+                capsules,
+                places,
+            });
         }
         let mut out = Self {
             chain,
@@ -105,7 +152,11 @@ impl SelfCollision {
             covers,
             compared: Vec::new(),
             left_out: Vec::new(),
+            reach: Vec::new(),
         };
+        out.reach = (0..=out.chain.joints().len())
+            .map(|body| out.reach_of(body))
+            .collect();
         out.choose_pairs();
         Ok(out)
     }
@@ -132,9 +183,9 @@ impl SelfCollision {
     pub fn capsules(&self, link: usize, q: &JointVec) -> impl Iterator<Item = Capsule> {
         let mut frames = Frames::default();
         self.chain.frames(q, &mut frames);
-        let Cover { body, capsules } = &self.covers[link];
+        let Cover { body, capsules, .. } = &self.covers[link];
         let x = frames.bodies()[*body];
-        capsules.iter().map(move |c| c.transformed(&x))
+        capsules.iter().map(move |(c, _)| c.transformed(&x))
     }
 
     /// The two links that are nearest to each other when the joints are at `q`, rad or m in the arm's order.
@@ -150,12 +201,18 @@ impl SelfCollision {
         }
         let mut frames = Frames::default();
         self.chain.frames(q, &mut frames);
+        self.nearest_at(&frames)
+    }
+
+    /// [`SelfCollision::nearest`] from `frames` that [`Chain::frames`] of this chain has written for finite joints.
+    pub fn nearest_at(&self, frames: &Frames) -> Nearest {
         let mut nearest = Nearest {
             distance_m: f64::INFINITY,
             links: (0, 0),
         };
+        let placed = self.placed(frames);
         for &links in &self.compared {
-            let distance_m = self.distance_m(links, &frames);
+            let distance_m = self.nearer_m(links, &placed, nearest.distance_m);
             if distance_m < nearest.distance_m {
                 nearest = Nearest { distance_m, links };
             }
@@ -163,16 +220,92 @@ impl SelfCollision {
         nearest
     }
 
-    /// Distance of two links' covers, m.
-    fn distance_m(&self, (one, other): (usize, usize), frames: &Frames) -> f64 {
-        let (one, other) = (&self.covers[one], &self.covers[other]);
-        // The other's capsules in the one's frame: half as many transformations.
-        let x = frames.bodies()[one.body].inv_mul(&frames.bodies()[other.body]);
-        let mut least = f64::INFINITY;
-        for capsule in &other.capsules {
-            let capsule = capsule.transformed(&x);
-            for own in &one.capsules {
-                least = least.min(own.distance_m(&capsule));
+    /// Writes the distances of the bodies at `frames`, which [`Chain::frames`] of this chain has written for finite joints.
+    /// Those below `exact_below_m` are exact; others may be written as less than they are, yet not as less than this.
+    pub fn distances_at(&self, frames: &Frames, exact_below_m: f64, out: &mut Distances) {
+        for row in out.apart_m.iter_mut().take(self.reach.len()) {
+            *row = [f64::INFINITY; MAX_JOINTS + 1];
+        }
+        out.least_m = f64::INFINITY;
+        let placed = self.placed(frames);
+        for &(one, other) in &self.compared {
+            let (one_body, other_body) = (self.covers[one].body, self.covers[other].body);
+            let (a, b) = (one_body.min(other_body), one_body.max(other_body));
+            let apart = &mut out.apart_m[b][a];
+            *apart = self.nearer_m((one, other), &placed, apart.min(exact_below_m));
+            out.least_m = out.least_m.min(*apart);
+        }
+    }
+
+    /// For how long no two links can come nearer than `clearance_m`, s, when `distances` are those of now and no joint is
+    /// faster than `speeds` (>= 0, rad/s or m/s): negative when they are nearer now. A joint comes no farther in that time
+    /// than it could move the outer of two bodies, however the others stand; joints outside the two do not count.
+    pub fn clear_for(&self, distances: &Distances, speeds: &JointVec, clearance_m: f64) -> f64 {
+        let mut secs = f64::INFINITY;
+        for (b, reach) in self.reach.iter().enumerate().skip(1) {
+            let mut closing = 0.0;
+            for (a, index) in self.chain.indices_along().enumerate().take(b).rev() {
+                closing += reach[index] * speeds[index];
+                let room = distances.apart_m[b][a] - clearance_m;
+                // Divides only where it is sooner, or nothing moves. 0 / 0 there is no nearer: `min` drops it.
+                let later = room >= secs * closing;
+                if !later {
+                    secs = secs.min(room / closing);
+                }
+            }
+        }
+        secs
+    }
+
+    fn reach_of(&self, body: usize) -> JointVec {
+        let extent = |(c, _): &(Capsule, f64)| c.a.norm().max(c.b.norm()) + c.radius_m;
+        let own = self.covers.iter().filter(|cover| cover.body == body);
+        let farthest = own.flat_map(|cover| &cover.capsules).map(extent);
+        let farthest = farthest.max_by(f64::total_cmp);
+        self.chain
+            .reach_of(|other| farthest.filter(|_| other == body))
+    }
+
+    /// All capsules in the base frame, link by link, each with twice its middle and the radius of the sphere about that.
+    fn placed(&self, frames: &Frames) -> [(Capsule, Vector3<f64>, f64); MAX_SHAPES] {
+        let nothing = Capsule {
+            a: Vector3::zeros(),
+            b: Vector3::zeros(),
+            radius_m: 0.0,
+        };
+        let mut placed = [(nothing, Vector3::zeros(), 0.0); MAX_SHAPES];
+        let x = |cover: &Cover| frames.bodies()[cover.body];
+        let all = self.covers.iter().flat_map(|cover| {
+            let x = x(cover);
+            cover.capsules.iter().map(move |(capsule, around_m)| {
+                let capsule = capsule.transformed(&x);
+                (capsule, capsule.a + capsule.b, *around_m)
+            })
+        });
+        for (slot, capsule) in placed.iter_mut().zip(all) {
+            *slot = capsule;
+        }
+        placed
+    }
+
+    /// Distance of two links' covers, m, if it is less than `least_m`; else `least_m`.
+    fn nearer_m(
+        &self,
+        (one, other): (usize, usize),
+        placed: &[(Capsule, Vector3<f64>, f64); MAX_SHAPES],
+        least_m: f64,
+    ) -> f64 {
+        let of = |link: usize| &placed[self.covers[link].places.clone()];
+        let mut least = least_m;
+        for (capsule, twice_middle, around_m) in of(other) {
+            for (own, own_twice_middle, own_around_m) in of(one) {
+                // Spheres around them that are no nearer: neither are they. Most pairs end here.
+                let apart = (twice_middle - own_twice_middle).norm_squared() * 0.25;
+                let far = least + around_m + own_around_m;
+                if far > 0.0 && apart >= far * far {
+                    continue;
+                }
+                least = least.min(own.distance_m(capsule));
             }
         }
         least
@@ -211,7 +344,8 @@ impl SelfCollision {
                 lower + (upper - lower) * draw.next()
             });
             self.chain.frames(&q, &mut frames);
-            always.retain(|&links| self.distance_m(links, &frames) <= 0.0);
+            let placed = self.placed(&frames);
+            always.retain(|&links| self.nearer_m(links, &placed, f64::INFINITY) <= 0.0);
         }
         self.compared.retain(|links| !always.contains(links));
         self.left_out

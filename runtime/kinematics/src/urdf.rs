@@ -32,6 +32,14 @@ impl Tree {
                 "a quaternion",
             ));
         }
+        if nesting(text) > MAX_NESTING {
+            let actual = "more".to_string();
+            return Err(element(
+                "the description",
+                "at most 64 nested elements",
+                actual,
+            ));
+        }
         let robot = urdf_rs::read_from_string(text).map_err(|e| KinematicsError::Unreadable {
             reason: e.to_string(),
         })?;
@@ -100,6 +108,24 @@ impl Tree {
         std::iter::successors(next(link), move |joint| next(&joint.parent.link))
             .take(self.robot.joints.len() + 1)
     }
+}
+
+/// Deepest nesting of elements; a URDF has 5. The parser takes time with its square: seconds for 256 KiB of it.
+const MAX_NESTING: i64 = 64;
+
+/// How deep elements are nested, roughly: what quotes and comments hold counts too.
+fn nesting(text: &str) -> i64 {
+    let (mut depth, mut deepest) = (0i64, 0);
+    for pair in text.as_bytes().windows(2) {
+        match pair {
+            [b'<', b'/'] | [b'/', b'>'] => depth -= 1,
+            [b'<', b'!' | b'?'] => {}
+            [b'<', _] => depth += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// An `origin` as a pose, `X_PC`: the child's frame in the parent's.

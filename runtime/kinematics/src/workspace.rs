@@ -41,6 +41,17 @@ impl WorkspaceBox {
         self.max.into()
     }
 
+    /// How far the origin of `tip`, `X_BT`, is from the nearest face, m: positive inside, negative outside, where it is the
+    /// distance from the box; minus infinity if it is not finite.
+    pub fn room_m(&self, tip: &Isometry3<f64>) -> f64 {
+        let p = tip.translation.vector;
+        let to_faces = (p - self.min).inf(&(self.max - p)).min();
+        match self.outside_m(tip) {
+            0.0 => to_faces,
+            outside => -outside,
+        }
+    }
+
     /// Distance of the origin of `tip`, `X_BT`, from the box, m: 0 inside and on its faces; infinite if it is not finite.
     pub fn outside_m(&self, tip: &Isometry3<f64>) -> f64 {
         let p = tip.translation.vector;
@@ -73,6 +84,7 @@ mod tests {
         let room = WorkspaceBox::new([-1.0; 3], [1.0; 3]).unwrap();
         let lost = Isometry3::translation(f64::NAN, 0.0, 0.0);
         assert_eq!(room.outside_m(&lost), f64::INFINITY);
+        assert_eq!(room.room_m(&lost), f64::NEG_INFINITY);
     }
 
     proptest! {
@@ -85,6 +97,26 @@ mod tests {
             let expected = (Vector3::from(p) - nearest).norm();
             prop_assert!((room.outside_m(&tip) - expected).abs() < 1e-12);
             prop_assert_eq!(room.outside_m(&tip) == 0.0, nearest == Vector3::from(p));
+        }
+
+        /// Nobody leaves the box by a way shorter than the room; outside the room is the way back, negative.
+        #[test]
+        fn room_is_the_way_to_the_nearest_face(
+            p in prop::array::uniform3(-3.0f64..3.0), way in prop::array::uniform3(-1.0f64..1.0),
+        ) {
+            let room = WorkspaceBox::new([-0.5, -1.0, 0.0], [0.5, 1.0, 2.0]).unwrap();
+            let at = |p: Vector3<f64>| Isometry3::translation(p.x, p.y, p.z);
+            let p = Vector3::from(p);
+            let left = room.room_m(&at(p));
+            if left < 0.0 {
+                prop_assert_eq!(-left, room.outside_m(&at(p)));
+            } else {
+                let way = Vector3::from(way).normalize() * left * 0.999_999;
+                prop_assert_eq!(room.outside_m(&at(p + way)), 0.0);
+                let axes = [Vector3::x(), Vector3::y(), Vector3::z()];
+                let mut out = axes.iter().flat_map(|a| [p + a * (left + 1e-9), p - a * (left + 1e-9)]);
+                prop_assert!(out.any(|q| room.outside_m(&at(q)) > 0.0));
+            }
         }
     }
 }

@@ -202,3 +202,31 @@ fn a_lost_arm_is_never_free() {
     q[3] = f64::NAN;
     assert_eq!(collision.nearest(&q).distance_m, f64::NEG_INFINITY);
 }
+
+/// Descriptions come from the network: what is as large as they may be must not take the process down.
+#[test]
+fn a_hostile_description_is_an_error_and_no_crash() {
+    let size = tactus_types::MAX_URDF_BYTES;
+    let deep = "<a>".repeat(size / 3);
+    let deep_links = format!("<robot name='r'>{}", "<link name='l'>".repeat(size / 16));
+    let entities = format!(
+        "<!DOCTYPE r [<!ENTITY a 'aaaaaaaaaa'>{}]><robot name='&z;'/>",
+        (b'b'..=b'z')
+            .map(|c| {
+                let (c, before) = (char::from(c), char::from(c - 1));
+                format!("<!ENTITY {c} '{}'>", format!("&{before};").repeat(10))
+            })
+            .collect::<String>()
+    );
+    for text in [deep, deep_links, entities] {
+        assert!(Chain::from_urdf(&text, "base", "tip", &["a"]).is_err());
+    }
+    let ball = "<collision><geometry><sphere radius='0.1'/></geometry></collision>";
+    let text = format!(
+        "<robot name='r'><link name='a'>{}</link><link name='b'/><joint name='j' type='continuous'>\
+        <parent link='a'/><child link='b'/><axis xyz='1 0 0'/></joint></robot>",
+        ball.repeat(65)
+    );
+    let chain = Chain::from_urdf(&text, "a", "b", &["j"]).unwrap();
+    refused(SelfCollision::from_urdf(&text, chain, &[]), &["64"]);
+}

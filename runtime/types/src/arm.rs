@@ -17,6 +17,22 @@ pub struct JointLimits {
     pub jerk: f64,
 }
 
+/// Longest description of an arm's geometry, bytes: four times the longest URDF in use for one arm.
+pub const MAX_URDF_BYTES: usize = 256 << 10;
+
+/// Where an arm's links are: what limits in space and tool poses are computed from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmGeometry {
+    /// URDF text, at most [`MAX_URDF_BYTES`]. Checked as XML and as a robot by who computes with it.
+    pub urdf: String,
+    /// Link whose frame is the base frame.
+    pub base_link: String,
+    /// Link whose frame is the tool frame; its origin is the tool point.
+    pub tool_link: String,
+    /// Lowest and highest corner of the box, in the base frame, that the tool point should stay in, m.
+    pub workspace: Option<[[f64; 3]; 2]>,
+}
+
 /// Description of an arm, as its driver publishes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArmInfo {
@@ -34,6 +50,8 @@ pub struct ArmInfo {
     pub brakes: bool,
     /// The device's own command deadline: without a command for this long it holds by itself. Seconds.
     pub command_deadline_secs: f64,
+    /// Its geometry; without it there are no limits in space and no tool poses.
+    pub geometry: Option<ArmGeometry>,
 }
 
 /// Why an [`ArmInfo`] cannot be used.
@@ -108,6 +126,34 @@ impl ArmInfo {
                 return Err(error(field.into(), "a finite number > 0", v.to_string()));
             }
         }
+        let Some(ArmGeometry {
+            urdf,
+            base_link,
+            tool_link,
+            workspace,
+        }) = &self.geometry
+        else {
+            return Ok(());
+        };
+        if urdf.len() > MAX_URDF_BYTES {
+            let expected = format!("at most {MAX_URDF_BYTES} bytes");
+            let actual = urdf.len().to_string();
+            return Err(error("geometry.urdf".into(), &expected, actual));
+        }
+        for (field, link) in [("base_link", base_link), ("tool_link", tool_link)] {
+            if link.is_empty() {
+                let field = format!("geometry.{field}");
+                return Err(error(field, "the name of a link", "nothing".into()));
+            }
+        }
+        let below = |(min, max): (&f64, &f64)| min.is_finite() && max.is_finite() && min < max;
+        if let Some([min, max]) = workspace
+            && !min.iter().zip(max).all(below)
+        {
+            let expected = "finite min < max along x, y and z (m)";
+            let actual = format!("{min:?} .. {max:?}");
+            return Err(error("geometry.workspace".into(), expected, actual));
+        }
         Ok(())
     }
 
@@ -139,20 +185,34 @@ mod tests {
             state_rate_hz: 500.0,
             brakes: false,
             command_deadline_secs: 0.1,
+            geometry: Some(ArmGeometry {
+                urdf: "<robot/>".into(),
+                base_link: "base".into(),
+                tool_link: "tip".into(),
+                workspace: Some([[-1.0; 3], [1.0; 3]]),
+            }),
         }
     }
 
     #[test]
     fn hostile_infos_are_refused() {
         assert_eq!(info().check(), Ok(()));
-        let break_it: [fn(&mut ArmInfo); 7] = [
-            |i| i.joints.clear(),
-            |i| i.limits.truncate(1),
-            |i| i.limits[1].lower = f64::NAN,
-            |i| i.limits[1].lower = 2.0,
-            |i| i.limits[0].velocity = f64::INFINITY,
-            |i| i.limits[0].jerk = 0.0,
-            |i| i.command_deadline_secs = 0.0,
+        let geometry = |i: &mut ArmInfo, break_it: fn(&mut ArmGeometry)| {
+            i.geometry.as_mut().map(break_it).expect("one is there");
+        };
+        let break_it: [&dyn Fn(&mut ArmInfo); 12] = [
+            &|i| i.joints.clear(),
+            &|i| i.limits.truncate(1),
+            &|i| i.limits[1].lower = f64::NAN,
+            &|i| i.limits[1].lower = 2.0,
+            &|i| i.limits[0].velocity = f64::INFINITY,
+            &|i| i.limits[0].jerk = 0.0,
+            &|i| i.command_deadline_secs = 0.0,
+            &|i| geometry(i, |g| g.urdf = " ".repeat(MAX_URDF_BYTES + 1)),
+            &|i| geometry(i, |g| g.tool_link.clear()),
+            &|i| geometry(i, |g| g.base_link.clear()),
+            &|i| geometry(i, |g| g.workspace = Some([[0.0; 3], [1.0, 0.0, 1.0]])),
+            &|i| geometry(i, |g| g.workspace = Some([[f64::NAN; 3], [1.0; 3]])),
         ];
         for break_it in break_it {
             let mut i = info();

@@ -27,7 +27,7 @@ pub mod observe;
 pub mod time;
 
 pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source};
-pub use arm::{ArmInfo, ArmInfoError, JointLimits};
+pub use arm::{ArmGeometry, ArmInfo, ArmInfoError, JointLimits, MAX_URDF_BYTES};
 pub use budget::{Budget, Stage, StageTimes};
 pub use fault::{ChunkFlaw, Fault, FaultKind};
 pub use host::{Culprit, HostLoad, Misses};

@@ -4,10 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 use tactus_types::{
-    Action, ActionChunk, Applied, ArmInfo, CameraFrame, ClampedBy, ClockId, Command, Conditioning,
-    Encoding, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian, JointLimits, JointState,
-    JointVec, Leftover, MAX_JOINTS, Misses, MotionQuality, Refusal, RefusalReason, Setpoint,
-    Source, Stage, StageTimes, Time, TimedAction,
+    Action, ActionChunk, Applied, ArmGeometry, ArmInfo, CameraFrame, ClampedBy, ClockId, Command,
+    Conditioning, Encoding, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian,
+    JointLimits, JointState, JointVec, Leftover, MAX_JOINTS, Misses, MotionQuality, Refusal,
+    RefusalReason, Setpoint, Source, Stage, StageTimes, Time, TimedAction,
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
@@ -114,6 +114,18 @@ fn device_command() -> impl Strategy<Value = DeviceCommand> {
         )
 }
 
+fn arm_geometry() -> impl Strategy<Value = ArmGeometry> {
+    let corners = [[-0.5, -1.0, 0.0], [0.5, 1.0, f64::MAX]];
+    (text(), "[a-z]{1,9}", "[a-z]{1,9}", any::<bool>()).prop_map(
+        move |(urdf, base_link, tool_link, workspace)| ArmGeometry {
+            urdf,
+            base_link,
+            tool_link,
+            workspace: workspace.then_some(corners),
+        },
+    )
+}
+
 fn arm_info() -> impl Strategy<Value = ArmInfo> {
     let limits = (finite(), positive(), positive(), positive(), positive()).prop_filter_map(
         "lower below upper",
@@ -134,19 +146,23 @@ fn arm_info() -> impl Strategy<Value = ArmInfo> {
         any::<(bool, bool)>(),
         positive(),
         positive(),
+        proptest::option::of(arm_geometry()),
     )
-        .prop_map(|(model, joints, (gripper, brakes), rate, deadline)| {
-            let (joints, limits) = joints.into_iter().unzip();
-            ArmInfo {
-                model,
-                joints,
-                limits,
-                gripper,
-                state_rate_hz: rate,
-                brakes,
-                command_deadline_secs: deadline,
-            }
-        })
+        .prop_map(
+            |(model, joints, (gripper, brakes), rate, deadline, geometry)| {
+                let (joints, limits) = joints.into_iter().unzip();
+                ArmInfo {
+                    geometry,
+                    model,
+                    joints,
+                    limits,
+                    gripper,
+                    state_rate_hz: rate,
+                    brakes,
+                    command_deadline_secs: deadline,
+                }
+            },
+        )
 }
 
 fn action(joints_len: usize) -> impl Strategy<Value = Action> {

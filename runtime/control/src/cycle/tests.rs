@@ -42,6 +42,7 @@ fn spec(resume: Resume) -> ArmSpec {
             max_step: 1.0,
             scale: 1.0,
         },
+        guard: None,
         period_secs: 0.002,
         boot: 7,
     }

@@ -29,7 +29,7 @@ impl Motion {
 }
 
 /// Limits of one joint's motion.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Bound {
     /// rad/s
     pub velocity: f64,
@@ -91,7 +91,6 @@ impl Stop {
     }
 
     /// How long it takes, s.
-    #[cfg(test)]
     pub(crate) fn secs(&self) -> f64 {
         self.secs.iter().sum()
     }

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use tactus_types::{
-    ArmInfo, Command, Generation, JointLimits, JointState, JointVec, MAX_JOINTS, Time,
+    ArmGeometry, ArmInfo, Command, Generation, JointLimits, JointState, JointVec, MAX_JOINTS, Time,
 };
 
 use crate::{
@@ -122,6 +122,49 @@ impl Message for DeviceCommand {
     }
 }
 
+fn geometry_to(geometry: &ArmGeometry) -> pb::ArmGeometry {
+    let corner = |i: usize| {
+        geometry
+            .workspace
+            .map_or(vec![], |corners| corners[i].to_vec())
+    };
+    pb::ArmGeometry {
+        urdf: geometry.urdf.clone(),
+        base_link: geometry.base_link.clone(),
+        tool_link: geometry.tool_link.clone(),
+        workspace_min: corner(0),
+        workspace_max: corner(1),
+    }
+}
+
+/// The size of the URDF and the corners' numbers are left to [`ArmInfo::check`].
+fn geometry_from(
+    geometry: pb::ArmGeometry,
+    envelope: &Envelope<'_>,
+) -> Result<ArmGeometry, WireError> {
+    let pb::ArmGeometry {
+        urdf,
+        base_link,
+        tool_link,
+        workspace_min: min,
+        workspace_max: max,
+    } = geometry;
+    let workspace = match (<[f64; 3]>::try_from(&*min), <[f64; 3]>::try_from(&*max)) {
+        (Ok(min), Ok(max)) => Some([min, max]),
+        _ if min.is_empty() && max.is_empty() => None,
+        _ => {
+            let actual = format!("{} and {}", min.len(), max.len());
+            return Err(envelope.wrong("geometry.workspace", "3 numbers each, or none", actual));
+        }
+    };
+    Ok(ArmGeometry {
+        urdf,
+        base_link: envelope.text("geometry.base_link", base_link)?,
+        tool_link: envelope.text("geometry.tool_link", tool_link)?,
+        workspace,
+    })
+}
+
 impl Message for ArmInfo {
     const SCHEMA: &'static str = "tactus.v1.ArmInfo";
     const QOS: Qos = Qos::Data;
@@ -145,6 +188,7 @@ impl Message for ArmInfo {
             state_rate_hz: self.state_rate_hz,
             brakes: self.brakes,
             command_deadline_secs: self.command_deadline_secs,
+            geometry: self.geometry.as_ref().map(geometry_to),
         }
         .encode_to_vec()
     }
@@ -174,6 +218,10 @@ impl Message for ArmInfo {
             state_rate_hz: info.state_rate_hz,
             brakes: info.brakes,
             command_deadline_secs: info.command_deadline_secs,
+            geometry: info
+                .geometry
+                .map(|geometry| geometry_from(geometry, envelope))
+                .transpose()?,
         };
         info.check()
             .map_err(|e| envelope.wrong(e.field, e.expected, e.actual))?;
