@@ -3,16 +3,21 @@
 //! Decides what a legal cell is: every field is known, present and within its bounds ([`BOUNDS`]), or the file is
 //! refused with the field, what was expected and what was there. Starts nothing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tactus_control::{
-    ArmSpec, AssemblySpec, Bounds, LimitSpec, RequestSpec, Resume, ScheduleSpec, Strategy, Trigger,
+    ArmSpec, AssemblySpec, Bounds, EnableSpec, LimitSpec, Pose, RequestSpec, Resume, ScheduleSpec,
+    StartPose, Strategy, Trigger,
 };
-use tactus_types::{Budget, Jacobian, Stage, StageTimes};
+use tactus_types::{ArmInfo, Budget, Jacobian, JointVec, MAX_JOINTS, Stage, StageTimes};
 use tactus_wire::Name;
+
+/// The pose that episodes start from.
+pub const START: &str = "start";
 
 /// Version of cell files that this program reads.
 const SCHEMA: u32 = 1;
@@ -27,6 +32,11 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("arm.tail_ms", 0.0, 1000.0, "ms"),
     ("arm.proprio_limit_ms", 2.0, 500.0, "ms"),
     ("arm.settle_ms", 0.0, 60_000.0, "ms"),
+    ("arm.enable_window_ms", 50.0, 5000.0, "ms"),
+    ("arm.enable_tolerance_rad", 0.0001, 0.5, "rad"),
+    ("arm.start_tolerance_rad", 0.0001, 3.0, "rad"),
+    ("arm.poses", -100.0, 100.0, "rad"),
+    ("opening", 0.0, 1.0, ""),
     ("request.trigger.every_ms", 1.0, 5000.0, "ms"),
     ("request.trigger.below_ms", 1.0, 60_000.0, "ms"),
     ("request.answer_within_ms", 5.0, 10_000.0, "ms"),
@@ -117,6 +127,7 @@ pub struct CellRecord {
 struct RawSim {
     seed: u64,
     variation: bool,
+    brakes: Option<bool>,
 }
 
 /// The simulated device of a cell.
@@ -126,6 +137,8 @@ pub struct CellSim {
     pub seed: u64,
     /// Every world looks different.
     pub variation: bool,
+    /// The arm has brakes; without them it falls when its torque is off.
+    pub brakes: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +161,22 @@ struct RawArm {
     tail_ms: f64,
     proprio_limit_ms: f64,
     settle_ms: f64,
+    enable_window_ms: Option<f64>,
+    enable_tolerance_rad: Option<f64>,
+    start_tolerance_rad: Option<f64>,
+    #[serde(default)]
+    poses: BTreeMap<String, RawPose>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a pose: a list of rad, or { q = a list of rad, opening = 0 to 1 }"
+)]
+enum RawPose {
+    Joints(Vec<f64>),
+    WithGripper { q: Vec<f64>, opening: f64 },
 }
 
 #[derive(Debug, Deserialize)]
@@ -286,6 +315,11 @@ pub struct Cell {
     /// The black box, where the file says something about it.
     pub record: Option<CellRecord>,
     request: RequestSpec,
+    /// How enabling is verified.
+    pub enable: EnableSpec,
+    /// Named poses of the arm; of the one called [`START`], how far away an episode may start.
+    pub poses: BTreeMap<String, Pose>,
+    start_tolerance_rad: Option<f64>,
     bounds: Bounds,
     limit: LimitSpec,
     frame_limit: Duration,
@@ -377,14 +411,25 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         cuda: matches!(raw.engine.provider, RawProvider::Cuda),
         intra_threads: raw.engine.intra_threads as usize,
         budget: check.budget(&raw.budget)?,
-        sim: raw
-            .sim
-            .map(|RawSim { seed, variation }| CellSim { seed, variation }),
+        sim: raw.sim.map(
+            |RawSim {
+                 seed,
+                 variation,
+                 brakes,
+             }| CellSim {
+                seed,
+                variation,
+                brakes: brakes.unwrap_or(true),
+            },
+        ),
         schedule: ScheduleSpec {
             strategy: check.strategy(&raw.schedule.strategy)?,
             ease: check.millis("schedule.ease_ms", raw.schedule.ease_ms)?,
         },
         record,
+        enable: check.enable(&raw.arm)?,
+        poses: check.poses(&raw.arm)?,
+        start_tolerance_rad: raw.arm.start_tolerance_rad,
         request: RequestSpec {
             trigger: check.trigger(&raw.request.trigger)?,
             answer_within: check
@@ -423,6 +468,11 @@ impl Cell {
             schedule: self.schedule,
             bounds: self.bounds,
             limit: self.limit,
+            enable: self.enable,
+            start: self.start_tolerance_rad.and_then(|tolerance| {
+                let Pose { q, .. } = *self.poses.get(START)?;
+                Some(StartPose { q, tolerance })
+            }),
             period_secs: 1.0 / self.control_rate_hz,
             boot,
         }
@@ -450,6 +500,29 @@ impl Cell {
             proprio_limit: self.bounds.proprio_limit.max(Duration::from_millis(20)),
             max_skew: self.max_skew,
         })
+    }
+
+    /// Checks the poses against the arm that is really there.
+    ///
+    /// # Errors
+    /// [`CellError`] for a pose of another number of joints, or outside their limits.
+    pub fn check_poses(&self, info: &ArmInfo) -> Result<(), CellError> {
+        let check = Check { file: &self.file };
+        for (name, pose) in &self.poses {
+            let field = format!("arm.poses.{name}");
+            if pose.q.len() != info.joints.len() {
+                let n = info.joints.len();
+                let expected = format!("{n} numbers: {}", info.joints.join(", "));
+                return Err(check.error(&field, &expected, pose.q.len()));
+            }
+            for ((joint, l), q) in info.joints.iter().zip(&info.limits).zip(pose.q.iter()) {
+                if !(l.lower..=l.upper).contains(q) {
+                    let expected = format!("{joint} within {} to {} rad", l.lower, l.upper);
+                    return Err(check.error(&field, &expected, q));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Who ends a hold.
@@ -495,6 +568,53 @@ impl Check<'_> {
         Ok(Duration::from_nanos(
             (self.bounded(field, value)? * 1e6).round() as u64,
         ))
+    }
+
+    fn enable(&self, raw: &RawArm) -> Result<EnableSpec, CellError> {
+        let mut enable = EnableSpec::default();
+        if let Some(window) = raw.enable_window_ms {
+            enable.window = self.millis("arm.enable_window_ms", window)?;
+        }
+        if let Some(tolerance) = raw.enable_tolerance_rad {
+            enable.tolerance = self.bounded("arm.enable_tolerance_rad", tolerance)?;
+        }
+        Ok(enable)
+    }
+
+    fn poses(&self, raw: &RawArm) -> Result<BTreeMap<String, Pose>, CellError> {
+        match (raw.poses.contains_key(START), raw.start_tolerance_rad) {
+            (true, None) => {
+                let expected = "a number beside arm.poses.start";
+                return Err(self.error("arm.start_tolerance_rad", expected, "none"));
+            }
+            (false, Some(_)) => {
+                let expected = "a pose beside arm.start_tolerance_rad";
+                return Err(self.error("arm.poses.start", expected, "none"));
+            }
+            (_, Some(tolerance)) => drop(self.bounded("arm.start_tolerance_rad", tolerance)?),
+            (false, None) => {}
+        }
+        let mut poses = BTreeMap::new();
+        for (name, pose) in &raw.poses {
+            let (q, opening) = match pose {
+                RawPose::Joints(q) => (q, None),
+                RawPose::WithGripper { q, opening } => {
+                    (q, Some(self.bounded("opening", *opening)?))
+                }
+            };
+            self.name("arm.poses", name)?;
+            for q in q {
+                self.bounded("arm.poses", *q)?;
+            }
+            let q = JointVec::from_slice(q)
+                .filter(|q| !q.is_empty())
+                .ok_or_else(|| {
+                    let expected = format!("1 to {MAX_JOINTS} numbers");
+                    self.error(&format!("arm.poses.{name}"), &expected, q.len())
+                })?;
+            poses.insert(name.clone(), Pose { q, opening });
+        }
+        Ok(poses)
     }
 
     fn trigger(&self, raw: &RawTrigger) -> Result<Trigger, CellError> {
@@ -586,6 +706,7 @@ mod tests {
         let sim = CellSim {
             seed: 0,
             variation: true,
+            brakes: true,
         };
         assert_eq!(cell.sim, Some(sim));
         assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
@@ -635,6 +756,68 @@ mod tests {
                 error.contains(wanted) && error.contains("cells/x.toml"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn poses_are_named_bounded_and_fit_the_arm() {
+        let cell = parsed(DEMO).expect("legal");
+        let info = tactus_sim::arm_info();
+        assert!(cell.poses.contains_key("home") && cell.check_poses(&info).is_ok());
+        assert_eq!(cell.arm_spec(1).start, None);
+        let with =
+            |poses: &str| parsed(&DEMO.replacen("[schedule]", &format!("{poses}\n[schedule]"), 1));
+        let start = "start = { q = [0, 0, 1, 0, 1, 0], opening = 1 }\n";
+        let refused = with(start).expect_err("no tolerance");
+        assert!(
+            refused.contains("`arm.start_tolerance_rad`: expected a number"),
+            "{refused}"
+        );
+        let tolerant = DEMO.replacen(
+            "settle_ms = 200",
+            "start_tolerance_rad = 0.1\nsettle_ms = 200",
+            1,
+        );
+        let refused = parsed(&tolerant).expect_err("no start");
+        assert!(
+            refused.contains("`arm.poses.start`: expected a pose"),
+            "{refused}"
+        );
+        let both = tolerant.replacen("[schedule]", &format!("{start}\n[schedule]"), 1);
+        let cell = parsed(&both).expect("legal");
+        assert_eq!(
+            cell.arm_spec(1).start.map(|s| (s.q[2], s.tolerance)),
+            Some((1.0, 0.1))
+        );
+        let short = with("away = [0, 1]\n").expect("legal by itself");
+        let refused = short.check_poses(&info).expect_err("short").to_string();
+        assert!(
+            refused.contains("`arm.poses.away`: expected 6 numbers: base_yaw"),
+            "{refused}"
+        );
+        let far = with("away = [0, 2.5, 0, 0, 0, 0]\n").expect("legal by itself");
+        let refused = far.check_poses(&info).expect_err("far").to_string();
+        assert!(
+            refused.contains("shoulder_pitch within -1.3 to 2 rad, got 2.5"),
+            "{refused}"
+        );
+        for (bad, wanted) in [
+            (
+                "away = [0, nan]",
+                "`arm.poses`: expected -100 to 100 rad, got NaN",
+            ),
+            (
+                "away = []",
+                "`arm.poses.away`: expected 1 to 16 numbers, got 0",
+            ),
+            (
+                "away = { q = [0], opening = 2 }",
+                "`opening`: expected 0 to 1, got 2",
+            ),
+            ("away = { q = [0] }", "a pose: a list of rad"),
+        ] {
+            let refused = with(bad).expect_err(bad);
+            assert!(refused.contains(wanted), "{refused}");
         }
     }
 

@@ -134,7 +134,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `tactus arm`.
+/// `tactus arm` without a verb: the arm host.
 pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
     let Joined {
@@ -146,6 +146,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let driver = WireDriver::connect(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     let info = driver.info().clone();
     info.check()?;
+    cell.check_poses(&info)?;
     let options = ArmOptions {
         cell: wire,
         arm: cell.arm.clone(),

@@ -15,7 +15,7 @@ use tactus_drivers_api::{
 };
 use tactus_types::{
     ArmInfo, ClampedBy, Clock, Command, Driver, Generation, JointLimits, JointState, JointVec,
-    Setpoint, Source, Time,
+    Setpoint, Source, Time, Torque,
 };
 use tactus_wire::{
     Cell, DeviceCommand, Message, MonotonicClock, Name, Session, SessionOptions, Topic,
@@ -48,6 +48,7 @@ impl Device for Ideal {
             gripper: true,
             state_rate_hz: 500.0,
             brakes: false,
+            torque_switch: true,
             command_deadline_secs: COMMAND_DEADLINE.as_secs_f64(),
         }
     }
@@ -60,6 +61,7 @@ impl Device for Ideal {
             q: self.at.q,
             dq: self.at.dq,
             opening: self.at.opening,
+            torque: true,
         })
     }
 
@@ -176,6 +178,7 @@ fn command(epoch: u64, tick: u64, q: f64) -> Command {
         clamped_by: ClampedBy::default(),
         clamped_rad: 0.0,
         generation: Generation::default(),
+        torque: Torque::Keep,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use tactus_control::{
-    ArmCycle, ArmSpec, Assembler, AssemblySpec, Bounds, LimitSpec, Order, RequestSpec, Resume,
-    ScheduleSpec, Scheduler, State, Strategy, TickInput, Trigger,
+    ArmCycle, ArmSpec, Assembler, AssemblySpec, Bounds, EnableSpec, LimitSpec, Order, RequestSpec,
+    Resume, ScheduleSpec, Scheduler, State, Strategy, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmInfo, CameraFrame, Encoding, Generation, JointLimits, JointState,
@@ -42,6 +42,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: false,
+        torque_switch: true,
         command_deadline_secs: 0.1,
     }
 }
@@ -54,6 +55,7 @@ fn state(millis: u64) -> JointState {
         q: JointVec::zeros(JOINTS),
         dq: JointVec::zeros(JOINTS),
         opening: 1.0,
+        torque: true,
     }
 }
 
@@ -149,6 +151,8 @@ fn whole_tick_following_a_chunk(bencher: Bencher) {
             max_step: 1.0,
             scale: 1.0,
         },
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     };

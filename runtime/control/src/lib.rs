@@ -9,14 +9,18 @@
 //!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts.
 //! - [`limit`]: setpoint -> command inside the arm's limits.
+//! - [`authority`]: who may begin motion; [`enable`]: torque on and off; [`goto`]: a motion to a named pose.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //!
 //! What is not here: threads, Zenoh, drivers, models.
 #![forbid(unsafe_code)]
 
 pub mod assemble;
+pub mod authority;
 pub mod cycle;
 pub mod dispatch;
+pub mod enable;
+pub mod goto;
 pub mod limit;
 pub mod plan;
 pub mod request;
@@ -25,8 +29,13 @@ pub mod strategy;
 pub mod supervise;
 
 pub use assemble::{Assembled, Assembler, AssemblySpec};
-pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
+pub use authority::{Authority, Grant, LeaseRefused};
+pub use cycle::{
+    ArmCycle, ArmSpec, Counters, Order, OrderRefused, StartPose, TickInput, TickOutput,
+};
 pub use dispatch::{Dispatcher, Job};
+pub use enable::EnableSpec;
+pub use goto::Pose;
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;
 pub use request::{RequestSpec, Requester, Trigger};

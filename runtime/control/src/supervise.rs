@@ -8,12 +8,15 @@
 //!                        |                               +---------------+
 //!                        +------------- stop episode --------------------+
 //!   any state -- stop --> Stopped
+//!   Ready -- goto --> Goto -- arrived --> Ready; a fault of the arm, or hold --> Hold, from which *enable* leads to Ready
+//!   Policy -- hold --> Hold; Ready without torque --> Boot
 //! ```
 //!
 //! Every fault maps to a rung of the ladder by a total `match` ([`rung`]). A *tail* lets the chunk in force play on for
 //! a bounded time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes
 //! along the commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the
-//! cell says `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator.
+//! cell says `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator, and a hold
+//! that someone asked for, or that the end of a lease caused, never ends by itself.
 //!
 //! Does not compute setpoints, and does not detect: what was seen this tick comes in as [`Health`].
 
@@ -65,8 +68,37 @@ pub fn rung(fault: &Fault) -> Rung {
         Fault::ProprioStale { .. }
         | Fault::Exhausted
         | Fault::DeviceRestarted
-        | Fault::Driver { .. } => Rung::Hold,
+        | Fault::Driver { .. }
+        | Fault::TorqueLost
+        | Fault::Goto(_)
+        | Fault::Held
+        | Fault::LeaseEnded { .. } => Rung::Hold,
     }
+}
+
+/// Whether a motion without a policy has to end by it too: the arm's own faults, not those of engine and cameras.
+fn is_the_arms(fault: &Fault) -> bool {
+    match fault {
+        Fault::ProprioStale { .. }
+        | Fault::DeviceRestarted
+        | Fault::Driver { .. }
+        | Fault::TorqueLost
+        | Fault::Goto(_)
+        | Fault::Held
+        | Fault::LeaseEnded { .. } => true,
+        Fault::EngineDead
+        | Fault::EngineLate { .. }
+        | Fault::EngineRefused { .. }
+        | Fault::CameraDead { .. }
+        | Fault::CameraStale { .. }
+        | Fault::BadChunk(_)
+        | Fault::Exhausted => false,
+    }
+}
+
+/// Whether a hold for this reason may end without an operator, where the cell permits that at all.
+fn may_pass(reason: &Fault) -> bool {
+    !matches!(reason, Fault::Held | Fault::LeaseEnded { .. })
 }
 
 /// What was seen this tick.
@@ -92,6 +124,8 @@ pub struct Health<'a> {
     pub device_restarted: bool,
     /// The driver could not take the last command.
     pub driver_error: Option<&'a Arc<str>>,
+    /// The motors hold the arm no more.
+    pub torque_off: bool,
 }
 
 /// What the tick has to do.
@@ -112,10 +146,13 @@ enum State {
     Policy {
         fault: Option<(Fault, Time)>,
     },
+    Goto,
     Hold {
         reason: Fault,
         well_since: Option<Time>,
         asking: bool,
+        /// It interrupted an episode, which may be resumed.
+        episode: bool,
     },
     Stopped,
 }
@@ -144,6 +181,7 @@ impl Supervisor {
             State::Boot => Mode::Boot,
             State::Ready => Mode::Ready,
             State::Policy { .. } => Mode::Policy,
+            State::Goto => Mode::Goto,
             State::Hold { reason, .. } => Mode::Hold(HoldReason(reason.clone())),
             State::Stopped => Mode::Stopped,
         }
@@ -157,12 +195,17 @@ impl Supervisor {
                 self.raise = true;
                 true
             }
+            State::Hold { episode: false, .. } => {
+                self.state = State::Ready;
+                self.raise = true;
+                true
+            }
             State::Hold { asking, .. } => {
                 *asking = true;
                 self.raise = true;
                 true
             }
-            State::Ready | State::Policy { .. } | State::Stopped => false,
+            State::Ready | State::Policy { .. } | State::Goto | State::Stopped => false,
         }
     }
 
@@ -186,6 +229,39 @@ impl Supervisor {
         running
     }
 
+    /// Ready -> Goto. False in any other mode.
+    pub fn begin_goto(&mut self) -> bool {
+        let ready = matches!(self.state, State::Ready);
+        if ready {
+            self.state = State::Goto;
+            self.raise = true;
+        }
+        ready
+    }
+
+    /// Goto -> Ready: the arm is there.
+    pub fn arrived(&mut self) {
+        if matches!(self.state, State::Goto) {
+            self.state = State::Ready;
+        }
+    }
+
+    /// Policy, Goto or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes.
+    pub fn hold_for(&mut self, reason: Fault) {
+        match self.state {
+            State::Policy { .. } | State::Goto | State::Hold { .. } => self.hold(reason),
+            State::Boot | State::Ready | State::Stopped => {}
+        }
+    }
+
+    /// Any mode but Stopped -> Boot: the arm has to be enabled again.
+    pub fn disable(&mut self) {
+        if !matches!(self.state, State::Stopped) {
+            self.state = State::Boot;
+            self.raise = true;
+        }
+    }
+
     /// Any mode -> Stopped.
     pub fn stop(&mut self) {
         self.state = State::Stopped;
@@ -197,7 +273,17 @@ impl Supervisor {
         let level = self.level(health);
         let fault = self.event(health).or_else(|| level.clone());
         match &mut self.state {
-            State::Boot | State::Ready | State::Stopped => {}
+            State::Boot | State::Stopped => {}
+            State::Ready => {
+                if health.torque_off {
+                    self.disable();
+                }
+            }
+            State::Goto => {
+                if let Some(fault) = fault.filter(is_the_arms) {
+                    self.hold(fault);
+                }
+            }
             State::Policy { fault: standing } => {
                 if fault.is_none() && health.accepted {
                     *standing = None;
@@ -222,7 +308,10 @@ impl Supervisor {
                 }
             }
             State::Hold {
-                well_since, asking, ..
+                well_since,
+                asking,
+                episode,
+                reason,
             } => {
                 if fault.is_some() {
                     (*well_since, *asking) = (None, false);
@@ -231,7 +320,8 @@ impl Supervisor {
                 } else {
                     let well_since = well_since.get_or_insert(now);
                     let settled = now.since(*well_since) >= self.bounds.settle;
-                    if settled && !*asking && self.bounds.resume == Resume::Auto {
+                    let passes = *episode && may_pass(reason);
+                    if settled && passes && !*asking && self.bounds.resume == Resume::Auto {
                         *asking = true;
                         self.raise = true;
                     }
@@ -250,7 +340,7 @@ impl Supervisor {
                 ask: *asking,
                 raise,
             },
-            State::Boot | State::Ready | State::Stopped => Decision {
+            State::Boot | State::Ready | State::Goto | State::Stopped => Decision {
                 follow_chunk: false,
                 ask: false,
                 raise,
@@ -259,10 +349,16 @@ impl Supervisor {
     }
 
     fn hold(&mut self, reason: Fault) {
+        let episode = match self.state {
+            State::Policy { .. } => true,
+            State::Hold { episode, .. } => episode,
+            State::Boot | State::Ready | State::Goto | State::Stopped => false,
+        };
         self.state = State::Hold {
             reason,
             well_since: None,
             asking: false,
+            episode,
         };
         self.raise = true;
     }
@@ -274,6 +370,9 @@ impl Supervisor {
             .filter(|age| *age > self.bounds.proprio_limit)
         {
             return Some(Fault::ProprioStale { age });
+        }
+        if health.torque_off {
+            return Some(Fault::TorqueLost);
         }
         if !health.engine_alive {
             return Some(Fault::EngineDead);
@@ -515,6 +614,71 @@ mod tests {
             )
             .follow_chunk
         );
+    }
+
+    #[test]
+    fn a_hold_that_was_asked_for_never_ends_by_itself() {
+        let taken = Fault::LeaseEnded {
+            holder: "demo".into(),
+            how: tactus_types::LeaseEnd::Expired,
+        };
+        for reason in [Fault::Held, taken] {
+            let mut s = in_policy(Resume::Auto);
+            s.hold_for(reason.clone());
+            let fresh = Health {
+                accepted: true,
+                ..well()
+            };
+            for k in 0..2000 {
+                assert!(!s.step(&fresh, at(2 * k)).follow_chunk);
+            }
+            assert_eq!(s.mode(), Mode::Hold(HoldReason(reason)));
+            assert!(s.enable());
+            assert!(s.step(&fresh, at(9000)).follow_chunk, "an operator may");
+        }
+    }
+
+    #[test]
+    fn a_goto_ends_by_the_arms_faults_only_and_its_hold_leads_back_to_ready() {
+        let mut s = Supervisor::new(bounds(Resume::Auto));
+        assert!(!s.begin_goto(), "not in boot");
+        assert!(s.enable() && s.begin_goto());
+        let no_engine = Health {
+            engine_alive: false,
+            ..well()
+        };
+        s.step(&no_engine, at(0));
+        assert_eq!(s.mode(), Mode::Goto);
+        assert!(!s.start() && !s.enable() && !s.begin_goto());
+        let stale = Health {
+            state_age: Some(Duration::from_millis(21)),
+            ..no_engine
+        };
+        s.step(&stale, at(2));
+        assert!(matches!(s.mode(), Mode::Hold(_)));
+        for k in 0..1000 {
+            assert!(!s.step(&well(), at(10 + 2 * k)).ask, "there is no episode");
+        }
+        assert!(s.enable());
+        assert_eq!(s.mode(), Mode::Ready);
+    }
+
+    #[test]
+    fn lost_torque_holds_a_motion_and_disables_a_ready_arm() {
+        let limp = Health {
+            torque_off: true,
+            ..well()
+        };
+        let mut s = in_policy(Resume::Auto);
+        assert!(!s.step(&limp, at(2)).follow_chunk);
+        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::TorqueLost)));
+        let mut s = Supervisor::new(bounds(Resume::Auto));
+        assert!(s.enable());
+        s.step(&limp, at(2));
+        assert_eq!(s.mode(), Mode::Boot);
+        s.stop();
+        s.disable();
+        assert_eq!(s.mode(), Mode::Stopped);
     }
 
     #[test]

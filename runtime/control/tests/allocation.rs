@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, Bounds, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Strategy,
-    TickInput, Trigger,
+    ArmCycle, ArmSpec, Bounds, EnableSpec, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec,
+    Strategy, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmInfo, Generation, Jacobian, JointLimits, JointState, JointVec, Mode,
@@ -55,6 +55,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: false,
+        torque_switch: true,
         command_deadline_secs: 0.1,
     }
 }
@@ -82,6 +83,8 @@ fn cycle(strategy: Strategy) -> ArmCycle {
             max_step: 0.05,
             scale: 1.0,
         },
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     };
@@ -128,6 +131,7 @@ fn no_tick_allocates() {
             q: JointVec::zeros(JOINTS),
             dq: JointVec::zeros(JOINTS),
             opening: 0.5,
+            torque: true,
         };
         let start = Order::Start {
             instruction: "pick".into(),

@@ -12,17 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, OrderRefused, Seam, TickInput};
+use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, Seam, TickInput};
 use tactus_types::{
-    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, Mode, Time,
+    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
+    Mode, Time,
 };
-use tactus_wire::{
-    Cell, ChunkReply, Delivery, ModeOrder, ModeOrderReply, ModeWord, Name, Responder, Role,
-    Session, SessionError, Topic,
-};
+use tactus_wire::{Cell, ChunkReply, Delivery, ModeWord, Name, Role, Session, SessionError, Topic};
 
 use crate::account::Account;
 use crate::messenger::{Messenger, MessengerOptions};
+use crate::orders::{self, Answer, Orders};
 use crate::tick::{Realtime, Tick, Ticker};
 
 /// Chunks and refusals that may wait for a tick. More than two never do in health.
@@ -79,12 +78,8 @@ pub(crate) enum Event {
         accepted: Option<Result<(), Discard>>,
         at: Time,
     },
-    /// An order's outcome.
-    Order {
-        responder: Responder<ModeOrderReply>,
-        result: Result<(), OrderRefused>,
-        mode: ModeWord,
-    },
+    /// The answer to an order or about a lease.
+    Answer(Answer),
 }
 
 /// One tick, as measured.
@@ -102,6 +97,7 @@ pub(crate) struct TickRecord {
     pub generation: Generation,
     pub instruction: Arc<str>,
     pub counters: Counters,
+    pub lease: Option<LeaseHolder>,
 }
 
 /// What is alive, written by Zenoh's threads.
@@ -110,8 +106,6 @@ struct Alive {
     /// One bit per camera of [`ArmOptions::cameras`].
     cameras: AtomicU64,
 }
-
-type Orders = (Order, Responder<ModeOrderReply>);
 
 /// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.
 ///
@@ -133,7 +127,6 @@ pub fn run_arm(
         ..
     } = options;
     let (to_control, inbound) = RingBuffer::new(INBOUND);
-    let (order_in, orders) = RingBuffer::new(INBOUND);
     let (events_in, events) = RingBuffer::new(EVENTS);
     let (requests_in, requests) = RingBuffer::new(REQUESTS);
     let alive = Arc::new(Alive {
@@ -156,19 +149,7 @@ pub fn run_arm(
             Err(e) => tracing::warn!("chunk refused: {e}"),
         },
     )?;
-    let order_in = Mutex::new(order_in);
-    let mode_key = cell.key(&Topic::ArmMode(arm.clone()));
-    let _orders = session.queryable(
-        &mode_key,
-        move |q: Delivery<ModeOrder>, responder: Responder<_>| {
-            let mut ring = order_in.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(rtrb::PushError::Full((_, responder))) =
-                ring.push((order(&q.message), responder))
-            {
-                responder.refuse("the control thread does not take orders");
-            }
-        },
-    )?;
+    let (orders, _order_keys) = orders::listen(session, cell, arm)?;
     let (watched, names, own_engine) = (alive.clone(), cameras.clone(), engine.clone());
     let _watch = session.watch_alive(cell, move |role, name, is_alive| match role {
         Role::Engine if *name == own_engine => watched.engine.store(is_alive, Ordering::Relaxed),
@@ -241,26 +222,12 @@ pub fn run_arm(
     })
 }
 
-fn order(order: &ModeOrder) -> Order {
-    match order {
-        ModeOrder::Enable => Order::Enable,
-        ModeOrder::StartEpisode {
-            instruction, seed, ..
-        } => Order::Start {
-            instruction: instruction.as_str().into(),
-            seed: *seed,
-        },
-        ModeOrder::StopEpisode => Order::EndEpisode,
-        ModeOrder::Stop => Order::Stop,
-    }
-}
-
 /// The control thread's own state.
 struct Control {
     cycle: ArmCycle,
     driver: Box<dyn Driver>,
     inbound: Consumer<Box<Delivery<ChunkReply>>>,
-    orders: Consumer<Orders>,
+    orders: Orders,
     events: Producer<Event>,
     requests: Producer<InferenceRequest>,
     period: Duration,
@@ -336,12 +303,9 @@ impl Control {
             dead_camera,
             driver_error: driver_error.as_ref(),
         };
-        let order = self
-            .orders
-            .pop()
-            .ok()
-            .map(|(order, responder)| (self.cycle.order(&order, &input, now), responder));
+        let answered = self.orders.take(&mut self.cycle, &input, now);
         let output = self.cycle.tick(&input, now);
+        let switched = output.switched.and_then(|s| self.orders.switched(s));
         let decided_at = self.clock.now();
         let mut record = TickRecord {
             tick,
@@ -356,6 +320,7 @@ impl Control {
             generation: self.cycle.generation(),
             instruction: self.cycle.instruction().clone(),
             counters: self.cycle.counters,
+            lease: self.cycle.lease_holder(now).cloned(),
         };
         if let Some(command) = &output.command {
             if let Err(e) = self.driver.apply(command) {
@@ -365,14 +330,11 @@ impl Control {
             record.applied_at = self.clock.now();
             record.applied_in = record.applied_at.since(decided_at);
         }
-        let urgent = output.request.is_some() || reply.is_some() || order.is_some();
-        if let Some((result, responder)) = order {
+        let mut urgent = output.request.is_some() || reply.is_some();
+        for answered in answered.into_iter().chain([switched]).flatten() {
+            urgent = true;
             let mode = ModeWord::from(self.cycle.mode());
-            self.tell(Event::Order {
-                responder,
-                result,
-                mode,
-            });
+            self.tell(Event::Answer(answered.in_mode(mode)));
         }
         if let Some(request) = output.request
             && self.requests.push(request).is_err()

@@ -2,7 +2,7 @@
 //!
 //! Read in data order:
 //! - [`engine`]: ingest, inference thread, chunks out.
-//! - [`arm`]: the arm host: control thread, its messages in and out.
+//! - [`arm`]: the arm host: control thread, its messages in and out; orders, leases and stops come through `orders`.
 //! - [`tick`]: absolute deadlines and real-time permissions of the control thread.
 //! - [`account`]: what every tick and chunk took, against the budget.
 //! - [`motion`]: how smooth the commanded motion was.
@@ -16,6 +16,7 @@ pub mod engine;
 pub mod lockstep;
 mod messenger;
 pub mod motion;
+mod orders;
 pub mod tick;
 
 pub use account::{Account, ChunkTimes, Quantiles};

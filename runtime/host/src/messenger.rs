@@ -13,8 +13,8 @@ use tactus_types::{
     Applied, ArmInfo, Budget, Clock, InferenceRequest, JointState, Mode, MotionQuality, Time,
 };
 use tactus_wire::{
-    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeOrderReply, ModeReport, ModeWord, Name,
-    Nothing, Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
+    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeReport, ModeWord, Name, Nothing,
+    Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
 };
 
 use crate::account::{Account, ChunkTimes};
@@ -145,22 +145,7 @@ impl Messenger {
                 accepted,
                 at,
             } => self.reply(&delivery, accepted, at),
-            Event::Order {
-                responder,
-                result,
-                mode,
-            } => {
-                let accepted = result.is_ok();
-                let message = match result {
-                    Ok(()) => String::new(),
-                    Err(e) => e.to_string(),
-                };
-                responder.answer(&ModeOrderReply {
-                    accepted,
-                    message,
-                    mode,
-                });
-            }
+            Event::Answer(answer) => answer.send(),
         }
     }
 
@@ -172,7 +157,7 @@ impl Messenger {
                     .get_or_insert_with(|| MotionMeter::new(self.period_secs));
             }
             Mode::Hold(_) => {}
-            Mode::Boot | Mode::Ready | Mode::Stopped => {
+            Mode::Boot | Mode::Ready | Mode::Goto | Mode::Stopped => {
                 if let Some(meter) = self.motion.take() {
                     self.quality = meter.quality();
                 }
@@ -289,6 +274,7 @@ impl Messenger {
             chunks_foreign,
             chunks_late,
             chunks_flawed,
+            orders_refused,
             ..
         } = record.counters;
         let report = ModeReport {
@@ -308,7 +294,9 @@ impl Messenger {
                 limited_ticks,
                 chunks_accepted,
                 chunks_discarded: chunks_foreign + chunks_late + chunks_flawed,
+                orders_refused,
             },
+            lease: record.lease.clone(),
         };
         let sent = self.modes.put(&report);
         self.sent(sent);

@@ -18,12 +18,13 @@ pub mod arm;
 pub mod budget;
 pub mod infer;
 pub mod joints;
+pub mod lease;
 pub mod mode;
 pub mod motion;
 pub mod observe;
 pub mod time;
 
-pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source};
+pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source, Torque};
 pub use arm::{ArmInfo, ArmInfoError, JointLimits};
 pub use budget::{Budget, Stage, StageTimes};
 pub use infer::{
@@ -31,7 +32,8 @@ pub use infer::{
     MAX_LEFTOVER, Policy, PolicyError, Refusal, RefusalReason, TimedAction,
 };
 pub use joints::{JointVec, MAX_JOINTS};
-pub use mode::{ChunkFlaw, Fault, HoldReason, Mode};
+pub use lease::{LeaseEnd, LeaseHolder, LeaseId, Rank, Under};
+pub use mode::{ChunkFlaw, Fault, GotoFlaw, HoldReason, Mode};
 pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
 pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::LeaseEnd;
+
 /// What an arm host is doing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mode {
@@ -11,7 +13,9 @@ pub enum Mode {
     Ready,
     /// Executes chunks.
     Policy,
-    /// Holds because of a fault during [`Mode::Policy`].
+    /// Moves to a pose that an operator named, under the limits.
+    Goto,
+    /// Holds because of a fault during [`Mode::Policy`] or [`Mode::Goto`], or because it was told to.
     Hold(HoldReason),
     /// Stopped for good; only a restart leaves it.
     Stopped,
@@ -24,6 +28,7 @@ impl Mode {
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Policy => "policy",
+            Self::Goto => "goto",
             Self::Hold(_) => "hold",
             Self::Stopped => "stopped",
         }
@@ -81,6 +86,70 @@ pub enum Fault {
         /// What it said.
         reason: Arc<str>,
     },
+    /// The motors lost their torque without an order.
+    TorqueLost,
+    /// A motion to a pose cannot be carried out.
+    Goto(GotoFlaw),
+    /// Nothing is wrong: an operator asked for a hold.
+    Held,
+    /// What moved the arm had no authority any more.
+    LeaseEnded {
+        /// Who held the lease.
+        holder: Arc<str>,
+        /// How it ended.
+        how: LeaseEnd,
+    },
+}
+
+/// Why a motion to a pose was given up. Distances are in thousandths of a radian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GotoFlaw {
+    /// The measured arm stayed away from the motion.
+    Tracking {
+        /// Index of the joint.
+        joint: usize,
+        /// How far.
+        away_mrad: u32,
+        /// How far it may be.
+        limit_mrad: u32,
+    },
+    /// The motion is over and the arm is not there.
+    NotArrived {
+        /// Index of the joint.
+        joint: usize,
+        /// How far it is away.
+        away_mrad: u32,
+        /// How far it may be.
+        limit_mrad: u32,
+    },
+}
+
+impl std::fmt::Display for GotoFlaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rad = |mrad: &u32| f64::from(*mrad) * 1e-3;
+        match self {
+            Self::Tracking {
+                joint,
+                away_mrad,
+                limit_mrad,
+            } => write!(
+                f,
+                "joint {joint} does not follow: {:.3} rad behind, at most {:.3}",
+                rad(away_mrad),
+                rad(limit_mrad)
+            ),
+            Self::NotArrived {
+                joint,
+                away_mrad,
+                limit_mrad,
+            } => write!(
+                f,
+                "joint {joint} did not arrive: {:.3} rad away, at most {:.3}",
+                rad(away_mrad),
+                rad(limit_mrad)
+            ),
+        }
+    }
 }
 
 /// Why a chunk of the current generation may not be executed.
@@ -154,6 +223,10 @@ impl std::fmt::Display for Fault {
             Self::BadChunk(flaw) => write!(f, "chunk refused: {flaw}"),
             Self::DeviceRestarted => write!(f, "the device restarted"),
             Self::Driver { reason } => write!(f, "driver: {reason}"),
+            Self::TorqueLost => write!(f, "the motors have lost their torque"),
+            Self::Goto(flaw) => write!(f, "goto: {flaw}"),
+            Self::Held => write!(f, "an operator asked for it"),
+            Self::LeaseEnded { holder, how } => write!(f, "the lease of `{holder}` {how}"),
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct JointState {
     pub dq: JointVec,
     /// Gripper opening, 0.0 closed .. 1.0 fully open.
     pub opening: f64,
+    /// Whether the motors hold the arm. Always true of a device that cannot switch them.
+    pub torque: bool,
 }
 
 /// Everything the policy sees at one time.

@@ -10,7 +10,7 @@ use tactus_types::{Fault, HoldReason};
 
 const PERIOD_MILLIS: u64 = 2;
 
-fn spec(resume: Resume) -> ArmSpec {
+pub(super) fn spec(resume: Resume) -> ArmSpec {
     let ms = Duration::from_millis;
     ArmSpec {
         request: RequestSpec {
@@ -34,6 +34,8 @@ fn spec(resume: Resume) -> ArmSpec {
             max_step: 1.0,
             scale: 1.0,
         },
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     }
@@ -61,6 +63,7 @@ impl Bench {
             q: JointVec::zeros(1),
             dq: JointVec::zeros(1),
             opening: 0.7,
+            torque: true,
         };
         Self {
             cycle: ArmCycle::new(spec(resume), info(1)),
