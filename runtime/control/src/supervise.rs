@@ -246,9 +246,19 @@ impl Supervisor {
         }
     }
 
-    /// Policy, Goto or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes.
+    /// Policy, Goto or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes. A hold that
+    /// cannot end by itself keeps the reason that it began with, but is not about to be resumed any more.
     pub fn hold_for(&mut self, reason: Fault) {
-        match self.state {
+        match &mut self.state {
+            State::Hold {
+                reason: first,
+                asking,
+                episode,
+                ..
+            } if !(*episode && may_pass(first)) => {
+                *asking = false;
+                self.raise = true;
+            }
             State::Policy { .. } | State::Goto | State::Hold { .. } => self.hold(reason),
             State::Boot | State::Ready | State::Stopped => {}
         }
@@ -632,7 +642,11 @@ mod tests {
             for k in 0..2000 {
                 assert!(!s.step(&fresh, at(2 * k)).follow_chunk);
             }
+            s.hold_for(Fault::EngineDead);
             assert_eq!(s.mode(), Mode::Hold(HoldReason(reason)));
+            assert!(s.enable());
+            s.hold_for(Fault::Held);
+            assert!(!s.step(&fresh, at(8000)).follow_chunk, "told again to hold");
             assert!(s.enable());
             assert!(s.step(&fresh, at(9000)).follow_chunk, "an operator may");
         }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
+use tactus_control::enable::REST_RAD_PER_SEC;
 use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, Seam, TickInput};
 use tactus_types::{
     ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
@@ -200,6 +201,7 @@ pub fn run_arm(
             cameras: cameras.iter().map(Name::shared).collect(),
             clock,
             driver_error: None,
+            arm_rests: true,
         };
         let priority = options.realtime_priority;
         let thread = std::thread::Builder::new()
@@ -237,6 +239,8 @@ struct Control {
     cameras: Vec<Arc<str>>,
     clock: Arc<dyn Clock>,
     driver_error: Option<Arc<str>>,
+    /// The measured arm rests too, as of the last tick; so does one that reports nothing.
+    arm_rests: bool,
 }
 
 impl Control {
@@ -264,7 +268,8 @@ impl Control {
             }
             self.tick(tick);
             if let Some(since) = stopping_since
-                && (self.cycle.at_rest() || tick.woke.since(since) > STOP_WITHIN)
+                && ((self.cycle.at_rest() && self.arm_rests)
+                    || tick.woke.since(since) > STOP_WITHIN)
             {
                 break;
             }
@@ -274,6 +279,7 @@ impl Control {
     fn tick(&mut self, tick: Tick) {
         let now = tick.instant(self.period);
         let state = self.driver.state();
+        self.arm_rests = state.is_none_or(|s| s.dq.max_abs() < REST_RAD_PER_SEC);
         let reply = self.inbound.pop().ok();
         let seen = self.alive.cameras.load(Ordering::Relaxed);
         let dead_camera = self

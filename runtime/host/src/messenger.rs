@@ -124,6 +124,7 @@ impl Messenger {
                 self.take(event);
             }
             if finishing {
+                self.publish_batch();
                 self.report_mode();
                 return self.account;
             }
@@ -203,11 +204,7 @@ impl Messenger {
                 self.batch.push(applied);
             }
             if self.batch.len() == APPLIED_BATCH {
-                let batch = AppliedBatch {
-                    applied: std::mem::take(&mut self.batch),
-                };
-                let sent = self.applied.put(&batch);
-                self.sent(sent);
+                self.publish_batch();
             }
         }
         if record.mode_changed {
@@ -223,6 +220,14 @@ impl Messenger {
             self.report_mode();
             self.report_telemetry();
         }
+    }
+
+    fn publish_batch(&mut self) {
+        let batch = AppliedBatch {
+            applied: std::mem::take(&mut self.batch),
+        };
+        let sent = self.applied.put(&batch);
+        self.sent(sent);
     }
 
     fn reply(
