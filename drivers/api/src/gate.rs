@@ -131,6 +131,7 @@ impl Refusals {
 pub struct CommandGate {
     joints: usize,
     torque_switch: bool,
+    limp: bool,
     watchdog: Watchdog,
     epoch: Option<u64>,
     last_tick: Option<u64>,
@@ -145,6 +146,7 @@ impl CommandGate {
         Self {
             joints,
             torque_switch,
+            limp: false,
             watchdog: Watchdog::new(deadline),
             epoch: None,
             last_tick: None,
@@ -155,6 +157,7 @@ impl CommandGate {
 
     /// The device measured `state`. In a new epoch, what was commanded before is void and the pose becomes the goal.
     pub fn measured(&mut self, state: &JointState) {
+        self.limp = !state.torque;
         if self.epoch != Some(state.epoch) {
             self.epoch = Some(state.epoch);
             self.last_tick = None;
@@ -179,11 +182,13 @@ impl CommandGate {
             Ok(()) => {
                 self.last_tick = Some(command.tick);
                 self.watchdog.feed(now);
-                self.goal = Some(Goal {
-                    q: command.q,
-                    dq: command.dq,
-                    opening: command.opening,
-                });
+                if !self.limp || command.torque == Torque::On {
+                    self.goal = Some(Goal {
+                        q: command.q,
+                        dq: command.dq,
+                        opening: command.opening,
+                    });
+                }
                 Ok(command.torque)
             }
             Err(refused) => {
@@ -426,5 +431,7 @@ mod tests {
         };
         gate.measured(&limp);
         assert_eq!(goal_q(&gate, at(11)), -0.8);
+        assert!(gate.offer(&command(7, 2, 1.0), at(12), at(12)).is_ok());
+        assert_eq!(goal_q(&gate, at(12)), -0.8);
     }
 }

@@ -86,10 +86,15 @@ impl Switching {
         }
     }
 
-    /// Looks at the newest state; `None` when it is too old to count.
+    /// Looks at the newest state; `None` when it is too old to count, which is waited out: how far the arm is from where it
+    /// was is seen afterwards too.
     pub fn step(&mut self, state: Option<&JointState>, spec: &EnableSpec, now: Time) -> Switched {
         let Some(state) = state else {
-            return Switched::Stale;
+            return if now.since(self.since) > SWITCH_WITHIN + spec.window {
+                Switched::Stale
+            } else {
+                Switched::Wait
+            };
         };
         if !self.on {
             return match state.torque {
@@ -195,7 +200,8 @@ mod tests {
                 s.step(Some(&state(0.0, !on)), &SPEC, at(1001)),
                 Switched::Ignored
             );
-            assert_eq!(s.step(None, &SPEC, at(10)), Switched::Stale);
+            assert_eq!(s.step(None, &SPEC, at(1200)), Switched::Wait);
+            assert_eq!(s.step(None, &SPEC, at(1201)), Switched::Stale);
         }
         let mut off = Switching::new(false, &state(0.0, true), at(0));
         assert_eq!(

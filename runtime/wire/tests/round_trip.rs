@@ -747,6 +747,7 @@ fn a_bad_setpoint_is_still_recorded() {
             clamped_by: ClampedBy::default(),
             clamped_rad: 0.0,
             generation: Generation::default(),
+            torque: Torque::Keep,
         },
         at: Time::ZERO,
     };
