@@ -1,7 +1,7 @@
 //! One control tick: orders and messages in, one command and perhaps one request out.
 //!
 //! Decides nothing of its own; it puts requester, scheduler, supervisor and limiter in their order, keeps the hold's
-//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`]. Its [`verbs`] are what an operator
+//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`]. Its `verbs` are what an operator
 //! may ask for besides episodes, and under which lease.
 
 use std::sync::Arc;

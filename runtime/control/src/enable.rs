@@ -103,7 +103,9 @@ impl Switching {
             };
         }
         let away = state.q.zip(&self.from, |q, from| q - from);
-        if let Some(joint) = (0..away.len()).find(|i| !(away[*i].abs() <= spec.tolerance)) {
+        if let Some(joint) =
+            (0..away.len()).find(|i| !(0.0..=spec.tolerance).contains(&away[*i].abs()))
+        {
             return Switched::Moved {
                 joint,
                 by: away[joint],

@@ -247,7 +247,10 @@ impl ArmCycle {
     }
 
     fn slow(&self, dq: &JointVec) -> Result<(), OrderRefused> {
-        match dq.iter().position(|v| !(v.abs() < REST_RAD_PER_SEC)) {
+        match dq
+            .iter()
+            .position(|v| !(0.0..REST_RAD_PER_SEC).contains(&v.abs()))
+        {
             None => Ok(()),
             Some(i) => Err(OrderRefused::Moves {
                 joint: self.joint(i),
@@ -278,7 +281,10 @@ impl ArmCycle {
             return Ok(());
         };
         let away = state.q.zip(&start.q, |q, start| (q - start).abs());
-        match away.iter().position(|away| !(*away <= start.tolerance)) {
+        match away
+            .iter()
+            .position(|away| !(0.0..=start.tolerance).contains(away))
+        {
             None => Ok(()),
             Some(i) => Err(OrderRefused::NotAtStart {
                 joint: self.joint(i),

@@ -130,14 +130,14 @@ impl Arm {
 fn enabling_takes_the_present_pose_as_the_goal_and_switches_torque_on() {
     let mut arm = Arm::new(false, |_| ());
     // Someone moves the limp arm by hand; the command goes with it.
-    arm.state.q = JointVec::from_fn(2, |i| -0.7 - i as f64);
+    arm.state.q = JointVec::from_fn(2, |i| 0.1 + i as f64);
     arm.run(10);
     let before = arm.commands.len();
     assert_eq!(arm.enable(), Ok(()));
     assert_eq!(*arm.mode(), Mode::Ready);
     assert!(arm.state.torque && arm.outcomes.is_empty());
     let goals = &arm.commands[before - 1..];
-    assert!(goals.iter().all(|c| c.q.as_slice() == [-0.7, -1.7]));
+    assert!(goals.iter().all(|c| c.q.as_slice() == [0.1, 1.1]));
     let said = |t: Torque| goals.iter().filter(|c| c.torque == t).count();
     assert!(said(Torque::On) >= 50 && said(Torque::Off) == 0);
     assert_eq!(arm.commands.last().map(|c| c.torque), Some(Torque::Keep));
@@ -293,8 +293,13 @@ fn a_goto_begun_while_braking_begins_at_rest() {
     assert_eq!(*arm.mode(), Mode::Hold(HoldReason(Fault::Held)));
     arm.order(Order::Enable).expect("no episode: ready");
     assert!(!arm.cycle.at_rest());
+    let before = arm.commands.len();
     arm.goto([0.0, 0.0]).expect("ready");
     arm.run(6000);
+    let after = &arm.commands[before - 1..];
+    let begins = |pair: &&[Command]| pair[1].setpoint.source == Source::Goto;
+    let first = after.windows(2).find(begins).expect("it begins");
+    assert!(first[0].dq.max_abs() < 1e-3, "braked first: {first:?}");
     assert_eq!(*arm.mode(), Mode::Ready);
     assert!(arm.state.q.max_abs() < 1e-6);
     assert!(arm.commands.iter().all(|c| !c.clamped_by.position));
