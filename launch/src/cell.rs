@@ -8,6 +8,7 @@ mod budget;
 mod camera;
 mod check;
 mod engine;
+mod pose;
 mod record;
 mod schedule;
 mod space;
@@ -21,8 +22,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tactus_bundle::Manifest;
 use tactus_control::{
-    ArmSpec, AssemblySpec, ChunkShape, LadderSpec, LimitSpec, RequestSpec, Resume, ScheduleSpec,
-    Timing,
+    ArmSpec, AssemblySpec, ChunkShape, EnableSpec, LadderSpec, LimitSpec, RequestSpec, Resume,
+    ScheduleSpec, Timing,
 };
 use tactus_host::RealtimeSpec;
 use tactus_types::{ArmInfo, Budget, StageTimes};
@@ -30,6 +31,7 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
+pub use pose::CellPoses;
 pub use record::CellRecord;
 
 use arm::{CellArm, RawArm, RawResume};
@@ -66,6 +68,7 @@ struct RawCell {
 struct RawSim {
     seed: u64,
     variation: bool,
+    brakes: Option<bool>,
 }
 
 /// The simulated device of a cell.
@@ -75,6 +78,8 @@ pub struct CellSim {
     pub seed: u64,
     /// Every world looks different.
     pub variation: bool,
+    /// The arm has brakes; without them it falls when its torque is off.
+    pub brakes: bool,
 }
 
 /// A legal cell.
@@ -115,6 +120,10 @@ pub struct Cell {
     /// The black box, where the file says something about it.
     pub record: Option<CellRecord>,
     request: RequestSpec,
+    /// How enabling is verified.
+    pub enable: EnableSpec,
+    /// Named poses of the arm.
+    pub poses: CellPoses,
     /// The ladder's times.
     pub ladder: LadderSpec,
     /// Who ends a hold.
@@ -167,6 +176,8 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         resume,
         limit,
         space,
+        enable,
+        poses,
     } = raw
         .arm
         .read(raw.resume, frame_limit, request.answer_within, &check)?;
@@ -187,9 +198,17 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         intra_threads,
         denoise_steps,
         budget: raw.budget.read(&check)?,
-        sim: raw
-            .sim
-            .map(|RawSim { seed, variation }| CellSim { seed, variation }),
+        sim: raw.sim.map(
+            |RawSim {
+                 seed,
+                 variation,
+                 brakes,
+             }| CellSim {
+                seed,
+                variation,
+                brakes: brakes.unwrap_or(true),
+            },
+        ),
         schedule: raw.schedule.read(&check)?,
         record: match raw.record {
             None => None,
@@ -200,6 +219,8 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         resume,
         limit,
         space,
+        enable,
+        poses,
         frame_limit,
         max_skew,
     })
@@ -231,6 +252,8 @@ impl Cell {
             resume: self.resume,
             limit: self.limit,
             guard,
+            enable: self.enable,
+            start: self.poses.start(),
             period_secs: 1.0 / self.control_rate_hz,
             boot,
         })

@@ -36,8 +36,8 @@ pub enum Verb {
     Run(RunArgs),
     /// Run the policy: frames, joint states and requests in, action chunks out.
     Engine(EngineArgs),
-    /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate.
-    Arm(RoleArgs),
+    /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate; or move its arm to a pose.
+    Arm(ArmArgs),
     /// Run the cell's cameras (simulated: rendered from the simulator's world).
     Camera(RoleArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
@@ -46,7 +46,7 @@ pub enum Verb {
     Record(RecordArgs),
     /// Say what a recording holds.
     Recording(RecordingArgs),
-    /// Give an arm host an order: enable, start, end or stop.
+    /// Give an arm host an order (enable, start, end, hold, stop, torque-off), or ask how it is.
     Order(OrderArgs),
     /// Inspect, verify or measure a bundle.
     Bundle(BundleArgs),
@@ -149,6 +149,51 @@ pub struct EngineArgs {
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
+}
+
+/// `tactus arm`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ArmArgs {
+    /// Something other than running the arm host.
+    #[command(subcommand)]
+    pub verb: Option<ArmVerb>,
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: Option<RoleArgs>,
+}
+
+/// What can be done with an arm whose arm host runs elsewhere.
+#[derive(Debug, Subcommand)]
+pub enum ArmVerb {
+    /// Move to the cell file's pose `home`, under the limits. As `goto home`.
+    Home(GotoArgs),
+    /// Move to a pose, under the limits: from ready, to ready. Ctrl-C holds.
+    Goto {
+        /// A pose of the cell file (`[arm.poses]`), or joint positions in rad: q1,q2,...
+        #[arg(allow_hyphen_values = true)]
+        pose: String,
+        /// How.
+        #[command(flatten)]
+        args: GotoArgs,
+    },
+}
+
+/// How an arm is moved to a pose.
+#[derive(Debug, Args)]
+pub struct GotoArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Share of the arm's limits that the motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub speed: f64,
+    /// Gripper opening, 0 closed to 1 open, instead of the pose's. Without either the gripper stays.
+    #[arg(long, value_name = "FRACTION")]
+    pub opening: Option<f64>,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// `tactus sim`.
@@ -283,6 +328,10 @@ pub struct OrderArgs {
     /// What every role takes.
     #[command(flatten)]
     pub role: RoleArgs,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold. Only for orders that need the
+    /// lease: enable, start, torque-off.
+    #[arg(long)]
+    pub take_over: bool,
     /// The order.
     #[command(subcommand)]
     pub order: OrderVerb,
@@ -291,9 +340,9 @@ pub struct OrderArgs {
 /// Orders.
 #[derive(Debug, Subcommand)]
 pub enum OrderVerb {
-    /// Boot -> ready; or end a hold.
+    /// Boot -> ready: torque on where the arm is, verifying that it stands still; or end a hold. Needs the lease.
     Enable,
-    /// Ready -> policy: start an episode.
+    /// Ready -> policy: start an episode, which goes on unattended after this command. Needs the lease.
     Start {
         /// What the arm is told.
         instruction: String,
@@ -303,8 +352,18 @@ pub enum OrderVerb {
     },
     /// End the episode: brake and hold, ready for the next.
     End,
-    /// Brake, hold, and stay stopped until the arm host is restarted.
+    /// Brake and hold; an episode may be resumed by `enable`, and never resumes by itself. Needs no lease.
+    Hold,
+    /// Brake, hold, and stay stopped until the arm host is restarted. Needs no lease.
     Stop,
+    /// Switch the motors' torque off, at rest. Needs the lease.
+    TorqueOff {
+        /// Someone or something carries the arm: needed for one without brakes, which falls.
+        #[arg(long)]
+        arm_is_supported: bool,
+    },
+    /// Say the mode, why, and who holds the lease.
+    Status,
 }
 
 /// `tactus drill`.

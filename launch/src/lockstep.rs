@@ -112,6 +112,7 @@ impl Plant for SimPlant {
             q: JointVec::from_fn(6, |i| state.q_rad[i]),
             dq: JointVec::from_fn(6, |i| state.dq_rad_per_sec[i]),
             opening: state.opening,
+            torque: true,
         }
     }
 

@@ -161,7 +161,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `tactus arm`.
+/// `tactus arm` without a verb: the arm host.
 pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
     let Joined {
@@ -173,6 +173,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let driver = WireDriver::connect(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     let info = driver.info().clone();
     info.check()?;
+    cell.poses.check(&cell.file, &info)?;
     let options = ArmOptions {
         cell: wire,
         arm: cell.arm.clone(),

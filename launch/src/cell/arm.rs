@@ -1,12 +1,14 @@
 //! `[arm]`: the arm host, its control thread, and how far a command may go; and who ends a hold.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tactus_control::{LadderSpec, LimitSpec, Resume};
+use tactus_control::{EnableSpec, LadderSpec, LimitSpec, Resume};
 use tactus_host::RealtimeSpec;
 use tactus_wire::Name;
 
+use super::pose::{self, CellPoses, RawPose};
 use super::space::{RawWorkspace, Space};
 use super::{CellError, Check};
 
@@ -41,6 +43,11 @@ pub(super) struct RawArm {
     self_collision: Option<bool>,
     clearance_m: Option<f64>,
     leave_out: Option<Vec<String>>,
+    enable_window_ms: Option<f64>,
+    enable_tolerance_rad: Option<f64>,
+    start_tolerance_rad: Option<f64>,
+    #[serde(default)]
+    poses: BTreeMap<String, RawPose>,
 }
 
 /// The arm host of a cell.
@@ -54,6 +61,8 @@ pub(super) struct CellArm {
     pub(super) resume: Resume,
     pub(super) limit: LimitSpec,
     pub(super) space: Space,
+    pub(super) enable: EnableSpec,
+    pub(super) poses: CellPoses,
 }
 
 impl RawArm {
@@ -101,6 +110,8 @@ impl RawArm {
                 max_step: check.bounded("arm.max_step_rad", self.max_step_rad)?,
                 scale: check.bounded("arm.limit_scale", self.limit_scale)?,
             },
+            enable: pose::enable(self.enable_window_ms, self.enable_tolerance_rad, check)?,
+            poses: CellPoses::read(&self.poses, self.start_tolerance_rad, check)?,
             space: Space::read(
                 self.workspace,
                 self.self_collision,

@@ -13,6 +13,7 @@ fn the_demo_cell_is_legal() {
     let sim = CellSim {
         seed: 0,
         variation: true,
+        brakes: true,
     };
     assert_eq!(cell.sim, Some(sim));
     assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
@@ -117,6 +118,76 @@ fn limits_in_space_are_on_where_the_arm_describes_its_links() {
             error.contains(wanted) && error.contains("cells/x.toml"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn poses_are_named_bounded_and_fit_the_arm() {
+    let cell = parsed(DEMO).expect("legal");
+    let info = tactus_sim::arm_info();
+    let file = Path::new("cells/x.toml");
+    assert!(cell.poses.named.contains_key("home") && cell.poses.check(file, &info).is_ok());
+    assert_eq!(cell.arm_spec(1, &info).expect("legal").start, None);
+    let with =
+        |poses: &str| parsed(&DEMO.replacen("[schedule]", &format!("{poses}\n[schedule]"), 1));
+    let start = "start = { q = [0, 0, 1, 0, 1, 0], opening = 1 }\n";
+    let refused = with(start).expect_err("no tolerance");
+    assert!(
+        refused.contains("`arm.start_tolerance_rad`: expected a number"),
+        "{refused}"
+    );
+    let tolerant = DEMO.replacen(
+        "settle_ms = 200",
+        "start_tolerance_rad = 0.1\nsettle_ms = 200",
+        1,
+    );
+    let refused = parsed(&tolerant).expect_err("no start");
+    assert!(
+        refused.contains("`arm.poses.start`: expected a pose"),
+        "{refused}"
+    );
+    let both = tolerant.replacen("[schedule]", &format!("{start}\n[schedule]"), 1);
+    let cell = parsed(&both).expect("legal");
+    assert_eq!(
+        cell.arm_spec(1, &info)
+            .expect("legal")
+            .start
+            .map(|s| (s.q[2], s.tolerance)),
+        Some((1.0, 0.1))
+    );
+    let short = with("away = [0, 1]\n").expect("legal by itself");
+    let refused = short
+        .poses
+        .check(file, &info)
+        .expect_err("short")
+        .to_string();
+    assert!(
+        refused.contains("`arm.poses.away`: expected 6 numbers: base_yaw"),
+        "{refused}"
+    );
+    let far = with("away = [0, 2.5, 0, 0, 0, 0]\n").expect("legal by itself");
+    let refused = far.poses.check(file, &info).expect_err("far").to_string();
+    assert!(
+        refused.contains("shoulder_pitch within -1.3 to 2 rad, got 2.5"),
+        "{refused}"
+    );
+    for (bad, wanted) in [
+        (
+            "away = [0, nan]",
+            "`arm.poses`: expected -100 to 100 rad, got NaN",
+        ),
+        (
+            "away = []",
+            "`arm.poses.away`: expected 1 to 16 numbers, got 0",
+        ),
+        (
+            "away = { q = [0], opening = 2 }",
+            "`opening`: expected 0 to 1, got 2",
+        ),
+        ("away = { q = [0] }", "a pose: a list of rad"),
+    ] {
+        let refused = with(bad).expect_err(bad);
+        assert!(refused.contains(wanted), "{refused}");
     }
 }
 

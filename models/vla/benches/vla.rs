@@ -201,6 +201,7 @@ fn inference(bencher: Bencher) {
         q,
         dq: q,
         opening: 0.5,
+        torque: true,
     };
     let mut observation = Observation {
         observed_at: Time::ZERO,

@@ -215,6 +215,7 @@ mod tests {
             q,
             dq: q,
             opening,
+            torque: true,
         }
     }
 

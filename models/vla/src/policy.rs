@@ -207,6 +207,7 @@ impl VlaPolicy {
             q: zero,
             dq: zero,
             opening: 0.0,
+            torque: true,
         };
         let observation = Observation {
             observed_at: Time::ZERO,

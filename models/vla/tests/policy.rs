@@ -94,6 +94,7 @@ fn observation(joints: &[String]) -> Observation {
             q,
             dq: JointVec::zeros(q.len()),
             opening: f64::from(raw[joints.len()]),
+            torque: true,
         },
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use divan::{Bencher, black_box};
 use tactus_control::{
-    ArmCycle, ArmSpec, Assembler, AssemblySpec, Guard, GuardSpec, LadderSpec, LimitSpec, Order,
-    RequestSpec, Resume, ScheduleSpec, Scheduler, State, Strategy, TickInput, Trigger,
+    ArmCycle, ArmSpec, Assembler, AssemblySpec, EnableSpec, Guard, GuardSpec, LadderSpec,
+    LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Scheduler, State, Strategy, TickInput,
+    Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmGeometry, ArmInfo, CameraFrame, Encoding, Generation, JointLimits,
@@ -194,6 +195,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: false,
+        torque_switch: true,
         command_deadline_secs: 0.1,
         geometry: Some(ArmGeometry {
             urdf: include_str!("../../kinematics/tests/data/seven_arm.urdf").into(),
@@ -234,6 +236,8 @@ fn arm_spec(guard: Option<Guard>) -> ArmSpec {
             scale: 1.0,
         },
         guard,
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     }
@@ -247,6 +251,7 @@ fn state(millis: u64) -> JointState {
         q: JointVec::zeros(JOINTS),
         dq: JointVec::zeros(JOINTS),
         opening: 1.0,
+        torque: true,
     }
 }
 

@@ -290,6 +290,7 @@ mod tests {
             q: JointVec::from_fn(1, |_| q),
             dq: JointVec::zeros(1),
             opening: 0.5,
+            torque: true,
         }
     }
 

@@ -1,16 +1,20 @@
 //! One control tick: orders and messages in, one command and perhaps one request out.
 //!
 //! Decides nothing of its own; it puts requester, scheduler, supervisor and limiter in their order, keeps the hold's
-//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`].
+//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`]. Its `verbs` are what an operator
+//! may ask for besides episodes, and under which lease.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{
-    ActionChunk, ArmInfo, ChunkFlaw, Command, Conditioning, Generation, InferenceRequest,
+    ActionChunk, ArmInfo, ChunkFlaw, Command, Conditioning, Fault, Generation, InferenceRequest,
     JointState, JointVec, Mode, Refusal, Setpoint, Source, Time,
 };
 
+use crate::authority::{Authority, LeaseRefused};
+use crate::enable::EnableSpec;
+use crate::goto::Pose;
 use crate::ladder::LadderSpec;
 use crate::limit::guard::Guard;
 use crate::limit::{LimitSpec, Limiter};
@@ -18,6 +22,10 @@ use crate::plan::State;
 use crate::request::{RequestSpec, Requester};
 use crate::schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 use crate::supervise::{Decision, Health, Resume, Supervisor};
+
+mod verbs;
+
+use verbs::{Bond, Going, Switch};
 
 /// Everything an arm host is configured with.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,16 +42,30 @@ pub struct ArmSpec {
     pub limit: LimitSpec,
     /// Limits in space.
     pub guard: Option<Guard>,
+    /// How enabling is verified.
+    pub enable: EnableSpec,
+    /// Where an episode has to start; `None` permits any pose.
+    pub start: Option<StartPose>,
     /// Time between ticks, seconds.
     pub period_secs: f64,
     /// Random number of this arm host's boot.
     pub boot: u64,
 }
 
+/// The pose that an episode starts from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StartPose {
+    /// Joint positions, rad.
+    pub q: JointVec,
+    /// How far each measured joint may be from there, rad.
+    pub tolerance: f64,
+}
+
 /// What an operator or the demo asks of an arm host.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
-    /// Boot -> Ready, or the end of a hold.
+    /// Boot -> Ready, or the end of a hold. Switches torque on and verifies that the arm stands still; how that went is
+    /// said by [`TickOutput::switched`] when [`ArmCycle::is_switching`] after the order.
     Enable,
     /// Ready -> Policy.
     Start {
@@ -56,10 +78,24 @@ pub enum Order {
     EndEpisode,
     /// Any -> Stopped: brakes and stays.
     Stop,
+    /// Brakes and holds; an episode may be resumed by an operator, and by nobody else.
+    Hold,
+    /// Ready -> Goto, and Ready again once the arm is there.
+    Goto {
+        /// Where to.
+        pose: Pose,
+        /// Share of the limits that may be used, in (0, 1].
+        speed: f64,
+    },
+    /// Switches torque off, at rest only; -> Boot, or Stopped as before.
+    TorqueOff {
+        /// The operator says that someone or something carries the arm: needed for one without brakes.
+        supported: bool,
+    },
 }
 
 /// Why an order was not carried out. A refusal is never silent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum OrderRefused {
     /// The mode does not allow it.
     #[error("order `{order}` is not possible in mode `{mode}`")]
@@ -80,6 +116,106 @@ pub enum OrderRefused {
     NotAlive {
         /// `the engine` or `camera <name>`.
         what: String,
+    },
+    /// The lease does not permit it.
+    #[error(transparent)]
+    Lease(#[from] LeaseRefused),
+    /// A joint that should rest moves.
+    #[error("joint `{joint}` moves at {rad_per_sec:.3} rad/s; the arm has to be at rest")]
+    Moves {
+        /// The joint.
+        joint: String,
+        /// How fast.
+        rad_per_sec: f64,
+    },
+    /// A joint moved while torque was switched on.
+    #[error(
+        "joint `{joint}` moved by {by_rad:.4} rad while the arm was enabled, at most {tolerance_rad} is tolerated; {then}"
+    )]
+    Moved {
+        /// The joint.
+        joint: String,
+        /// How far, signed.
+        by_rad: f64,
+        /// How far it may.
+        tolerance_rad: f64,
+        /// What became of the arm.
+        then: &'static str,
+    },
+    /// The device did not do it.
+    #[error("the device did not switch torque {to} within {} ms", crate::enable::SWITCH_WITHIN.as_millis())]
+    NotSwitched {
+        /// `on` or `off`.
+        to: &'static str,
+    },
+    /// Torque is being switched by an earlier order.
+    #[error("torque is being switched by an earlier order")]
+    Switching,
+    /// Something else ended it.
+    #[error("interrupted: {by}")]
+    Interrupted {
+        /// What.
+        by: &'static str,
+    },
+    /// Torque cannot be switched.
+    #[error("the device `{model}` cannot switch its torque")]
+    NoTorqueSwitch {
+        /// The arm's model.
+        model: String,
+    },
+    /// The arm would fall.
+    #[error(
+        "the arm `{model}` has no brakes and falls without torque; support it, then confirm with --arm-is-supported"
+    )]
+    Unsupported {
+        /// The arm's model.
+        model: String,
+    },
+    /// A pose is outside the joint limits.
+    #[error("{what}: joint `{joint}`: expected {lower} to {upper} rad, got {actual}")]
+    Outside {
+        /// Which pose.
+        what: &'static str,
+        /// The joint.
+        joint: String,
+        /// Its limit.
+        lower: f64,
+        /// Its limit.
+        upper: f64,
+        /// What was asked.
+        actual: f64,
+    },
+    /// A pose has another number of joints than the arm.
+    #[error("pose: expected {expected} joints, got {actual}")]
+    Joints {
+        /// The arm's.
+        expected: usize,
+        /// The pose's.
+        actual: usize,
+    },
+    /// A number of an order is out of its range.
+    #[error("{field}: expected {expected}, got {actual}")]
+    Field {
+        /// `opening` or `speed`.
+        field: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// What was asked.
+        actual: f64,
+    },
+    /// The arm is not where episodes start.
+    #[error(
+        "joint `{joint}` is at {actual:.4} rad, episodes start at {expected} within {tolerance} rad; `tactus arm goto start` goes there"
+    )]
+    NotAtStart {
+        /// The joint.
+        joint: String,
+        /// The start pose's.
+        expected: f64,
+        /// The measured.
+        actual: f64,
+        /// How far it may be away.
+        tolerance: f64,
     },
 }
 
@@ -115,6 +251,8 @@ pub struct TickOutput {
     pub seam: Option<Seam>,
     /// The mode differs from the last tick's.
     pub mode_changed: bool,
+    /// How an order that switches torque ended, once.
+    pub switched: Option<Result<(), OrderRefused>>,
 }
 
 /// What was counted since the arm host started.
@@ -140,6 +278,8 @@ pub struct Counters {
     pub refusals: u64,
     /// Times the command was seeded again from the measured state.
     pub reseeds: u64,
+    /// Orders from outside that were refused.
+    pub orders_refused: u64,
 }
 
 /// An arm host's state between ticks.
@@ -164,6 +304,11 @@ pub struct ArmCycle {
     seed: u64,
     /// Bundle behind the first chunk of the episode, which all others must come from; `None` before it.
     bundle: Option<Arc<str>>,
+    authority: Authority,
+    /// What the motion under way, if any, owes its beginning to.
+    bond: Option<Bond>,
+    switching: Option<Switch>,
+    going: Option<Going>,
     mode: Mode,
     /// What was counted.
     pub counters: Counters,
@@ -191,6 +336,10 @@ impl ArmCycle {
             instruction: Arc::from(""),
             seed: 0,
             bundle: None,
+            authority: Authority::new(spec.boot),
+            bond: None,
+            switching: None,
+            going: None,
             mode: Mode::Boot,
             counters: Counters::default(),
             spec,
@@ -232,11 +381,11 @@ impl ArmCycle {
         let not_in = |order| OrderRefused::Mode { order, mode };
         match order {
             Order::Enable => {
+                if !matches!(self.supervisor.mode(), Mode::Boot | Mode::Hold(_)) {
+                    return Err(not_in("enable"));
+                }
                 self.check_state(input, now)?;
-                self.supervisor
-                    .enable()
-                    .then_some(())
-                    .ok_or(not_in("enable"))
+                self.enable(input, now)
             }
             Order::Start { instruction, seed } => {
                 if self.supervisor.mode() != Mode::Ready {
@@ -253,6 +402,7 @@ impl ArmCycle {
                         what: format!("camera {camera}"),
                     });
                 }
+                self.check_start(input)?;
                 self.instruction = instruction.clone();
                 self.seed = *seed;
                 self.bundle = None;
@@ -266,6 +416,24 @@ impl ArmCycle {
             Order::Stop => {
                 self.supervisor.stop();
                 Ok(())
+            }
+            Order::Hold => {
+                self.supervisor.hold_for(Fault::Held);
+                Ok(())
+            }
+            Order::Goto { pose, speed } => {
+                if self.supervisor.mode() != Mode::Ready {
+                    return Err(not_in("goto"));
+                }
+                self.check_state(input, now)?;
+                self.begin_goto(pose, *speed)
+            }
+            Order::TorqueOff { supported } => {
+                if matches!(self.supervisor.mode(), Mode::Policy | Mode::Goto) {
+                    return Err(not_in("torque-off"));
+                }
+                self.check_state(input, now)?;
+                self.torque_off(*supported, input, now)
             }
         }
     }
@@ -284,6 +452,8 @@ impl ArmCycle {
     pub fn tick(&mut self, input: &TickInput<'_>, now: Time) -> TickOutput {
         self.counters.ticks += 1;
         let device_restarted = self.follow_device(input.state);
+        self.follow_lease(now);
+        let switched = self.step_switching(input, device_restarted, now);
         let accepted = input.chunk.map(|chunk| self.accept(chunk, now));
         let refusal = input.refusal.filter(|r| r.generation == self.generation);
         if let Some(refusal) = refusal {
@@ -316,6 +486,7 @@ impl ArmCycle {
             exhausted: due == Due::Exhausted,
             device_restarted,
             driver_error: input.driver_error,
+            torque_off: self.is_limp(input.state),
         };
         let decision = self.supervisor.step(&health, now);
         let due = if decision.raise {
@@ -343,6 +514,7 @@ impl ArmCycle {
                 .then(|| self.scheduler.seam())
                 .flatten(),
             mode_changed,
+            switched,
         }
     }
 
@@ -482,7 +654,10 @@ impl ArmCycle {
                 self.holding = false;
                 setpoint
             }
-            Due::Setpoint(_) | Due::Empty | Due::Exhausted => self.hold_setpoint(input.state),
+            Due::Setpoint(_) | Due::Empty | Due::Exhausted => match self.goto_setpoint() {
+                Some(setpoint) => setpoint,
+                None => self.hold_setpoint(input.state),
+            },
         };
         let from_policy = setpoint.source == Source::Policy;
         if self.bundle.is_some()
@@ -494,6 +669,7 @@ impl ArmCycle {
         let limited = self
             .limiter
             .limit(&setpoint, &measured, self.spec.period_secs);
+        self.judge_goto(&setpoint, &measured);
         if from_policy && limited.clamped_by.any() {
             self.counters.limited_ticks += 1;
         }
@@ -508,6 +684,7 @@ impl ArmCycle {
             clamped_by: limited.clamped_by,
             clamped_rad: limited.clamped_rad,
             generation: self.generation,
+            torque: self.torque_wish(),
         }
     }
 

@@ -154,6 +154,14 @@ pub fn rule(kind: FaultKind) -> Rule {
         ),
         FaultKind::DeviceRestarted => (AtOnce, Rung::Hold, "the device restarted"),
         FaultKind::Driver => (AtOnce, Rung::Hold, "the driver could not take a command"),
+        FaultKind::TorqueLost => (Proprio, Rung::Hold, "the motors lost their torque"),
+        FaultKind::Goto => (
+            AtOnce,
+            Rung::Hold,
+            "a motion to a pose cannot be carried out",
+        ),
+        FaultKind::Held => (AtOnce, Rung::Hold, "an operator asked for a hold"),
+        FaultKind::LeaseEnded => (AtOnce, Rung::Hold, "the lease of what moves the arm ended"),
     };
     Rule {
         kind,

@@ -9,6 +9,7 @@
 //!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
 //! - [`limit`]: setpoint -> command inside the arm's limits; [`limit::guard`]: those in space, by `tactus-kinematics`.
+//! - [`authority`]: who may begin motion; [`enable`]: torque on and off; [`goto`]: a motion to a named pose.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //! - [`feasible`]: before anything moves, whether the times of all of it fit together.
 //!
@@ -16,9 +17,12 @@
 #![forbid(unsafe_code)]
 
 pub mod assemble;
+pub mod authority;
 pub mod cycle;
 pub mod dispatch;
+pub mod enable;
 pub mod feasible;
+pub mod goto;
 pub mod ladder;
 pub mod limit;
 pub mod plan;
@@ -28,9 +32,14 @@ pub mod strategy;
 pub mod supervise;
 
 pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
-pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
+pub use authority::{Authority, Grant, LeaseRefused};
+pub use cycle::{
+    ArmCycle, ArmSpec, Counters, Order, OrderRefused, StartPose, TickInput, TickOutput,
+};
 pub use dispatch::{Dispatcher, Job};
+pub use enable::EnableSpec;
 pub use feasible::{Caution, ChunkShape, Feasible, Infeasible, Timing, feasible};
+pub use goto::Pose;
 pub use ladder::{LadderSpec, Noticed, Rule, Rung, rule};
 pub use limit::guard::{Guard, GuardSpec};
 pub use limit::{LimitSpec, Limiter};

@@ -145,6 +145,14 @@ impl Limiter {
         self.q().zip(measured, |c, m| c - m).max_abs() > self.spec.max_lead
     }
 
+    /// Velocity, acceleration and jerk that `joint` may use at this tick length, rad and s. Zero for no such joint.
+    pub(crate) fn usable(&self, joint: usize, period_secs: f64) -> [f64; 3] {
+        self.info.limits.get(joint).map_or([0.0; 3], |l| {
+            let bound = self.bound(l, period_secs);
+            [bound.velocity, bound.acceleration, bound.jerk]
+        })
+    }
+
     /// The limits of a joint as far as they may be used; `max_step` is a velocity at this tick length.
     fn bound(&self, l: &JointLimits, period_secs: f64) -> Bound {
         let LimitSpec {

@@ -8,12 +8,15 @@
 //!                        |                               +---------------+
 //!                        +------------- stop episode --------------------+
 //!   any state -- stop --> Stopped
+//!   Ready -- goto --> Goto -- arrived --> Ready; a fault of the arm, or hold --> Hold, from which *enable* leads to Ready
+//!   Policy -- hold --> Hold; Ready without torque --> Boot
 //! ```
 //!
 //! Every fault maps to a rung of the ladder ([`crate::ladder`]). A *tail* lets the chunk in force play on for a bounded
 //! time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes along the
 //! commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the cell says
-//! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator.
+//! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator, and a hold that
+//! someone asked for, or that the end of a lease caused, never ends by itself.
 //!
 //! Resuming by itself does not flap: everything must be well for `settle` first, and for twice as long each time that
 //! the policy did not last [`STEADY`] after a resumption, up to [`MOST_PATIENCE`] times as long.
@@ -23,7 +26,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, RefusalReason, Time};
+use tactus_types::{ChunkFlaw, Fault, FaultKind, HoldReason, Mode, RefusalReason, Time};
 
 use crate::assemble::CLOCK_TOLERANCE;
 use crate::ladder::{LadderSpec, Rung, rule};
@@ -40,6 +43,38 @@ pub enum Resume {
     Operator,
     /// The arm host itself, once nothing is wrong any more.
     Auto,
+}
+
+/// Whether a motion without a policy has to end by it too: the arm's own faults, not those of engine and cameras.
+fn is_the_arms(fault: &Fault) -> bool {
+    match fault.kind() {
+        FaultKind::ProprioStale
+        | FaultKind::ProprioBad
+        | FaultKind::ClockStep
+        | FaultKind::Tracking
+        | FaultKind::DeviceRestarted
+        | FaultKind::Driver
+        | FaultKind::TorqueLost
+        | FaultKind::Goto
+        | FaultKind::Held
+        | FaultKind::LeaseEnded => true,
+        FaultKind::EngineDead
+        | FaultKind::LinkLost
+        | FaultKind::EngineLate
+        | FaultKind::EngineRefused
+        | FaultKind::StreamMissing
+        | FaultKind::CameraDead
+        | FaultKind::StreamStale
+        | FaultKind::CameraFrozen
+        | FaultKind::LimitStorm
+        | FaultKind::BadChunk
+        | FaultKind::Exhausted => false,
+    }
+}
+
+/// Whether a hold for this reason may end without an operator, where the cell permits that at all.
+fn may_pass(reason: &Fault) -> bool {
+    !matches!(reason, Fault::Held | Fault::LeaseEnded { .. })
 }
 
 /// What was seen this tick.
@@ -75,6 +110,8 @@ pub struct Health<'a> {
     pub device_restarted: bool,
     /// The driver could not take the last command.
     pub driver_error: Option<&'a Arc<str>>,
+    /// The motors hold the arm no more.
+    pub torque_off: bool,
 }
 
 /// What the tick has to do.
@@ -95,10 +132,13 @@ enum State {
     Policy {
         fault: Option<(Fault, Time)>,
     },
+    Goto,
     Hold {
         reason: Fault,
         well_since: Option<Time>,
         asking: bool,
+        /// It interrupted an episode, which may be resumed.
+        episode: bool,
     },
     Stopped,
 }
@@ -138,6 +178,7 @@ impl Supervisor {
             State::Boot => Mode::Boot,
             State::Ready => Mode::Ready,
             State::Policy { .. } => Mode::Policy,
+            State::Goto => Mode::Goto,
             State::Hold { reason, .. } => Mode::Hold(HoldReason(reason.clone())),
             State::Stopped => Mode::Stopped,
         }
@@ -151,12 +192,17 @@ impl Supervisor {
                 self.raise = true;
                 true
             }
+            State::Hold { episode: false, .. } => {
+                self.state = State::Ready;
+                self.raise = true;
+                true
+            }
             State::Hold { asking, .. } => {
                 *asking = true;
                 self.raise = true;
                 true
             }
-            State::Ready | State::Policy { .. } | State::Stopped => false,
+            State::Ready | State::Policy { .. } | State::Goto | State::Stopped => false,
         }
     }
 
@@ -181,6 +227,49 @@ impl Supervisor {
         running
     }
 
+    /// Ready -> Goto. False in any other mode.
+    pub fn begin_goto(&mut self) -> bool {
+        let ready = matches!(self.state, State::Ready);
+        if ready {
+            self.state = State::Goto;
+            self.raise = true;
+        }
+        ready
+    }
+
+    /// Goto -> Ready: the arm is there.
+    pub fn arrived(&mut self) {
+        if matches!(self.state, State::Goto) {
+            self.state = State::Ready;
+        }
+    }
+
+    /// Policy, Goto or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes. A hold that
+    /// cannot end by itself keeps the reason that it began with, but is not about to be resumed any more.
+    pub fn hold_for(&mut self, reason: Fault) {
+        match &mut self.state {
+            State::Hold {
+                reason: first,
+                asking,
+                episode,
+                ..
+            } if !(*episode && may_pass(first)) => {
+                *asking = false;
+                self.raise = true;
+            }
+            State::Policy { .. } | State::Goto | State::Hold { .. } => self.hold(reason),
+            State::Boot | State::Ready | State::Stopped => {}
+        }
+    }
+
+    /// Any mode but Stopped -> Boot: the arm has to be enabled again.
+    pub fn disable(&mut self) {
+        if !matches!(self.state, State::Stopped) {
+            self.state = State::Boot;
+            self.raise = true;
+        }
+    }
+
     /// Any mode -> Stopped.
     pub fn stop(&mut self) {
         self.state = State::Stopped;
@@ -192,7 +281,17 @@ impl Supervisor {
         let level = self.level(health);
         let fault = self.event(health).or_else(|| level.clone());
         match &mut self.state {
-            State::Boot | State::Ready | State::Stopped => {}
+            State::Boot | State::Stopped => {}
+            State::Ready => {
+                if health.torque_off {
+                    self.disable();
+                }
+            }
+            State::Goto => {
+                if let Some(fault) = fault.filter(is_the_arms) {
+                    self.hold(fault);
+                }
+            }
             State::Policy { fault: standing } => {
                 if fault.is_none() && health.accepted {
                     *standing = None;
@@ -207,17 +306,20 @@ impl Supervisor {
                             fault if hold => fault,
                             _ => first.clone(),
                         };
-                        self.hold(reason, now);
+                        self.fall(reason, now);
                     }
                 } else if let Some((first, since)) = standing
                     && now.since(*since) >= self.ladder.tail
                 {
                     let reason = first.clone();
-                    self.hold(reason, now);
+                    self.fall(reason, now);
                 }
             }
             State::Hold {
-                well_since, asking, ..
+                well_since,
+                asking,
+                episode,
+                reason,
             } => {
                 if fault.is_some() {
                     (*well_since, *asking) = (None, false);
@@ -227,7 +329,8 @@ impl Supervisor {
                 } else {
                     let well_since = well_since.get_or_insert(now);
                     let settled = now.since(*well_since) >= self.ladder.settle * self.patience;
-                    if settled && !*asking && self.resume == Resume::Auto {
+                    let passes = *episode && may_pass(reason);
+                    if settled && passes && !*asking && self.resume == Resume::Auto {
                         *asking = true;
                         self.raise = true;
                     }
@@ -246,7 +349,7 @@ impl Supervisor {
                 ask: *asking,
                 raise,
             },
-            State::Boot | State::Ready | State::Stopped => Decision {
+            State::Boot | State::Ready | State::Goto | State::Stopped => Decision {
                 follow_chunk: false,
                 ask: false,
                 raise,
@@ -254,15 +357,26 @@ impl Supervisor {
         }
     }
 
-    fn hold(&mut self, reason: Fault, now: Time) {
+    /// A fault ends the policy's motion: the more often in a row, the longer all must be well before it comes back.
+    fn fall(&mut self, reason: Fault, now: Time) {
         self.patience = match self.resumed_at {
             Some(at) if now.since(at) < STEADY => (self.patience * 2).min(MOST_PATIENCE),
             _ => 1,
+        };
+        self.hold(reason);
+    }
+
+    fn hold(&mut self, reason: Fault) {
+        let episode = match self.state {
+            State::Policy { .. } => true,
+            State::Hold { episode, .. } => episode,
+            State::Boot | State::Ready | State::Goto | State::Stopped => false,
         };
         self.state = State::Hold {
             reason,
             well_since: None,
             asking: false,
+            episode,
         };
         self.raise = true;
     }
@@ -277,6 +391,9 @@ impl Supervisor {
         }
         if health.state_bad {
             return Some(Fault::ProprioBad);
+        }
+        if health.torque_off {
+            return Some(Fault::TorqueLost);
         }
         if health.state_ahead > CLOCK_TOLERANCE + self.ladder.period {
             return Some(Fault::ClockStep {
@@ -560,6 +677,75 @@ mod tests {
             )
             .follow_chunk
         );
+    }
+
+    #[test]
+    fn a_hold_that_was_asked_for_never_ends_by_itself() {
+        let taken = Fault::LeaseEnded {
+            holder: "demo".into(),
+            how: tactus_types::LeaseEnd::Expired,
+        };
+        for reason in [Fault::Held, taken] {
+            let mut s = in_policy(Resume::Auto);
+            s.hold_for(reason.clone());
+            let fresh = Health {
+                accepted: true,
+                ..well()
+            };
+            for k in 0..2000 {
+                assert!(!s.step(&fresh, at(2 * k)).follow_chunk);
+            }
+            s.hold_for(Fault::EngineDead);
+            assert_eq!(s.mode(), Mode::Hold(HoldReason(reason)));
+            assert!(s.enable());
+            s.hold_for(Fault::Held);
+            assert!(!s.step(&fresh, at(8000)).follow_chunk, "told again to hold");
+            assert!(s.enable());
+            assert!(s.step(&fresh, at(9000)).follow_chunk, "an operator may");
+        }
+    }
+
+    #[test]
+    fn a_goto_ends_by_the_arms_faults_only_and_its_hold_leads_back_to_ready() {
+        let mut s = Supervisor::new(ladder(), Resume::Auto);
+        assert!(!s.begin_goto(), "not in boot");
+        assert!(s.enable() && s.begin_goto());
+        let no_engine = Health {
+            engine_alive: false,
+            ..well()
+        };
+        s.step(&no_engine, at(0));
+        assert_eq!(s.mode(), Mode::Goto);
+        assert!(!s.start() && !s.enable() && !s.begin_goto());
+        let stale = Health {
+            state_age: Some(Duration::from_millis(21)),
+            ..no_engine
+        };
+        s.step(&stale, at(2));
+        assert!(matches!(s.mode(), Mode::Hold(_)));
+        for k in 0..1000 {
+            assert!(!s.step(&well(), at(10 + 2 * k)).ask, "there is no episode");
+        }
+        assert!(s.enable());
+        assert_eq!(s.mode(), Mode::Ready);
+    }
+
+    #[test]
+    fn lost_torque_holds_a_motion_and_disables_a_ready_arm() {
+        let limp = Health {
+            torque_off: true,
+            ..well()
+        };
+        let mut s = in_policy(Resume::Auto);
+        assert!(!s.step(&limp, at(2)).follow_chunk);
+        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::TorqueLost)));
+        let mut s = Supervisor::new(ladder(), Resume::Auto);
+        assert!(s.enable());
+        s.step(&limp, at(2));
+        assert_eq!(s.mode(), Mode::Boot);
+        s.stop();
+        s.disable();
+        assert_eq!(s.mode(), Mode::Stopped);
     }
 
     #[test]

@@ -12,17 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, OrderRefused, Seam, TickInput};
+use tactus_control::enable::REST_RAD_PER_SEC;
+use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, Seam, TickInput};
 use tactus_types::{
-    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, Mode, Time,
+    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
+    Mode, Time,
 };
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, ModeOrder, ModeOrderReply, ModeWord, Name, Responder,
-    Role, Session, SessionError, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, ModeWord, Name, Role, Session, SessionError, Topic,
 };
 
 use crate::account::Account;
 use crate::messenger::{Messenger, MessengerOptions};
+use crate::orders::{self, Answer, Orders};
 use crate::realtime::{Grant, Realtime, RealtimeSpec};
 use crate::tick::{Tick, Ticker};
 use crate::witness::witness;
@@ -81,12 +83,8 @@ pub(crate) enum Event {
         accepted: Option<Result<(), Discard>>,
         at: Time,
     },
-    /// An order's outcome.
-    Order {
-        responder: Responder<ModeOrderReply>,
-        result: Result<(), OrderRefused>,
-        mode: ModeWord,
-    },
+    /// The answer to an order or about a lease.
+    Answer(Answer),
 }
 
 /// One tick, as measured.
@@ -104,6 +102,7 @@ pub(crate) struct TickRecord {
     pub generation: Generation,
     pub instruction: Arc<str>,
     pub counters: Counters,
+    pub lease: Option<LeaseHolder>,
 }
 
 /// What is alive, written by Zenoh's threads.
@@ -114,8 +113,6 @@ struct Alive {
     /// When the engine's host was last heard, nanoseconds of the cell's clock.
     heard: AtomicU64,
 }
-
-type Orders = (Order, Responder<ModeOrderReply>);
 
 /// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.
 ///
@@ -137,7 +134,6 @@ pub fn run_arm(
         ..
     } = options;
     let (to_control, inbound) = RingBuffer::new(INBOUND);
-    let (order_in, orders) = RingBuffer::new(INBOUND);
     let (events_in, events) = RingBuffer::new(EVENTS);
     let (requests_in, requests) = RingBuffer::new(REQUESTS);
     let alive = Arc::new(Alive {
@@ -161,19 +157,7 @@ pub fn run_arm(
             Err(e) => tracing::warn!("chunk refused: {e}"),
         },
     )?;
-    let order_in = Mutex::new(order_in);
-    let mode_key = cell.key(&Topic::ArmMode(arm.clone()));
-    let _orders = session.queryable(
-        &mode_key,
-        move |q: Delivery<ModeOrder>, responder: Responder<_>| {
-            let mut ring = order_in.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(rtrb::PushError::Full((_, responder))) =
-                ring.push((order(&q.message), responder))
-            {
-                responder.refuse("the control thread does not take orders");
-            }
-        },
-    )?;
+    let (orders, _order_keys) = orders::listen(session, cell, arm)?;
     let (heard, ears) = (alive.clone(), clock.clone());
     let status_key = cell.key(&Topic::EngineStatus(engine.clone()));
     let _status = session.subscribe(
@@ -242,6 +226,7 @@ pub fn run_arm(
             cameras: cameras.iter().map(Name::shared).collect(),
             clock,
             driver_error: None,
+            arm_rests: true,
         };
         let realtime = options.realtime;
         let thread = std::thread::Builder::new()
@@ -264,26 +249,12 @@ pub fn run_arm(
     })
 }
 
-fn order(order: &ModeOrder) -> Order {
-    match order {
-        ModeOrder::Enable => Order::Enable,
-        ModeOrder::StartEpisode {
-            instruction, seed, ..
-        } => Order::Start {
-            instruction: instruction.as_str().into(),
-            seed: *seed,
-        },
-        ModeOrder::StopEpisode => Order::EndEpisode,
-        ModeOrder::Stop => Order::Stop,
-    }
-}
-
 /// The control thread's own state.
 struct Control {
     cycle: ArmCycle,
     driver: Box<dyn Driver>,
     inbound: Consumer<Box<Delivery<ChunkReply>>>,
-    orders: Consumer<Orders>,
+    orders: Orders,
     events: Producer<Event>,
     requests: Producer<InferenceRequest>,
     period: Duration,
@@ -293,6 +264,8 @@ struct Control {
     cameras: Vec<Arc<str>>,
     clock: Arc<dyn Clock>,
     driver_error: Option<Arc<str>>,
+    /// The measured arm rests too, as of the last tick; so does one that reports nothing.
+    arm_rests: bool,
 }
 
 impl Control {
@@ -321,7 +294,8 @@ impl Control {
             }
             self.tick(tick);
             if let Some(since) = stopping_since
-                && (self.cycle.at_rest() || tick.woke.since(since) > STOP_WITHIN)
+                && ((self.cycle.at_rest() && self.arm_rests)
+                    || tick.woke.since(since) > STOP_WITHIN)
             {
                 break;
             }
@@ -331,6 +305,7 @@ impl Control {
     fn tick(&mut self, tick: Tick) {
         let now = tick.instant(self.period);
         let state = self.driver.state();
+        self.arm_rests = state.is_none_or(|s| s.dq.max_abs() < REST_RAD_PER_SEC);
         let reply = self.inbound.pop().ok();
         let seen = self.alive.cameras.load(Ordering::Relaxed);
         let dead_camera = self
@@ -361,12 +336,9 @@ impl Control {
             dead_camera,
             driver_error: driver_error.as_ref(),
         };
-        let order = self
-            .orders
-            .pop()
-            .ok()
-            .map(|(order, responder)| (self.cycle.order(&order, &input, now), responder));
+        let answered = self.orders.take(&mut self.cycle, &input, now);
         let output = self.cycle.tick(&input, now);
+        let switched = output.switched.and_then(|s| self.orders.switched(s));
         let decided_at = self.clock.now();
         let mut record = TickRecord {
             tick,
@@ -381,6 +353,7 @@ impl Control {
             generation: self.cycle.generation(),
             instruction: self.cycle.instruction().clone(),
             counters: self.cycle.counters,
+            lease: self.cycle.lease_holder(now).cloned(),
         };
         if let Some(command) = &output.command {
             if let Err(e) = self.driver.apply(command) {
@@ -390,14 +363,11 @@ impl Control {
             record.applied_at = self.clock.now();
             record.applied_in = record.applied_at.since(decided_at);
         }
-        let urgent = output.request.is_some() || reply.is_some() || order.is_some();
-        if let Some((result, responder)) = order {
+        let mut urgent = output.request.is_some() || reply.is_some();
+        for answered in answered.into_iter().chain([switched]).flatten() {
+            urgent = true;
             let mode = ModeWord::from(self.cycle.mode());
-            self.tell(Event::Order {
-                responder,
-                result,
-                mode,
-            });
+            self.tell(Event::Answer(answered.in_mode(mode)));
         }
         if let Some(request) = output.request
             && self.requests.push(request).is_err()

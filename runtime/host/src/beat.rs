@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Strategy,
-    TickInput, Trigger,
+    ArmCycle, ArmSpec, EnableSpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec,
+    Strategy, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmInfo, Clock, Generation, JointLimits, JointState, JointVec, StageTimes,
@@ -129,6 +129,7 @@ impl Plant {
             brakes: false,
             command_deadline_secs: 0.1,
             geometry: None,
+            torque_switch: false,
         };
         let spec = ArmSpec {
             request: RequestSpec {
@@ -161,6 +162,8 @@ impl Plant {
                 scale: 1.0,
             },
             guard: None,
+            enable: EnableSpec::AT_ONCE,
+            start: None,
             period_secs: period.as_secs_f64(),
             boot: 1,
         };
@@ -177,6 +180,7 @@ impl Plant {
                 q: JointVec::zeros(JOINTS),
                 dq: JointVec::zeros(JOINTS),
                 opening: 0.5,
+                torque: true,
             },
             chunk: ActionChunk {
                 request_id: 0,

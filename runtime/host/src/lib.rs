@@ -2,7 +2,7 @@
 //!
 //! Read in data order:
 //! - [`engine`]: ingest, inference thread, chunks out.
-//! - [`arm`]: the arm host: control thread, its messages in and out.
+//! - [`arm`]: the arm host: control thread, its messages in and out; orders, leases and stops come through `orders`.
 //! - [`tick`]: absolute deadlines of the control thread; [`realtime`]: what the operating system grants it; [`beat`]: how
 //!   punctual that makes it.
 //! - [`account`]: what every tick and chunk took, against the budget.
@@ -22,6 +22,7 @@ pub mod load;
 pub mod lockstep;
 mod messenger;
 pub mod motion;
+mod orders;
 pub mod realtime;
 pub mod tamper;
 pub mod tick;

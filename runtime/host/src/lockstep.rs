@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, Assembler, AssemblySpec, Dispatcher, Job, Order, OrderRefused, TickInput,
-    TickOutput,
+    ArmCycle, ArmSpec, Assembler, AssemblySpec, Dispatcher, EnableSpec, Job, Order, OrderRefused,
+    TickInput, TickOutput,
 };
 use tactus_types::{ArmInfo, CameraFrame, Command, JointState, Policy, PolicyError, Time};
 
@@ -94,7 +94,9 @@ pub struct Lockstep<P> {
 
 impl<P: Plant> Lockstep<P> {
     /// A cell at time zero, in Boot.
-    pub fn new(spec: LockstepSpec, plant: P, policy: Box<dyn Policy>) -> Self {
+    pub fn new(mut spec: LockstepSpec, plant: P, policy: Box<dyn Policy>) -> Self {
+        // There are no motors that enabling could move.
+        spec.arm.enable = EnableSpec::AT_ONCE;
         let cycle = ArmCycle::new(spec.arm.clone(), plant.info());
         Self {
             period: Duration::from_nanos((spec.arm.period_secs * 1e9).round() as u64),

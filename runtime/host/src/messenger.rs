@@ -14,8 +14,8 @@ use tactus_types::{
     MotionQuality, Stage, StageTimes, Time,
 };
 use tactus_wire::{
-    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeOrderReply, ModeReport, ModeWord, Name,
-    Nothing, Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
+    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeReport, ModeWord, Name, Nothing,
+    Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
 };
 
 use crate::account::{Account, ChunkTimes};
@@ -130,6 +130,7 @@ impl Messenger {
                 self.take(event);
             }
             if finishing {
+                self.publish_batch();
                 self.report_mode();
                 return self.account;
             }
@@ -151,22 +152,7 @@ impl Messenger {
                 accepted,
                 at,
             } => self.reply(&delivery, accepted, at),
-            Event::Order {
-                responder,
-                result,
-                mode,
-            } => {
-                let accepted = result.is_ok();
-                let message = match result {
-                    Ok(()) => String::new(),
-                    Err(e) => e.to_string(),
-                };
-                responder.answer(&ModeOrderReply {
-                    accepted,
-                    message,
-                    mode,
-                });
-            }
+            Event::Answer(answer) => answer.send(),
         }
     }
 
@@ -178,7 +164,7 @@ impl Messenger {
                     .get_or_insert_with(|| MotionMeter::new(self.period_secs));
             }
             Mode::Hold(_) => {}
-            Mode::Boot | Mode::Ready | Mode::Stopped => {
+            Mode::Boot | Mode::Ready | Mode::Goto | Mode::Stopped => {
                 if let Some(meter) = self.motion.take() {
                     self.quality = meter.quality();
                 }
@@ -261,11 +247,7 @@ impl Messenger {
                 self.batch.push(applied);
             }
             if self.batch.len() == APPLIED_BATCH {
-                let batch = AppliedBatch {
-                    applied: std::mem::take(&mut self.batch),
-                };
-                let sent = self.applied.put(&batch);
-                self.sent(sent);
+                self.publish_batch();
             }
         }
         if record.mode_changed {
@@ -284,6 +266,14 @@ impl Messenger {
             self.report_mode();
             self.report_telemetry();
         }
+    }
+
+    fn publish_batch(&mut self) {
+        let batch = AppliedBatch {
+            applied: std::mem::take(&mut self.batch),
+        };
+        let sent = self.applied.put(&batch);
+        self.sent(sent);
     }
 
     fn reply(
@@ -331,6 +321,7 @@ impl Messenger {
             chunks_foreign,
             chunks_late,
             chunks_flawed,
+            orders_refused,
             ..
         } = record.counters;
         let report = ModeReport {
@@ -350,7 +341,9 @@ impl Messenger {
                 limited_ticks,
                 chunks_accepted,
                 chunks_discarded: chunks_foreign + chunks_late + chunks_flawed,
+                orders_refused,
             },
+            lease: record.lease.clone(),
         };
         let sent = self.modes.put(&report);
         self.sent(sent);

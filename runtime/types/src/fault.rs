@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::LeaseEnd;
+
 /// Something that may not go on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
@@ -88,6 +90,19 @@ pub enum Fault {
         /// What it said.
         reason: Arc<str>,
     },
+    /// The motors lost their torque without an order.
+    TorqueLost,
+    /// A motion to a pose cannot be carried out.
+    Goto(GotoFlaw),
+    /// Nothing is wrong: an operator asked for a hold.
+    Held,
+    /// What moved the arm had no authority any more.
+    LeaseEnded {
+        /// Who held the lease.
+        holder: Arc<str>,
+        /// How it ended.
+        how: LeaseEnd,
+    },
 }
 
 /// A row of the ladder's table: [`Fault`] without what differs from case to case.
@@ -111,11 +126,15 @@ pub enum FaultKind {
     BadChunk,
     DeviceRestarted,
     Driver,
+    TorqueLost,
+    Goto,
+    Held,
+    LeaseEnded,
 }
 
 impl FaultKind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::EngineDead,
         Self::LinkLost,
         Self::EngineLate,
@@ -133,6 +152,10 @@ impl FaultKind {
         Self::BadChunk,
         Self::DeviceRestarted,
         Self::Driver,
+        Self::TorqueLost,
+        Self::Goto,
+        Self::Held,
+        Self::LeaseEnded,
     ];
 
     /// Name in tables, recordings and drills.
@@ -155,6 +178,10 @@ impl FaultKind {
             Self::BadChunk => "bad-chunk",
             Self::DeviceRestarted => "device-restarted",
             Self::Driver => "driver",
+            Self::TorqueLost => "torque-lost",
+            Self::Goto => "goto",
+            Self::Held => "held",
+            Self::LeaseEnded => "lease-ended",
         }
     }
 }
@@ -180,6 +207,61 @@ impl Fault {
             Self::BadChunk(_) => FaultKind::BadChunk,
             Self::DeviceRestarted => FaultKind::DeviceRestarted,
             Self::Driver { .. } => FaultKind::Driver,
+            Self::TorqueLost => FaultKind::TorqueLost,
+            Self::Goto(_) => FaultKind::Goto,
+            Self::Held => FaultKind::Held,
+            Self::LeaseEnded { .. } => FaultKind::LeaseEnded,
+        }
+    }
+}
+
+/// Why a motion to a pose was given up. Distances are in thousandths of a radian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GotoFlaw {
+    /// The measured arm stayed away from the motion.
+    Tracking {
+        /// Index of the joint.
+        joint: usize,
+        /// How far.
+        away_mrad: u32,
+        /// How far it may be.
+        limit_mrad: u32,
+    },
+    /// The motion is over and the arm is not there.
+    NotArrived {
+        /// Index of the joint.
+        joint: usize,
+        /// How far it is away.
+        away_mrad: u32,
+        /// How far it may be.
+        limit_mrad: u32,
+    },
+}
+
+impl std::fmt::Display for GotoFlaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rad = |mrad: &u32| f64::from(*mrad) * 1e-3;
+        match self {
+            Self::Tracking {
+                joint,
+                away_mrad,
+                limit_mrad,
+            } => write!(
+                f,
+                "joint {joint} does not follow: {:.3} rad behind, at most {:.3}",
+                rad(away_mrad),
+                rad(limit_mrad)
+            ),
+            Self::NotArrived {
+                joint,
+                away_mrad,
+                limit_mrad,
+            } => write!(
+                f,
+                "joint {joint} did not arrive: {:.3} rad away, at most {:.3}",
+                rad(away_mrad),
+                rad(limit_mrad)
+            ),
         }
     }
 }
@@ -288,6 +370,10 @@ impl std::fmt::Display for Fault {
             Self::BadChunk(flaw) => write!(f, "chunk refused: {flaw}"),
             Self::DeviceRestarted => write!(f, "the device restarted"),
             Self::Driver { reason } => write!(f, "driver: {reason}"),
+            Self::TorqueLost => write!(f, "the motors have lost their torque"),
+            Self::Goto(flaw) => write!(f, "goto: {flaw}"),
+            Self::Held => write!(f, "an operator asked for it"),
+            Self::LeaseEnded { holder, how } => write!(f, "the lease of `{holder}` {how}"),
         }
     }
 }

@@ -21,21 +21,23 @@ pub mod fault;
 pub mod host;
 pub mod infer;
 pub mod joints;
+pub mod lease;
 pub mod mode;
 pub mod motion;
 pub mod observe;
 pub mod time;
 
-pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source};
+pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source, Torque};
 pub use arm::{ArmGeometry, ArmInfo, ArmInfoError, JointLimits, MAX_URDF_BYTES};
 pub use budget::{Budget, Stage, StageTimes};
-pub use fault::{ChunkFlaw, Fault, FaultKind};
+pub use fault::{ChunkFlaw, Fault, FaultKind, GotoFlaw};
 pub use host::{Culprit, HostLoad, Misses};
 pub use infer::{
     Action, ActionChunk, Conditioning, FrameRef, Generation, InferenceRequest, Jacobian, Leftover,
     MAX_LEFTOVER, Policy, PolicyError, Refusal, RefusalReason, TimedAction,
 };
 pub use joints::{JointVec, MAX_JOINTS};
+pub use lease::{LeaseEnd, LeaseHolder, LeaseId, Rank, Under};
 pub use mode::{HoldReason, Mode};
 pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};

@@ -11,7 +11,9 @@ pub enum Mode {
     Ready,
     /// Executes chunks.
     Policy,
-    /// Holds because of a fault during [`Mode::Policy`].
+    /// Moves to a pose that an operator named, under the limits.
+    Goto,
+    /// Holds because of a fault during [`Mode::Policy`] or [`Mode::Goto`], or because it was told to.
     Hold(HoldReason),
     /// Stopped for good; only a restart leaves it.
     Stopped,
@@ -24,6 +26,7 @@ impl Mode {
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Policy => "policy",
+            Self::Goto => "goto",
             Self::Hold(_) => "hold",
             Self::Stopped => "stopped",
         }

@@ -49,6 +49,8 @@ pub struct JointState {
     pub dq: JointVec,
     /// Gripper opening, 0.0 closed .. 1.0 fully open.
     pub opening: f64,
+    /// Whether the motors hold the arm. Always true of a device that cannot switch them.
+    pub torque: bool,
 }
 
 /// A state older than the newest by more than this is not a message that was overtaken: the clock was set back.

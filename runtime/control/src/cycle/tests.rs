@@ -10,7 +10,7 @@ use tactus_types::{Fault, HoldReason};
 
 const PERIOD_MILLIS: u64 = 2;
 
-fn spec(resume: Resume) -> ArmSpec {
+pub(super) fn spec(resume: Resume) -> ArmSpec {
     let ms = Duration::from_millis;
     ArmSpec {
         request: RequestSpec {
@@ -43,6 +43,8 @@ fn spec(resume: Resume) -> ArmSpec {
             scale: 1.0,
         },
         guard: None,
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     }
@@ -70,6 +72,7 @@ impl Bench {
             q: JointVec::zeros(1),
             dq: JointVec::zeros(1),
             opening: 0.7,
+            torque: true,
         };
         Self {
             cycle: ArmCycle::new(spec(resume), info(1)),
