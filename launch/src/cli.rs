@@ -1,6 +1,7 @@
 //! The command line, as close to the flags as possible; nothing is checked here that needs a file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tactus_sim::TaskKind;
@@ -388,6 +389,9 @@ pub struct DrillArgs {
     /// Repetitions of each fault in each mode. Default: 30; `quick`: 3.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub repetitions: Option<u64>,
+    /// Simulated time of `soak`: 90s, 5m, 1h.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = span)]
+    pub span: Duration,
     /// Threads.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
@@ -412,6 +416,9 @@ pub enum DrillSet {
     All,
     /// Every fault, three times in each mode: within a minute.
     Quick,
+    /// Random faults one upon the other, for as long as --span says, and an operator who goes on: no law may break, and
+    /// memory must stay flat.
+    Soak,
 }
 
 /// `tactus bench`.
@@ -589,4 +596,15 @@ pub enum ProviderWord {
     Cpu,
     /// An NVIDIA GPU.
     Cuda,
+}
+
+/// A time such as `90s`, `5m` or `1h`: 10 s to a day.
+fn span(text: &str) -> Result<Duration, String> {
+    let secs = [("h", 3600), ("m", 60), ("s", 1)]
+        .into_iter()
+        .find_map(|(unit, secs)| Some(text.strip_suffix(unit)?.parse::<u64>().ok()? * secs));
+    match secs {
+        Some(secs @ 10..=86_400) => Ok(Duration::from_secs(secs)),
+        _ => Err("expected a time such as 90s, 5m or 1h, 10s to 24h".into()),
+    }
 }

@@ -3,12 +3,14 @@
 //!
 //! In lock-step: the decisions of the real thing on a virtual clock, with chunks that the policy made at the beginning of
 //! the drill, the fault acting at the boundary messages. Decides what is injected when; what should follow stands in
-//! `catalogue`, and is judged in `trial`.
+//! `catalogue`, and is judged in `trial` and `watch`.
 
 mod catalogue;
 mod recorded;
 mod report;
+mod soak;
 mod trial;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +67,7 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     }
     let repetitions = args.repetitions.unwrap_or(match args.set {
         Some(DrillSet::Quick) => QUICK,
-        Some(DrillSet::All) | None => 30,
+        Some(DrillSet::All | DrillSet::Soak) | None => 30,
     });
     let scenes: Vec<(String, Vec<Wish>)> = if wishes.is_empty() {
         if args.set.is_none() {
@@ -83,6 +85,9 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         modes => modes.to_vec(),
     };
     let spec = spec(&cell, args)?;
+    if args.set == Some(DrillSet::Soak) {
+        return soak(args, &cell, &spec);
+    }
     let playback = record(args, &cell, &spec, repetitions)?;
     let jobs: Vec<(usize, In, u64)> = (0..scenes.len())
         .flat_map(|scene| modes.iter().map(move |mode| (scene, *mode)))
@@ -106,6 +111,24 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         report::picture(&rows, file)?;
     }
     Ok(if short == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
+}
+
+/// `tactus drill soak`.
+fn soak(args: &DrillArgs, cell: &Cell, spec: &LockstepSpec) -> anyhow::Result<ExitCode> {
+    let playback = record(args, cell, spec, 1)?;
+    let bar = bar(args.span.as_secs(), "seconds simulated")?;
+    let found = soak::soak(spec, &playback, args.seed, args.span, &bar)?;
+    bar.finish_and_clear();
+    result::line(format_args!("{found}"))?;
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&found)?;
+        std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(if found.short.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(3)

@@ -45,6 +45,11 @@ fn the_list_names_faults_and_bounds() {
     for word in ["camera:freeze", "camera-frozen", "arm.link_limit_ms"] {
         assert!(said.contains(word), "{word} in {said}");
     }
+    let page =
+        std::fs::read_to_string(cell::checkout().join("launch/DRILLS.md")).expect("the page");
+    for line in said.lines().map(str::trim_end) {
+        assert!(page.contains(line), "launch/DRILLS.md lacks: {line}");
+    }
 }
 
 #[test]
@@ -66,4 +71,40 @@ fn what_is_no_fault_is_refused_in_one_sentence() {
         let last = said.lines().last().unwrap_or_default();
         assert!(last.contains(expected), "{said}");
     }
+}
+
+/// Soaks for `span`; the file that it wrote.
+fn soak(span: &str, seed: &str) -> serde_json::Value {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("soak.json");
+    let json = file.display().to_string();
+    let output = tactus(&[
+        "drill", "soak", "--span", span, "--seed", seed, "--json", &json,
+    ]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let text = std::fs::read_to_string(&file).expect("written");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn two_minutes_of_random_faults_break_no_law() {
+    let found = soak("2m", "11");
+    assert_eq!(found["violations"], 0);
+    let kinds = |field: &str| found[field].as_object().expect("a table").len();
+    assert!(kinds("faults") >= 25 && kinds("holds") >= 8, "{found}");
+    assert!(
+        found["policy_share"].as_f64().expect("a share") > 0.3,
+        "{found}"
+    );
+}
+
+#[test]
+#[ignore = "minutes: ./tests/run --long"]
+fn long_an_hour_of_random_faults_breaks_no_law_and_memory_stays_flat() {
+    let found = soak("1h", "12");
+    assert_eq!(found["violations"], 0);
+    let memory = found["memory_mib"].as_array().expect("two figures");
+    let mib = |i: usize| memory[i].as_f64().expect("a figure");
+    assert!(mib(1) < mib(0) + 4.0, "{found}");
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tactus_control::is_the_arms;
 use tactus_host::Act;
 use tactus_types::FaultKind;
 
@@ -35,6 +36,20 @@ pub struct Entry {
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+impl Entry {
+    /// What must follow in the middle of a motion to a pose, which needs neither engine nor cameras.
+    pub fn in_goto(&self) -> Expect {
+        let arms = |kinds: &[FaultKind]| kinds.iter().all(|kind| is_the_arms(*kind));
+        match self.expect {
+            Expect::Hold(_) if matches!(self.act, Act::CameraClock(_)) => Expect::Through,
+            Expect::Hold(kinds) if !arms(kinds) => Expect::Through,
+            // An arm that does not follow is noticed by the motion itself.
+            Expect::Either(_) => Expect::Either(&FaultKind::ALL),
+            other => other,
+        }
+    }
 }
 
 /// Every fault, in the order of the matrix.
@@ -84,6 +99,10 @@ pub const CATALOGUE: &[Entry] = {
         "device:restart" Act::DeviceRestart, Hold(&[F::DeviceRestarted]), "the device restarts";
         "device:stuck" Act::DeviceStuck, Either(&[F::Tracking]), "the device ignores its commands";
         "device:error" Act::DeviceError, Hold(&[F::Driver]), "the driver cannot take commands";
+        "device:limp" Act::DeviceLimp, Hold(&[F::TorqueLost]), "the motors lose their torque";
+        "order:hold" Act::OrderHold, Hold(&[F::Held]), "an operator says hold";
+        "lease:lost" Act::LeaseLost, Hold(&[F::LeaseEnded]), "whoever began the motion dies and renews its lease no more";
+        "lease:take-over" Act::LeaseTakeOver, Hold(&[F::LeaseEnded]), "a higher rank takes the lease over";
     }
 };
 

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use comfy_table::{CellAlignment, Table, presets};
 use plotters::prelude::*;
 use serde::Serialize;
-use tactus_control::{LadderSpec, rule};
+use tactus_control::{LadderSpec, is_the_arms, rule};
 use tactus_types::FaultKind;
 
 use super::{CATALOGUE, Expect, In, Outcome, Wish};
@@ -50,7 +50,7 @@ impl Row {
 
     fn rung(&self) -> String {
         match (self.holds, self.mode) {
-            (0, "policy") => "goes on".into(),
+            (0, "policy" | "goto") => "goes on".into(),
             (0, _) => "stays".into(),
             (holds, _) if holds == self.repetitions => "hold".into(),
             (holds, _) => format!("hold in {holds} of {}", self.repetitions),
@@ -197,6 +197,12 @@ pub fn summary(rows: &[Row]) -> String {
 
 /// What can be injected, and the ladder's table with the cell's bounds.
 pub fn list(ladder: &LadderSpec) -> String {
+    // As Markdown, so that launch/DRILLS.md can hold it word for word.
+    let table = |head: &[&str]| {
+        let mut table = table(head);
+        table.load_preset(presets::ASCII_MARKDOWN);
+        table
+    };
     let mut faults = table(&["fault", "what it does", "what must follow in an episode"]);
     for entry in CATALOGUE {
         let names = |kinds: &[FaultKind]| {
@@ -217,6 +223,7 @@ pub fn list(ladder: &LadderSpec) -> String {
         "setting",
         "rung",
         "hold within, ms",
+        "ends a motion to a pose",
     ]);
     for kind in FaultKind::ALL {
         let rule = rule(kind);
@@ -228,9 +235,10 @@ pub fn list(ladder: &LadderSpec) -> String {
             rule.noticed.setting().into(),
             rule.rung.word().into(),
             ms(rule.hold_within(ladder)),
+            if is_the_arms(kind) { "yes" } else { "no" }.into(),
         ]);
     }
-    format!("{faults}\n{rungs}")
+    format!("{faults}\n\n{rungs}")
 }
 
 /// Colours of a cell of the picture.

@@ -12,6 +12,7 @@ use tactus_types::{
     JointState, JointVec, Mode, Refusal, Setpoint, Source, Time,
 };
 
+use crate::assemble::CLOCK_TOLERANCE;
 use crate::authority::{Authority, LeaseRefused};
 use crate::enable::EnableSpec;
 use crate::goto::Pose;
@@ -308,6 +309,8 @@ pub struct ArmCycle {
     /// What the motion under way, if any, owes its beginning to.
     bond: Option<Bond>,
     switching: Option<Switch>,
+    /// The motors did not hold the arm, and it has not been seen where it is since.
+    limp: bool,
     going: Option<Going>,
     mode: Mode,
     /// What was counted.
@@ -339,6 +342,7 @@ impl ArmCycle {
             authority: Authority::new(spec.boot),
             bond: None,
             switching: None,
+            limp: false,
             going: None,
             mode: Mode::Boot,
             counters: Counters::default(),
@@ -451,7 +455,7 @@ impl ArmCycle {
     /// One tick at `now`.
     pub fn tick(&mut self, input: &TickInput<'_>, now: Time) -> TickOutput {
         self.counters.ticks += 1;
-        let device_restarted = self.follow_device(input.state);
+        let device_restarted = self.follow_device(input.state, now);
         self.follow_lease(now);
         let switched = self.step_switching(input, device_restarted, now);
         let accepted = input.chunk.map(|chunk| self.accept(chunk, now));
@@ -496,7 +500,7 @@ impl ArmCycle {
         };
         let command = self
             .seeded
-            .map(|epoch| self.command(epoch, &decision, due, input));
+            .map(|epoch| self.command(epoch, &decision, due, input, now));
         self.watch(command.as_ref(), input.state);
         let request = if decision.ask { self.ask(now) } else { None };
         let mode = self.supervisor.mode();
@@ -519,9 +523,11 @@ impl ArmCycle {
     }
 
     /// Seeds the limiter from the first state of each device epoch. True when a running device changed its epoch.
-    fn follow_device(&mut self, state: Option<&JointState>) -> bool {
-        let Some(state) = state else { return false };
-        if self.seeded == Some(state.epoch) || !self.is_position(state) {
+    fn follow_device(&mut self, state: Option<&JointState>, now: Time) -> bool {
+        let Some(state) = self.present(state, now) else {
+            return false;
+        };
+        if self.seeded == Some(state.epoch) {
             return false;
         }
         let restarted = self.seeded.is_some();
@@ -533,6 +539,20 @@ impl ArmCycle {
     /// Whether `state` can be a position of this arm.
     fn is_position(&self, state: &JointState) -> bool {
         state.q.len() == self.info.joints.len() && state.q.is_finite() && state.opening.is_finite()
+    }
+
+    /// `state`, if it says where the arm is now: a position, neither stale nor from the future.
+    fn present<'a>(&self, state: Option<&'a JointState>, now: Time) -> Option<&'a JointState> {
+        let LadderSpec {
+            proprio_limit,
+            period,
+            ..
+        } = self.spec.ladder;
+        state.filter(|state| {
+            self.is_position(state)
+                && now.since(state.captured_at) <= proprio_limit
+                && state.captured_at.since(now) <= CLOCK_TOLERANCE + period
+        })
     }
 
     /// Follows how long the command has been too far from the arm, and the policy beyond the limits.
@@ -644,11 +664,11 @@ impl ArmCycle {
         decision: &Decision,
         due: Due,
         input: &TickInput<'_>,
+        now: Time,
     ) -> Command {
-        let measured = match input.state {
-            Some(state) if self.is_position(state) => state.q,
-            _ => self.limiter.q(),
-        };
+        // Where the arm was is no measure of how far the command leads it.
+        let present = self.present(input.state, now);
+        let measured = present.map_or(self.limiter.q(), |state| state.q);
         let setpoint = match due {
             Due::Setpoint(setpoint) if decision.follow_chunk => {
                 self.holding = false;
@@ -656,7 +676,7 @@ impl ArmCycle {
             }
             Due::Setpoint(_) | Due::Empty | Due::Exhausted => match self.goto_setpoint() {
                 Some(setpoint) => setpoint,
-                None => self.hold_setpoint(input.state),
+                None => self.hold_setpoint(present),
             },
         };
         let from_policy = setpoint.source == Source::Policy;
@@ -688,14 +708,15 @@ impl ArmCycle {
         }
     }
 
-    /// The hold's setpoint: where the commanded motion stops; the measured pose when the command has lost the arm.
+    /// The hold's setpoint: where the commanded motion stops; the pose that is measured now when the command has lost the
+    /// arm.
     fn hold_setpoint(&mut self, state: Option<&JointState>) -> Setpoint {
         if !self.holding {
             self.holding = true;
             let stop = self.limiter.stopping_point(self.spec.period_secs);
             self.hold = (stop, self.limiter.opening());
         }
-        if let Some(state) = state.filter(|state| self.is_position(state))
+        if let Some(state) = state
             && self.limiter.leads_too_far(&state.q)
         {
             let opening = self.limiter.opening();

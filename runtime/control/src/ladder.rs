@@ -171,6 +171,33 @@ pub fn rule(kind: FaultKind) -> Rule {
     }
 }
 
+/// Whether a motion without a policy has to end by it too: the arm's own faults, not those of engine and cameras.
+pub fn is_the_arms(kind: FaultKind) -> bool {
+    match kind {
+        FaultKind::ProprioStale
+        | FaultKind::ProprioBad
+        | FaultKind::ClockStep
+        | FaultKind::Tracking
+        | FaultKind::DeviceRestarted
+        | FaultKind::Driver
+        | FaultKind::TorqueLost
+        | FaultKind::Goto
+        | FaultKind::Held
+        | FaultKind::LeaseEnded => true,
+        FaultKind::EngineDead
+        | FaultKind::LinkLost
+        | FaultKind::EngineLate
+        | FaultKind::EngineRefused
+        | FaultKind::StreamMissing
+        | FaultKind::CameraDead
+        | FaultKind::StreamStale
+        | FaultKind::CameraFrozen
+        | FaultKind::LimitStorm
+        | FaultKind::BadChunk
+        | FaultKind::Exhausted => false,
+    }
+}
+
 impl Rule {
     /// From the instant a fault begins to the first command of the hold, at most: what noticing takes, the tail where
     /// there is one, and the tick.

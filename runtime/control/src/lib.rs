@@ -40,7 +40,7 @@ pub use dispatch::{Dispatcher, Job};
 pub use enable::EnableSpec;
 pub use feasible::{Caution, ChunkShape, Feasible, Infeasible, Timing, feasible};
 pub use goto::Pose;
-pub use ladder::{LadderSpec, Noticed, Rule, Rung, rule};
+pub use ladder::{LadderSpec, Noticed, Rule, Rung, is_the_arms, rule};
 pub use limit::guard::{Guard, GuardSpec};
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;

@@ -16,7 +16,7 @@
 //! time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes along the
 //! commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the cell says
 //! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator, and a hold that
-//! someone asked for, or that the end of a lease caused, never ends by itself.
+//! someone asked for, or that lost torque or the end of a lease caused, never ends by itself.
 //!
 //! Resuming by itself does not flap: everything must be well for `settle` first, and for twice as long each time that
 //! the policy did not last [`STEADY`] after a resumption, up to [`MOST_PATIENCE`] times as long.
@@ -26,10 +26,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_types::{ChunkFlaw, Fault, FaultKind, HoldReason, Mode, RefusalReason, Time};
+use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, RefusalReason, Time};
 
 use crate::assemble::CLOCK_TOLERANCE;
-use crate::ladder::{LadderSpec, Rung, rule};
+use crate::ladder::{LadderSpec, Rung, is_the_arms, rule};
 
 /// A policy that has been in command for this long has resumed for good.
 const STEADY: Duration = Duration::from_secs(2);
@@ -45,36 +45,12 @@ pub enum Resume {
     Auto,
 }
 
-/// Whether a motion without a policy has to end by it too: the arm's own faults, not those of engine and cameras.
-fn is_the_arms(fault: &Fault) -> bool {
-    match fault.kind() {
-        FaultKind::ProprioStale
-        | FaultKind::ProprioBad
-        | FaultKind::ClockStep
-        | FaultKind::Tracking
-        | FaultKind::DeviceRestarted
-        | FaultKind::Driver
-        | FaultKind::TorqueLost
-        | FaultKind::Goto
-        | FaultKind::Held
-        | FaultKind::LeaseEnded => true,
-        FaultKind::EngineDead
-        | FaultKind::LinkLost
-        | FaultKind::EngineLate
-        | FaultKind::EngineRefused
-        | FaultKind::StreamMissing
-        | FaultKind::CameraDead
-        | FaultKind::StreamStale
-        | FaultKind::CameraFrozen
-        | FaultKind::LimitStorm
-        | FaultKind::BadChunk
-        | FaultKind::Exhausted => false,
-    }
-}
-
 /// Whether a hold for this reason may end without an operator, where the cell permits that at all.
 fn may_pass(reason: &Fault) -> bool {
-    !matches!(reason, Fault::Held | Fault::LeaseEnded { .. })
+    !matches!(
+        reason,
+        Fault::Held | Fault::LeaseEnded { .. } | Fault::TorqueLost
+    )
 }
 
 /// What was seen this tick.
@@ -288,7 +264,7 @@ impl Supervisor {
                 }
             }
             State::Goto => {
-                if let Some(fault) = fault.filter(is_the_arms) {
+                if let Some(fault) = fault.filter(|fault| is_the_arms(fault.kind())) {
                     self.hold(fault);
                 }
             }

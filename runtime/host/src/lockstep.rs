@@ -11,7 +11,7 @@ use tactus_control::{
     ArmCycle, ArmSpec, Assembler, AssemblySpec, Dispatcher, EnableSpec, Job, Order, OrderRefused,
     TickInput, TickOutput,
 };
-use tactus_types::{ArmInfo, CameraFrame, Command, JointState, Policy, PolicyError, Time};
+use tactus_types::{ArmInfo, CameraFrame, Command, JointState, Policy, PolicyError, Time, Under};
 
 use crate::tamper::{Reply, Seen, Tamper};
 
@@ -136,6 +136,18 @@ impl<P: Plant> Lockstep<P> {
     /// # Errors
     /// [`OrderRefused`].
     pub fn order(&mut self, order: &Order) -> Result<(), OrderRefused> {
+        self.with_input(|cycle, input, now| cycle.order(order, input, now))
+    }
+
+    /// The same for an order from outside, under a lease where it needs one.
+    ///
+    /// # Errors
+    /// [`OrderRefused`].
+    pub fn order_under(&mut self, order: &Order, under: Option<Under>) -> Result<(), OrderRefused> {
+        self.with_input(|cycle, input, now| cycle.order_under(order, under, input, now))
+    }
+
+    fn with_input<T>(&mut self, f: impl FnOnce(&mut ArmCycle, &TickInput<'_>, Time) -> T) -> T {
         let state = self.plant.state(self.now);
         let state = match &self.tamper {
             Some(_) => self.state,
@@ -146,7 +158,7 @@ impl<P: Plant> Lockstep<P> {
             state: state.as_ref(),
             ..others(&seen)
         };
-        self.cycle.order(order, &input, self.now)
+        f(&mut self.cycle, &input, self.now)
     }
 
     /// One control period: frames, inference, tick, physics.

@@ -56,6 +56,13 @@ pub enum Act {
     DeviceRestart,
     DeviceStuck,
     DeviceError,
+    DeviceLimp,
+    /// An operator's order, which passes no boundary of messages: whoever runs the cell gives it.
+    OrderHold,
+    /// The holder of the lease dies: likewise.
+    LeaseLost,
+    /// A higher rank takes the lease over: likewise.
+    LeaseTakeOver,
 }
 
 /// A fault that acts from an instant on for a while.
@@ -116,6 +123,23 @@ impl Tamper {
             restarting: false,
             acted: None,
         }
+    }
+
+    /// Lets `injection` act as well; those that were over at `now` are forgotten.
+    pub fn inject(&mut self, injection: Injection, now: Time) {
+        self.injections.retain(|i| now < i.until);
+        self.injections.push(injection);
+    }
+
+    /// Whether the device says at `now` that its motors do not hold the arm.
+    pub fn is_limp(&self, now: Time) -> bool {
+        self.acts(None, now).contains(&Act::DeviceLimp)
+    }
+
+    /// Whether it has said so by `now`.
+    pub fn was_limp(&self, now: Time) -> bool {
+        let limp = |i: &Injection| i.act == Act::DeviceLimp && i.from <= now;
+        self.injections.iter().any(limp)
     }
 
     /// When the first message was touched, or was missed.
@@ -220,6 +244,7 @@ impl Tamper {
                     }
                 }
                 Act::StateClock(by) => state.captured_at = state.captured_at + by,
+                Act::DeviceLimp => state.torque = false,
                 _ => continue,
             }
             self.touch(now);
@@ -278,7 +303,7 @@ impl Tamper {
     pub fn command(&mut self, command: Command, now: Time) -> Option<Command> {
         for act in self.acts(None, now) {
             match act {
-                Act::DeviceStuck | Act::DeviceError => {
+                Act::DeviceStuck | Act::DeviceError | Act::DeviceLimp => {
                     self.touch(now);
                     return None;
                 }

@@ -55,6 +55,8 @@ struct Bench {
     cycle: ArmCycle,
     now: Time,
     state: JointState,
+    /// The state that goes on arriving instead of newer ones.
+    stale: Option<JointState>,
     engine: bool,
     answers: bool,
     outputs: Vec<(Time, Command)>,
@@ -78,6 +80,7 @@ impl Bench {
             cycle: ArmCycle::new(spec(resume), info(1)),
             now: Time::from_millis(1000),
             state,
+            stale: None,
             engine: true,
             answers: true,
             outputs: vec![],
@@ -101,7 +104,7 @@ impl Bench {
         for _ in 0..millis / PERIOD_MILLIS {
             self.state.captured_at = self.now;
             let reply = self.reply.take();
-            let state = self.state;
+            let state = self.stale.unwrap_or(self.state);
             let input = TickInput {
                 state: Some(&state),
                 chunk: reply.as_ref(),
@@ -305,6 +308,31 @@ fn a_reset_world_seeds_the_command_again_and_a_running_policy_holds() {
             .iter()
             .all(|(_, c)| c.epoch == 2 && (c.q[0] + 0.5).abs() < 1e-9)
     );
+}
+
+#[test]
+fn where_the_arm_was_is_never_taken_for_where_it_is() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(700);
+    let far = JointState {
+        q: JointVec::from_slice(&[-1.0]).expect("one"),
+        ..b.state
+    };
+    let reseeds = b.cycle.counters.reseeds;
+    // Late states of another pose, of the present epoch and of a device that restarts.
+    for stale in [far, JointState { epoch: 2, ..far }] {
+        b.stale = Some(stale);
+        let at = b.state.q[0];
+        b.run(400);
+        assert!(matches!(b.cycle.mode(), Mode::Hold(_)));
+        assert_eq!(b.cycle.counters.reseeds, reseeds);
+        assert!((b.state.q[0] - at).abs() < 0.1, "it only brakes");
+    }
+    b.stale = None;
+    b.state.epoch = 2;
+    b.run(20);
+    assert_eq!(b.cycle.counters.reseeds, reseeds + 1, "seen again");
 }
 
 #[test]

@@ -303,7 +303,13 @@ impl ArmCycle {
         now: Time,
     ) -> Option<Result<(), OrderRefused>> {
         let rising = self.switching.as_ref().is_some_and(|s| s.switching.on);
-        if let Some(state) = input.state.filter(|s| self.is_limp(Some(s)) && !rising) {
+        self.limp |= self.is_limp(input.state);
+        // Until it has torque again, and is seen where it then is.
+        if let Some(state) = self
+            .present(input.state, now)
+            .filter(|_| self.limp && !rising)
+        {
+            self.limp = self.is_limp(Some(state));
             self.limiter.seed(self.info.clamp(&state.q), state.opening);
             self.hold = (self.limiter.q(), self.limiter.opening());
         }

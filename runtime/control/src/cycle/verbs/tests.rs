@@ -145,6 +145,23 @@ fn enabling_takes_the_present_pose_as_the_goal_and_switches_torque_on() {
 }
 
 #[test]
+fn torque_that_comes_back_by_itself_finds_the_command_where_the_arm_is() {
+    let mut arm = Arm::new(true, |_| ());
+    arm.enable().expect("enabled");
+    arm.state.torque = false;
+    arm.run(10);
+    assert_eq!(*arm.mode(), Mode::Boot);
+    // It sinks in the very period in which the motors hold it again.
+    arm.state.q = JointVec::from_fn(2, |i| 0.2 + i as f64);
+    arm.state.torque = true;
+    arm.stuck = true;
+    arm.run(10);
+    let last = arm.commands.last().expect("a command");
+    assert_eq!(last.q.as_slice(), [0.2, 1.2]);
+    assert_eq!(*arm.mode(), Mode::Boot);
+}
+
+#[test]
 fn an_arm_that_moves_by_being_enabled_is_refused_with_joint_and_distance() {
     for (brakes, then) in [(false, true), (true, false)] {
         let mut arm = Arm::new(brakes, |_| ());
