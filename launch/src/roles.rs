@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
-use tactus_types::{Clock, Conditioning, Policy};
+use tactus_types::{ArmInfo, Clock, Conditioning, Policy};
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
 use tactus_wire::{MonotonicClock, Session, SessionOptions};
 
@@ -80,16 +80,16 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// Opens the policy of a cell for an arm with these joints.
-pub fn open_policy(cell: &Cell, args: &PolicyArgs, joints: &[String]) -> anyhow::Result<VlaPolicy> {
-    open_policy_for(cell, args, joints, cell.schedule.strategy.conditioning())
+/// Opens the policy of a cell for the arm of `info`.
+pub fn open_policy(cell: &Cell, args: &PolicyArgs, info: &ArmInfo) -> anyhow::Result<VlaPolicy> {
+    open_policy_for(cell, args, info, cell.schedule.strategy.conditioning())
 }
 
 /// As [`open_policy`], for requests of another conditioning than the cell's.
 pub fn open_policy_for(
     cell: &Cell,
     args: &PolicyArgs,
-    joints: &[String],
+    info: &ArmInfo,
     conditioning: Conditioning,
 ) -> anyhow::Result<VlaPolicy> {
     let options = VlaOptions {
@@ -101,7 +101,8 @@ pub fn open_policy_for(
         } else {
             Provider::Cpu
         },
-        joints,
+        joints: &info.joints,
+        arm: Some(info),
         conditioning,
     };
     Ok(VlaPolicy::open(
@@ -119,10 +120,10 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         stop,
     } = join(&args.role, &format!("engine/{}", cell.engine))?;
     let wire = cell.wire.clone();
-    // The arm's joint names decide which column of the policy is which joint.
+    // The arm's joint names decide which column of the policy is which joint, its links what a tool pose is.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
-    let policy = open_policy(&cell, &args.policy, &info.joints)?;
+    let policy = open_policy(&cell, &args.policy, &info)?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
         cell: wire,

@@ -9,19 +9,20 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use tactus_bundle::{Bundle, Graph};
+use tactus_bundle::{Anchor, Bundle, Graph};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
 use tactus_types::{
-    Action, ActionChunk, CameraFrame, Conditioning, Encoding, FrameRef, Generation,
-    InferenceRequest, Jacobian, JointState, JointVec, Leftover, Observation, Policy, PolicyError,
-    Stage, StageTimes, Time,
+    Action, ActionChunk, ArmInfo, CameraFrame, Conditioning, Encoding, FrameRef, Generation,
+    InferenceRequest, Jacobian, JointState, JointVec, Observation, Policy, PolicyError, Stage,
+    StageTimes, Time, TimedAction,
 };
 
 use crate::{
     error::{InferError, VlaError},
+    gripper::open_before,
     guide::{Pull, guidance_weight, identity_step, soft_mask},
     images::Images,
-    leftover::{RowTimes, planned_rows},
+    leftover::{RowTimes, commanded_at, planned_rows},
     normalise::{ActionColumns, StateColumns},
     patch::Grid,
     position::{VisionIndex, mrope},
@@ -42,6 +43,8 @@ pub struct VlaOptions<'a> {
     pub require_provider: bool,
     /// The arm's joints, in the order of every joint vector.
     pub joints: &'a [String],
+    /// The arm they belong to, for policies whose actions are tool poses; `None` where there is none, as in verification.
+    pub arm: Option<&'a ArmInfo>,
     /// What requests will ask for. Guidance with the exact derivative takes a graph of its own.
     pub conditioning: Conditioning,
 }
@@ -99,12 +102,13 @@ impl VlaPolicy {
             provider,
             require_provider,
             joints,
+            arm,
             conditioning,
         } = options;
         let guided = offers(&bundle, conditioning)?;
         let manifest = bundle.manifest();
         let state_columns = StateColumns::new(&bundle, joints)?;
-        let action_columns = ActionColumns::new(&bundle, joints)?;
+        let action_columns = ActionColumns::new(&bundle, joints, arm)?;
         let images = Images::new(manifest)?;
         let grids = images.grids();
         let vision = &manifest.vision;
@@ -187,11 +191,20 @@ impl VlaPolicy {
             observe_after: Time::ZERO,
             deadline: Time::ZERO,
             expected_delay: Duration::ZERO,
-            leftover: Leftover::none(),
+            leftover: [TimedAction {
+                due: Time::ZERO,
+                action: Action {
+                    q: zero,
+                    opening: 0.0,
+                },
+            }]
+            .into_iter()
+            .collect(),
             conditioning: Conditioning::None,
             seed: 0,
         };
-        self.infer(&observation, &request).map(|chunk| chunk.stages)
+        let made = self.denoised(&observation, &request, Noise::Seed(request.seed))?;
+        Ok(made.stages)
     }
 
     /// As [`Policy::infer`], with the noise given instead of seeded: `[horizon * columns]`, standard normal.
@@ -201,6 +214,53 @@ impl VlaPolicy {
         request: &InferenceRequest,
         noise: Noise<'_>,
     ) -> Result<ActionChunk, PolicyError> {
+        let Denoised {
+            mut stages,
+            times,
+            anchor,
+        } = self.denoised(observation, request, noise)?;
+        let started = Instant::now();
+        let open = open_before(
+            request.leftover.as_slice(),
+            times.first_due,
+            observation.state.opening,
+        );
+        let width = self.bundle.manifest().action.width;
+        let actions = (self.sequence.x(self.sequence.steps()))
+            .map_err(InferError::from)
+            .and_then(|x| {
+                let rows = x.chunks_exact(width);
+                self.action_columns.actions(rows, &anchor, open)
+            })
+            .map_err(|e| e.at(Stage::Denoise.name()))?;
+        // Seeking joints for tool poses takes its time.
+        let around = stages.get(Stage::Preprocess) + started.elapsed();
+        stages.set(Stage::Preprocess, around);
+        let frame_ref = |frame: &CameraFrame| FrameRef {
+            camera: Arc::clone(&frame.camera),
+            seq: frame.seq,
+            captured_at: frame.captured_at,
+        };
+        Ok(ActionChunk {
+            request_id: request.id,
+            generation: request.generation,
+            observed_at: observation.observed_at,
+            first_due: times.first_due,
+            period: times.period,
+            actions,
+            bundle_id: Arc::clone(self.bundle.id()),
+            frames: observation.frames.iter().map(frame_ref).collect(),
+            stages,
+        })
+    }
+
+    /// Everything of [`VlaPolicy::infer_from`] but what the rows mean for an arm.
+    pub(crate) fn denoised(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        noise: Noise<'_>,
+    ) -> Result<Denoised, PolicyError> {
         let mut stages = StageTimes::default();
         self.check(observation)
             .map_err(|e| e.at(Stage::Assemble.name()))?;
@@ -210,19 +270,26 @@ impl VlaPolicy {
             .sequence
             .pixel_values()
             .map_err(|e| InferError::from(e).at(preprocess))?;
-        let times = self
+        let took = self
             .images
             .run(&observation.frames, pixel_values)
             .map_err(|e| InferError::from(e).at(Stage::Decode.name()))?;
-        stages.set(Stage::Decode, times.decode);
+        stages.set(Stage::Decode, took.decode);
         let started = Instant::now();
-        let first_due = observation.observed_at + self.bundle.manifest().action.first_action_offset;
+        let action = &self.bundle.manifest().action;
+        let times = RowTimes {
+            first_due: observation.observed_at + action.first_action_offset,
+            period: action.period,
+        };
+        let anchor = self
+            .anchor(observation, request)
+            .map_err(|e| e.at(preprocess))?;
         self.set_instruction(&request.instruction)
             .map_err(|e| e.at(preprocess))?;
         let steps = self
-            .set_inputs(observation, request, first_due, noise)
+            .set_inputs(observation, request, (times, &anchor), noise)
             .map_err(|e| e.at(preprocess))?;
-        stages.set(Stage::Preprocess, times.patch + started.elapsed());
+        stages.set(Stage::Preprocess, took.patch + started.elapsed());
 
         for (stage, run) in [
             (Stage::Vision, Sequence::run_vision as Run),
@@ -237,25 +304,10 @@ impl VlaPolicy {
             Stage::Denoise,
             took.map_err(|e| InferError::from(e).at(Stage::Denoise.name()))?,
         );
-
-        let actions = self
-            .actions(&observation.state)
-            .map_err(|e| e.at(Stage::Denoise.name()))?;
-        let frame_ref = |frame: &CameraFrame| FrameRef {
-            camera: Arc::clone(&frame.camera),
-            seq: frame.seq,
-            captured_at: frame.captured_at,
-        };
-        Ok(ActionChunk {
-            request_id: request.id,
-            generation: request.generation,
-            observed_at: observation.observed_at,
-            first_due,
-            period: self.bundle.manifest().action.period,
-            actions,
-            bundle_id: Arc::clone(self.bundle.id()),
-            frames: observation.frames.iter().map(frame_ref).collect(),
+        Ok(Denoised {
             stages,
+            times,
+            anchor,
         })
     }
 
@@ -332,17 +384,13 @@ impl VlaPolicy {
         &mut self,
         observation: &Observation,
         request: &InferenceRequest,
-        first_due: Time,
+        (times, anchor): (RowTimes, &Action),
         noise: Noise<'_>,
     ) -> Result<Steps, InferError> {
-        let state = &observation.state;
-        self.state_columns.normalise(state, self.sequence.state()?);
+        self.state_columns
+            .normalise(&observation.state, self.sequence.state()?);
         noise.write(self.sequence.noise()?);
         let action = &self.bundle.manifest().action;
-        let times = RowTimes {
-            first_due,
-            period: action.period,
-        };
         let hand_over = observation.observed_at + request.expected_delay;
         let decided = times.due_by(hand_over, action.horizon);
         let planned = |rows| planned_rows(request.leftover.as_slice(), times, rows);
@@ -353,11 +401,11 @@ impl VlaPolicy {
             Conditioning::None => return Ok(Steps::Plain),
             Conditioning::Prefix => {
                 let committed = planned(decided.min(action.max_prefix));
-                let rows = values.chunks_exact_mut(action.width).zip(mask);
-                for ((row, committed_row), action) in rows.zip(&committed) {
-                    self.action_columns.normalise(action, state, row);
-                    *committed_row = 1.0;
-                }
+                let rows = values.chunks_exact_mut(action.width);
+                self.action_columns.normalise(&committed, anchor, rows)?;
+                mask.iter_mut()
+                    .take(committed.len())
+                    .for_each(|row| *row = 1.0);
                 return Ok(Steps::Plain);
             }
             Conditioning::Guided { beta, jacobian } => (planned(action.horizon), beta, jacobian),
@@ -367,9 +415,8 @@ impl VlaPolicy {
         }
         // Columns that the head was padded with are drawn to 0, which is what it was padded with.
         let mut target = vec![0.0; action.horizon * action.width];
-        for (row, action) in target.chunks_exact_mut(action.width).zip(&planned) {
-            self.action_columns.normalise(action, state, row);
-        }
+        let rows = target.chunks_exact_mut(action.width);
+        self.action_columns.normalise(&planned, anchor, rows)?;
         let weight = soft_mask(action.horizon, decided, planned.len());
         match jacobian {
             Jacobian::Identity => {
@@ -415,21 +462,19 @@ impl VlaPolicy {
         Ok(took)
     }
 
-    fn actions(&mut self, anchor: &JointState) -> Result<Vec<Action>, InferError> {
-        let result = self.sequence.x(self.sequence.steps())?;
-        let rows = result.chunks_exact(self.bundle.manifest().action.width);
-        rows.enumerate()
-            .map(|(index, row)| {
-                let action = self.action_columns.action(row, anchor);
-                match action.q.is_finite() && action.opening.is_finite() {
-                    true => Ok(action),
-                    false => Err(InferError::NotFinite {
-                        index,
-                        actual: format!("{action:?}"),
-                    }),
-                }
-            })
-            .collect()
+    /// Where the arm was at the observation, for actions that count from there.
+    fn anchor(
+        &self,
+        observation: &Observation,
+        request: &InferenceRequest,
+    ) -> Result<Action, InferError> {
+        let JointState { q, opening, .. } = observation.state;
+        match self.bundle.manifest().action.anchor {
+            Anchor::Measured => Ok(Action { q, opening }),
+            Anchor::Command => commanded_at(request.leftover.as_slice(), observation.observed_at)
+                .filter(|command| command.q.len() == q.len())
+                .ok_or(InferError::NoCommand),
+        }
     }
 
     pub(crate) fn parts(&mut self) -> Parts<'_> {
@@ -441,6 +486,13 @@ impl VlaPolicy {
             sequence: &mut self.sequence,
         }
     }
+}
+
+/// A chunk in the sequence, and what its rows count from.
+pub(crate) struct Denoised {
+    pub stages: StageTimes,
+    times: RowTimes,
+    anchor: Action,
 }
 
 /// The policy's parts, for verification of each by itself.
