@@ -56,9 +56,12 @@ impl GoldenInput<'_> {
             due: OBSERVED_AT,
             action: anchor,
         };
-        let prefix = columns
-            .actions(rows.take(committed), &anchor, is_open(anchor.opening))
-            .map_err(|e| e.at("golden prefix"))?;
+        let prefix = match committed {
+            0 => Vec::new(),
+            _ => columns
+                .actions(rows.take(committed), &anchor, is_open(anchor.opening))
+                .map_err(|e| e.at("golden prefix"))?,
+        };
         let prefix = (0..).zip(prefix).map(|(row, action)| TimedAction {
             due: due(row),
             action,
@@ -110,10 +113,10 @@ impl GoldenInput<'_> {
         let Manifest { state, action, .. } = self.manifest;
         let raw = self.case.f32("state_raw")?;
         let column = |joint: &String| state.joints.iter().position(|name| name == joint);
-        let value = |joint| {
-            column(joint)
-                .and_then(|i| raw.get(i))
-                .map(|v| f64::from(*v))
+        let value = |joint| match column(joint) {
+            Some(i) => raw.get(i).map(|v| f64::from(*v)),
+            // Any place would do for a joint that neither the policy sees nor its actions count from.
+            None => (!action.representation.is_anchored()).then_some(0.0),
         };
         let q: Option<Vec<f64>> = action.joints.iter().map(value).collect();
         let q = q.and_then(|q| JointVec::from_slice(&q));

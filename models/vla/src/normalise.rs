@@ -127,6 +127,9 @@ impl ActionColumns {
         anchor: &Action,
         out: impl Iterator<Item = &'a mut [f32]>,
     ) -> Result<(), InferError> {
+        if actions.is_empty() {
+            return Ok(());
+        }
         let of_row = |index| move |error| InferError::Action { index, error };
         let mut walk = self.represent.walk(anchor.q).map_err(of_row(0))?;
         let mut values = vec![0.0; self.len()];
@@ -231,11 +234,17 @@ impl ActionColumns {
         self.len() == 0
     }
 
-    /// Range of each joint or pose column as the statistics have it, and of the gripper its whole stroke.
-    pub fn ranges(&self) -> Vec<f64> {
-        let motion = self.columns.iter().take(self.represent.columns());
-        let gripper = self.gripper.then_some(1.0);
-        motion.map(|column| column.range).chain(gripper).collect()
+    /// Range of each column of each of `rows` rows of actions: of a joint or a pose as the statistics have it, times the rows
+    /// that add up to it; of the gripper its whole stroke.
+    pub fn ranges(&self, rows: usize) -> Vec<f64> {
+        let motion = &self.columns[..self.represent.columns()];
+        let of_row = |row| {
+            let spread = self.represent.spread(row);
+            let gripper = self.gripper.then_some(1.0);
+            let motion = motion.iter().map(move |column| column.range * spread);
+            motion.chain(gripper)
+        };
+        (0..rows).flat_map(of_row).collect()
     }
 }
 
@@ -328,6 +337,24 @@ mod tests {
                 assert!((action.q[1] - 10.0 - 0.7 * count).abs() < 1e-9, "{out:?}");
                 assert!((action.q[0] - 1.0 - 0.75 * count).abs() < 1e-9, "{out:?}");
             }
+        }
+    }
+
+    #[test]
+    fn ranges_of_steps_add_up() {
+        let ranges = |representation| action_columns(representation).ranges(2);
+        for (representation, expected) in [
+            (
+                Representation::AbsoluteJoints,
+                [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            ),
+            (Representation::JointSteps, [1.0, 1.0, 1.0, 2.0, 2.0, 1.0]),
+            (
+                Representation::JointVelocities,
+                [0.1, 0.1, 1.0, 0.2, 0.2, 1.0],
+            ),
+        ] {
+            assert_eq!(ranges(representation), expected, "{representation:?}");
         }
     }
 

@@ -180,6 +180,21 @@ impl Represent {
         }
     }
 
+    /// How far row `index` of a chunk may be off, in ranges of its motion columns, when every row up to it is off by one
+    /// range: errors of steps add up. 1 for tool poses, as the numbers that they are.
+    pub fn spread(&self, index: usize) -> f64 {
+        let rows = (index + 1) as f64;
+        match self.representation {
+            Representation::JointSteps => rows,
+            Representation::JointVelocities => rows * self.period_secs,
+            Representation::RelativeJoints
+            | Representation::AbsoluteJoints
+            | Representation::ToolPoses
+            | Representation::RelativeToolPoses
+            | Representation::ToolSteps => 1.0,
+        }
+    }
+
     /// The way through a chunk from `anchor`, the arm's joints in its order, rad.
     ///
     /// # Errors

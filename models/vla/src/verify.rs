@@ -17,7 +17,7 @@
 //! | `JPEG to actions` | range of the column | 1e-2: the JPEG decoder is another one |
 //!
 //! The range of an action column is that of the training targets (four standard deviations, or lowest to highest), of
-//! the gripper its stroke. Tool poses are compared as the numbers that they are: a bundle is verified without an arm. For
+//! the gripper its stroke; of joint steps and velocities it is that times the rows that add up. Tool poses are compared as the numbers that they are: a bundle is verified without an arm. For
 //! the same reason a golden case of tool poses with committed rows has no row from pixels or from JPEG files.
 
 use std::path::{Path, PathBuf};
@@ -343,7 +343,7 @@ impl Case<'_> {
                 )
             }
         };
-        let ranges = action_columns.ranges();
+        let ranges = action_columns.ranges(self.manifest.action.horizon);
         self.push_actions("actions", &ours, &ranges, BOUNDARY)
     }
 
@@ -390,7 +390,7 @@ impl Case<'_> {
         };
         let observation = self.input().observation(encoding)?;
         let Parts { action_columns, .. } = policy.parts();
-        let ranges = action_columns.ranges();
+        let ranges = action_columns.ranges(self.manifest.action.horizon);
         let request = self.input().request(action_columns)?;
         let noise = Noise::Given(self.case.f32("noise")?);
         // The prompt in the sequence is the golden one; the path makes its own.
@@ -476,7 +476,7 @@ impl Case<'_> {
         // The column with the largest error relative to its own range is the row's.
         let worst = values
             .zip(golden)
-            .zip(ranges.iter().cycle())
+            .zip(ranges)
             .map(|((ours, golden), range)| ((ours - f64::from(*golden)).abs(), *range))
             .max_by(|(a, of_a), (b, of_b)| (a / of_a).total_cmp(&(b / of_b)));
         let (error, range) = worst.unwrap_or((f64::NAN, 1.0));
