@@ -1,5 +1,7 @@
 //! `tactus bench`: what the runtime does to success and timing, measured.
 
+mod beat;
+mod contenders;
 mod latency;
 mod latency_plot;
 
@@ -9,5 +11,6 @@ use crate::cli::{BenchArgs, BenchVerb};
 pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.verb {
         BenchVerb::Latency(args) => latency::latency(args),
+        BenchVerb::Beat(args) => beat::beat(args),
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tactus_sim::TaskKind;
 
+use crate::drill::In;
+
 /// Runs vision-language-action policies on robot arms and keeps them on the beat.
 ///
 /// Start with `tactus demo`: a simulated arm, two cameras, a trained policy, all processes of a real cell.
@@ -34,8 +36,8 @@ pub enum Verb {
     Run(RunArgs),
     /// Run the policy: frames, joint states and requests in, action chunks out.
     Engine(EngineArgs),
-    /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate.
-    Arm(RoleArgs),
+    /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate; or move its arm to a pose.
+    Arm(ArmArgs),
     /// Run the cell's cameras (simulated: rendered from the simulator's world).
     Camera(RoleArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
@@ -44,10 +46,16 @@ pub enum Verb {
     Record(RecordArgs),
     /// Say what a recording holds.
     Recording(RecordingArgs),
-    /// Give an arm host an order: enable, start, end or stop.
+    /// Give an arm host an order (enable, start, end, hold, stop, torque-off), or ask how it is.
     Order(OrderArgs),
     /// Inspect, verify or measure a bundle.
     Bundle(BundleArgs),
+    /// Break a cell on purpose and show what follows: which rung, how soon, how smoothly. Exit code 3 when anything fell
+    /// short.
+    Drill(DrillArgs),
+    /// Check machine, cell and bundle before anything moves: one line each, and how to mend it. Exit code 3 when something
+    /// fails.
+    Doctor(DoctorArgs),
     /// Measure what the runtime does to success and timing.
     Bench(BenchArgs),
 }
@@ -141,6 +149,51 @@ pub struct EngineArgs {
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
+}
+
+/// `tactus arm`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ArmArgs {
+    /// Something other than running the arm host.
+    #[command(subcommand)]
+    pub verb: Option<ArmVerb>,
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: Option<RoleArgs>,
+}
+
+/// What can be done with an arm whose arm host runs elsewhere.
+#[derive(Debug, Subcommand)]
+pub enum ArmVerb {
+    /// Move to the cell file's pose `home`, under the limits. As `goto home`.
+    Home(GotoArgs),
+    /// Move to a pose, under the limits: from ready, to ready. Ctrl-C holds.
+    Goto {
+        /// A pose of the cell file (`[arm.poses]`), or joint positions in rad: q1,q2,...
+        #[arg(allow_hyphen_values = true)]
+        pose: String,
+        /// How.
+        #[command(flatten)]
+        args: GotoArgs,
+    },
+}
+
+/// How an arm is moved to a pose.
+#[derive(Debug, Args)]
+pub struct GotoArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Share of the arm's limits that the motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub speed: f64,
+    /// Gripper opening, 0 closed to 1 open, instead of the pose's. Without either the gripper stays.
+    #[arg(long, value_name = "FRACTION")]
+    pub opening: Option<f64>,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// `tactus sim`.
@@ -275,6 +328,10 @@ pub struct OrderArgs {
     /// What every role takes.
     #[command(flatten)]
     pub role: RoleArgs,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold. Only for orders that need the
+    /// lease: enable, start, torque-off.
+    #[arg(long)]
+    pub take_over: bool,
     /// The order.
     #[command(subcommand)]
     pub order: OrderVerb,
@@ -283,9 +340,9 @@ pub struct OrderArgs {
 /// Orders.
 #[derive(Debug, Subcommand)]
 pub enum OrderVerb {
-    /// Boot -> ready; or end a hold.
+    /// Boot -> ready: torque on where the arm is, verifying that it stands still; or end a hold. Needs the lease.
     Enable,
-    /// Ready -> policy: start an episode.
+    /// Ready -> policy: start an episode, which goes on unattended after this command. Needs the lease.
     Start {
         /// What the arm is told.
         instruction: String,
@@ -295,8 +352,66 @@ pub enum OrderVerb {
     },
     /// End the episode: brake and hold, ready for the next.
     End,
-    /// Brake, hold, and stay stopped until the arm host is restarted.
+    /// Brake and hold; an episode may be resumed by `enable`, and never resumes by itself. Needs no lease.
+    Hold,
+    /// Brake, hold, and stay stopped until the arm host is restarted. Needs no lease.
     Stop,
+    /// Switch the motors' torque off, at rest. Needs the lease.
+    TorqueOff {
+        /// Someone or something carries the arm: needed for one without brakes, which falls.
+        #[arg(long)]
+        arm_is_supported: bool,
+    },
+    /// Say the mode, why, and who holds the lease.
+    Status,
+}
+
+/// `tactus drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Which faults.
+    #[arg(value_enum, conflicts_with = "fault")]
+    pub set: Option<DrillSet>,
+    /// Names the faults, what must follow from each, and the bounds of this cell; runs nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// A fault of your own; several act together. `<where>[.<camera>]:<what>[=<time>[+-<time>]][@<start>][~<duration>]`,
+    /// for example camera.wrist:freeze@3s or net:delay=200ms+-80ms.
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// Modes that the fault meets. Default: all of them.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub mode: Vec<In>,
+    /// Seed of the first repetition; repetition k uses seed S + k.
+    #[arg(long, value_name = "S", default_value_t = 7)]
+    pub seed: u64,
+    /// Repetitions of each fault in each mode. Default: 30; `quick`: 3.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub repetitions: Option<u64>,
+    /// Threads.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+    /// Write the matrix to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the matrix into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// Sets of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DrillSet {
+    /// Every fault, 30 times in each mode.
+    All,
+    /// Every fault, three times in each mode: within a minute.
+    Quick,
 }
 
 /// `tactus bench`.
@@ -313,6 +428,58 @@ pub enum BenchVerb {
     /// Success against added latency, for each scheduling strategy, in the simulated cell in lock-step: the same worlds
     /// and the same noise for every strategy. Resumes where it was interrupted.
     Latency(LatencyArgs),
+    /// How late the control thread's ticks are here, beside a tokio interval and a Python time.sleep loop at the same rate
+    /// (if there is a python3), in turns, under the same load.
+    Beat(BeatArgs),
+}
+
+/// `tactus bench beat`.
+#[derive(Debug, Args)]
+pub struct BeatArgs {
+    /// Ticks per second.
+    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=2000))]
+    pub rate_hz: u32,
+    /// Seconds for each of the contenders, in turns of a few seconds.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub secs: u32,
+    /// Measure also a control thread that spins through the last microseconds before each deadline (arm.spin_us).
+    #[arg(long, value_name = "US", num_args = 0..=1, default_missing_value = "150", value_parser = clap::value_parser!(u64).range(10..=500))]
+    pub spin: Option<u64>,
+    /// Load the machine with an engine: a process that infers with the bundle, chunk after chunk, on one thread.
+    #[arg(long)]
+    pub engine: bool,
+    /// SCHED_FIFO priority that the control thread asks for (arm.realtime_priority); 0 leaves it an ordinary thread.
+    #[arg(long, value_name = "P", default_value_t = 80, value_parser = clap::value_parser!(i32).range(0..=98))]
+    pub priority: i32,
+    /// Core that the control thread stays on (arm.cpu).
+    #[arg(long, value_name = "CORE")]
+    pub cpu: Option<usize>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Be the load: infer until stdin ends.
+    #[arg(long, hide = true)]
+    pub be_engine: bool,
+    /// What the engine runs. Default: the built-in cell's.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// `tactus doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Endpoint of a process of the running cell: asks also who is alive, and the arm for its joints.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Option<String>,
+    /// Write the findings to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `tactus bench latency`.

@@ -14,8 +14,8 @@ use tactus_bundle::Bundle;
 use tactus_control::Resume;
 use tactus_sim::{Cube, Task, TaskKind};
 use tactus_wire::{
-    EngineStatus, EpisodeEvent, EpisodePhase, ModeOrder, ModeWord, Nothing, Publisher, Session,
-    SimReset, SimResetReply, Topic,
+    Authority, EngineStatus, EpisodeEvent, EpisodePhase, ModeOrder, ModeWord, Nothing, Publisher,
+    Session, SimReset, SimResetReply, Topic,
 };
 
 use crate::cell::{self, Cell};
@@ -23,7 +23,7 @@ use crate::children::{self, Children};
 use crate::cli::{DemoArgs, RoleArgs};
 use crate::live::Shared;
 use crate::order;
-use crate::summary::{self, ControlFigures, Lateness, Millis, Motion, Row, Summary};
+use crate::summary::{self, ControlFigures, Lateness, Millis, MissFigures, Motion, Row, Summary};
 use crate::{checkout, lockstep, result, roles, view};
 
 /// Episodes of a headless run without `--episodes`.
@@ -85,6 +85,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         session,
         shared: shared.clone(),
         stop: &stop,
+        authority: None,
     };
     let (outcome, viewed) = std::thread::scope(|scope| {
         // The view runs beside the conductor; whichever ends first ends the other, a panic included.
@@ -103,6 +104,8 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         (outcome, viewed.context("live view"))
     });
     let outcome = outcome.and(viewed);
+    // Given back while the arm host is still there.
+    conductor.authority = None;
     let provider = conductor
         .engine_status()
         .map_or_else(|| "unknown".into(), |s| s.provider);
@@ -170,6 +173,8 @@ struct Conductor<'a> {
     events: Publisher<EpisodeEvent>,
     shared: Shared,
     stop: &'a AtomicBool,
+    /// The arm's lease, from before the arm is enabled on: if this process dies, the arm holds.
+    authority: Option<Authority>,
 }
 
 impl Conductor<'_> {
@@ -178,8 +183,10 @@ impl Conductor<'_> {
         if self.stopping() {
             return Ok(());
         }
+        let authority = order::authority(&self.session, self.cell, "demo", order::rank(false))?;
+        self.authority = Some(authority);
         self.order(&ModeOrder::Enable)?;
-        let resume = match self.cell.resume() {
+        let resume = match self.cell.resume {
             Resume::Auto => {
                 "resume = \"auto\": after a hold the arm goes on by itself once all is well again"
             }
@@ -254,8 +261,10 @@ impl Conductor<'_> {
     }
 
     fn order(&self, order: &ModeOrder) -> anyhow::Result<()> {
-        let key = self.wire.key(&Topic::ArmMode(self.cell.arm.clone()));
-        order::send(&self.session, &key, order).map(drop)
+        match &self.authority {
+            Some(authority) => order::under(authority, self.cell, order, true).map(drop),
+            None => bail!("the demo does not hold the arm's lease"),
+        }
     }
 
     /// Runs one episode; `None` when the demo was stopped before it began.
@@ -487,6 +496,10 @@ fn summarise(shared: &Shared, cell: &Cell, bundle_id: String, provider: String) 
         starved_ticks: counters.starved_ticks,
         holds: counters.holds,
         limited_ticks: counters.limited_ticks,
+        misses: Some(MissFigures {
+            misses: telemetry.misses,
+            at_miss: telemetry.host_at_miss,
+        }),
         rows: live.rows.clone(),
     }
 }

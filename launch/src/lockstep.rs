@@ -38,6 +38,8 @@ pub struct SimPlant {
     steps: u64,
     epoch: u64,
     seq: u64,
+    /// Whether anybody looks at the pictures.
+    seen: bool,
 }
 
 impl SimPlant {
@@ -60,7 +62,16 @@ impl SimPlant {
             steps: 0,
             epoch: 1,
             seq: 0,
+            seen: true,
         })
+    }
+
+    /// The same plant for a policy that does not look: its frames hold only what tells one from another.
+    pub fn unseen(self) -> Self {
+        Self {
+            seen: false,
+            ..self
+        }
     }
 
     /// Another world.
@@ -101,16 +112,23 @@ impl Plant for SimPlant {
             q: JointVec::from_fn(6, |i| state.q_rad[i]),
             dq: JointVec::from_fn(6, |i| state.dq_rad_per_sec[i]),
             opening: state.opening,
+            torque: true,
         }
     }
 
     fn frames(&mut self, now: Time) -> Result<Vec<CameraFrame>, PlantError> {
         let fail = |e: tactus_sim::SimError| PlantError(e.to_string());
-        self.renderer.show(&self.world.snapshot()).map_err(fail)?;
+        if self.seen {
+            self.renderer.show(&self.world.snapshot()).map_err(fail)?;
+        }
         self.seq += 1;
         let mut frames = Vec::with_capacity(self.cameras.len());
         for camera in &self.cameras {
-            let jpeg = self.renderer.jpeg(camera).map_err(fail)?;
+            let data: Arc<[u8]> = if self.seen {
+                self.renderer.jpeg(camera).map_err(fail)?.into()
+            } else {
+                self.seq.to_le_bytes().as_slice().into()
+            };
             frames.push(CameraFrame {
                 camera: camera.clone(),
                 captured_at: now,
@@ -119,7 +137,7 @@ impl Plant for SimPlant {
                 width: scene::PICTURE_SIZE as u32,
                 height: scene::PICTURE_SIZE as u32,
                 encoding: Encoding::Jpeg,
-                data: jpeg.into(),
+                data,
             });
         }
         Ok(frames)
@@ -178,7 +196,7 @@ impl<P: Policy> Policy for Counted<P> {
 pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Summary> {
     let episodes = args.episodes.unwrap_or(20);
     let info = tactus_sim::arm_info();
-    let policy = roles::open_policy(cell, &args.policy, &info)?;
+    let policy = roles::open_policy(cell, &args.policy, &info.joints, Some(&info))?;
     let provider = policy.provider().to_owned();
     let cameras = policy.cameras().to_vec();
     let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
@@ -236,6 +254,7 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
         starved_ticks: counters.starved_ticks,
         holds: counters.holds,
         limited_ticks: counters.limited_ticks,
+        misses: None,
         rows,
     })
 }

@@ -1,8 +1,9 @@
 //! The `tactus` program: roles of a cell, each a process; cells of them; the demo.
 //!
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
-//! of what was asked for (a golden tensor off, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
+//! of what was asked for (a golden tensor off, a machine or cell that `doctor` finds unfit, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
 
+mod arm_tools;
 mod bench;
 mod bundle;
 mod cell;
@@ -10,6 +11,9 @@ mod checkout;
 mod children;
 mod cli;
 mod conductor;
+mod doctor;
+mod drill;
+mod holds;
 mod live;
 mod lockstep;
 mod log;
@@ -47,12 +51,14 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo(args) => conductor::demo(&args),
         Verb::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Engine(args) => roles::engine(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Arm(args) => roles::arm(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),
         Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Drill(args) => drill::drill(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),
     }

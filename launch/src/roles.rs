@@ -13,11 +13,17 @@ use tactus_wire::{MonotonicClock, Session, SessionOptions};
 
 use crate::cell::{self, Cell};
 use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
+use crate::holds;
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long an arm host waits for its device's description.
 const DEVICE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Chunks that a starting engine probes its stages with ..
+pub const PROBE_CHUNKS: usize = 20;
+/// .. unless they take longer than this.
+pub const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A process that takes part in a cell.
 pub struct Joined {
@@ -80,16 +86,22 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// Opens the policy of a cell for the arm of `info`.
-pub fn open_policy(cell: &Cell, args: &PolicyArgs, info: &ArmInfo) -> anyhow::Result<VlaPolicy> {
-    open_policy_for(cell, args, info, cell.schedule.strategy.conditioning())
+/// Opens the policy of a cell for an arm with these joints; `arm` is that arm's info, which tool poses need.
+pub fn open_policy(
+    cell: &Cell,
+    args: &PolicyArgs,
+    joints: &[String],
+    arm: Option<&ArmInfo>,
+) -> anyhow::Result<VlaPolicy> {
+    let conditioning = cell.schedule.strategy.conditioning();
+    open_policy_for(cell, args, (joints, arm), conditioning)
 }
 
 /// As [`open_policy`], for requests of another conditioning than the cell's.
 pub fn open_policy_for(
     cell: &Cell,
     args: &PolicyArgs,
-    info: &ArmInfo,
+    (joints, arm): (&[String], Option<&ArmInfo>),
     conditioning: Conditioning,
 ) -> anyhow::Result<VlaPolicy> {
     let options = VlaOptions {
@@ -101,14 +113,34 @@ pub fn open_policy_for(
         } else {
             Provider::Cpu
         },
-        joints: &info.joints,
-        arm: Some(info),
+        joints,
+        arm,
         conditioning,
+        denoise_steps: cell.denoise_steps,
     };
     Ok(VlaPolicy::open(
         args.bundle.as_ref().unwrap_or(&cell.bundle),
         options,
     )?)
+}
+
+/// Probes the policy's stages and refuses a cell whose times cannot work with them.
+fn enforce_budget(cell: &Cell, policy: &mut VlaPolicy) -> anyhow::Result<()> {
+    // What cannot work as declared needs no probe.
+    let manifest = policy.bundle().manifest().clone();
+    holds::judge(cell, &manifest, None).enforce(cell, |_| ())?;
+    let conditioning = cell.schedule.strategy.conditioning();
+    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN, || ())?;
+    let warn = |caution: String| tracing::warn!("{caution}");
+    holds::judge(cell, &manifest, Some(&probe)).enforce(cell, warn)?;
+    let steps = manifest.denoise.steps;
+    if policy.steps() < steps {
+        tracing::warn!(
+            "{} denoising steps instead of the bundle's {steps}, as the cell asks: quicker, and less exact",
+            policy.steps()
+        );
+    }
+    Ok(())
 }
 
 /// `tactus engine`.
@@ -123,7 +155,8 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     // The arm's joint names decide which column of the policy is which joint, its links what a tool pose is.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
-    let policy = open_policy(&cell, &args.policy, &info)?;
+    let mut policy = open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
+    enforce_budget(&cell, &mut policy)?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
         cell: wire,
@@ -135,7 +168,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `tactus arm`.
+/// `tactus arm` without a verb: the arm host.
 pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
     let Joined {
@@ -147,6 +180,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let driver = WireDriver::connect(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     let info = driver.info().clone();
     info.check()?;
+    cell.poses.check(&cell.file, &info)?;
     let options = ArmOptions {
         cell: wire,
         arm: cell.arm.clone(),
@@ -158,7 +192,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
             &info,
         )?,
         budget: cell.budget,
-        realtime_priority: cell.realtime_priority,
+        realtime: cell.realtime,
     };
     if options.spec.guard.is_none() {
         tracing::warn!(

@@ -1,17 +1,25 @@
 //! `tactus sim`: the simulated device as a role, and what else the simulator is good for.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tactus_sim::record::{Outcome, RecordOptions, record, run_expert};
 use tactus_sim::{Renderer, Scenario, StartPoses, TaskKind, World};
+use tactus_wire::Role;
 
 use crate::cell;
 use crate::cli::{RoleArgs, SimArgs, SimVerb};
 use crate::result;
 use crate::roles::{self, Joined};
 use crate::summary::wilson;
+
+/// How often the device looks whether it may leave, and how long it outlives a supervisor at most for its arm host.
+const LOOK: Duration = Duration::from_millis(5);
+const OUTLIVE: Duration = Duration::from_secs(1);
 
 /// Share of clean episodes in which the expert must do what it is told.
 const EXPERT_RATE: f64 = 0.95;
@@ -138,7 +146,35 @@ fn device(args: &RoleArgs) -> anyhow::Result<()> {
         device: cell.device.clone(),
         seed: cell.sim.map_or(0, |sim| sim.seed),
         variation: cell.sim.is_some_and(|sim| sim.variation),
+        brakes: cell.sim.is_none_or(|sim| sim.brakes),
     };
-    tactus_sim::run_sim(&options, &session, clock.as_ref(), &stop)?;
-    Ok(())
+    let end = AtomicBool::new(false);
+    let arm_lives = Arc::new(AtomicBool::new(false));
+    let (seen, arm) = (arm_lives.clone(), cell.arm.clone());
+    let _watch = session.watch_alive(&cell.wire, move |role, name, alive| {
+        if role == Role::Arm && *name == arm {
+            seen.store(alive, Ordering::Relaxed);
+        }
+    })?;
+    std::thread::scope(|scope| {
+        let _ending = roles::Stopping(&end);
+        let leave_last = || {
+            while !(stop.load(Ordering::Relaxed) || end.load(Ordering::Relaxed)) {
+                std::thread::sleep(LOOK);
+            }
+            // Told to end at the same time as the arm host, as when whoever supervises us both has died: the arm it is
+            // braking is ours.
+            let until = Instant::now() + OUTLIVE;
+            while args.supervised && arm_lives.load(Ordering::Relaxed) && Instant::now() < until {
+                std::thread::sleep(LOOK);
+            }
+            end.store(true, Ordering::Relaxed);
+        };
+        std::thread::Builder::new()
+            .name("leave-last".into())
+            .spawn_scoped(scope, leave_last)
+            .context("thread `leave-last`")?;
+        tactus_sim::run_sim(&options, &session, clock.as_ref(), &end)?;
+        Ok(())
+    })
 }

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use tactus_host::account::{Durations, Quantiles};
 use tactus_sim::{Task, TaskKind};
-use tactus_types::{MotionQuality, Stage};
+use tactus_types::{HostLoad, Misses, MotionQuality, Stage};
 
 /// One episode.
 #[derive(Debug, Clone, Serialize)]
@@ -188,6 +188,8 @@ pub struct Summary {
     pub holds: u64,
     /// Ticks whose setpoint a limit changed.
     pub limited_ticks: u64,
+    /// Deadlines missed, by what missed them, and the host's load around the last; `null` in lock-step.
+    pub misses: Option<MissFigures>,
     /// One per episode.
     pub rows: Vec<Row>,
 }
@@ -197,6 +199,53 @@ const CUBES: [&str; 3] = ["red", "green", "blue"];
 
 fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
+}
+
+/// The load of a host.
+pub fn host_json(load: HostLoad) -> serde_json::Value {
+    let HostLoad {
+        steal,
+        busy,
+        runnable,
+        cores,
+        pressure,
+        mhz,
+        throttles,
+    } = load;
+    serde_json::json!({
+        "steal": round(steal),
+        "busy": round(busy),
+        "runnable": runnable,
+        "cores": cores,
+        "pressure": pressure.map(round),
+        "mhz": mhz,
+        "throttles": throttles,
+    })
+}
+
+/// Deadlines missed, by what missed them, and the host's load around the last.
+#[derive(Debug, Clone, Copy)]
+pub struct MissFigures {
+    /// How many.
+    pub misses: Misses,
+    /// The load; `None` before the first.
+    pub at_miss: Option<HostLoad>,
+}
+
+impl Serialize for MissFigures {
+    /// `host` (control ticks), `unanswered`, and each stage that missed any.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { misses, at_miss } = self;
+        let counted = Stage::ALL.into_iter().filter(|s| misses.of(*s) > 0);
+        let stages = counted.map(|s| (s.name().to_owned(), misses.of(s).into()));
+        let value = serde_json::json!({
+            "stages": stages.collect::<serde_json::Map<_, _>>(),
+            "host": misses.host,
+            "unanswered": misses.unanswered,
+            "host_at_last_miss": at_miss.map(host_json),
+        });
+        value.serialize(serializer)
+    }
 }
 
 /// Quantiles of each stage, by name.
@@ -308,6 +357,13 @@ impl std::fmt::Display for Summary {
                 max(|m| m.jerk_max),
                 mean(|m| m.sparc),
             )?;
+        }
+        if let Some(MissFigures { misses, at_miss }) = &self.misses {
+            write!(f, "deadlines missed: {misses}")?;
+            match at_miss {
+                Some(load) => writeln!(f, "; host around the last: {load}")?,
+                None => writeln!(f)?,
+            }
         }
         let ticks = self.control.map_or(String::new(), |c| {
             format!("{} ticks, {} overruns, ", c.ticks, c.overruns)

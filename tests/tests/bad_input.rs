@@ -195,7 +195,7 @@ fn cuda_where_there_is_none() {
 fn help_names_every_verb() {
     let help = String::from_utf8(tactus(&["--help"]).stdout).expect("text");
     for verb in [
-        "demo", "run", "engine", "arm", "camera", "sim", "order", "bundle",
+        "demo", "run", "engine", "arm", "camera", "sim", "order", "bundle", "doctor", "bench",
     ] {
         assert!(help.contains(&format!("  {verb} ")), "{verb} in: {help}");
     }

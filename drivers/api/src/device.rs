@@ -14,7 +14,7 @@ use std::{
 };
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_types::{ArmInfo, ArmInfoError, JointState, Time};
+use tactus_types::{ArmInfo, ArmInfoError, JointState, Time, Torque};
 use tactus_wire::{
     Cell, DeviceCommand, Name, Nothing, Publisher, Role, Session, SessionError, Topic,
 };
@@ -46,6 +46,16 @@ pub trait Device: Send {
     /// # Errors
     /// [`DeviceError`], as for [`Device::state`].
     fn apply(&mut self, goal: &Goal) -> Result<(), DeviceError>;
+
+    /// Switches the motors' torque. The shell calls it only where [`Device::info`] says that this can be done, and makes
+    /// the measured pose the goal before torque goes on. The next [`Device::state`] says how it stands.
+    ///
+    /// # Errors
+    /// [`DeviceError`], as for [`Device::state`].
+    fn set_torque(&mut self, on: bool) -> Result<(), DeviceError> {
+        let _ = on;
+        Ok(())
+    }
 
     /// One tick has passed: a simulated device advances by a period; one that moves by itself has nothing to do.
     ///
@@ -138,7 +148,7 @@ pub fn serve_device(
     info.check()?;
     let period = Duration::from_nanos((1e9 / info.state_rate_hz) as u64);
     let deadline = Duration::from_nanos((1e9 * info.command_deadline_secs) as u64);
-    let gate = CommandGate::new(info.joints.len(), deadline);
+    let gate = CommandGate::new(info.joints.len(), info.torque_switch, deadline);
 
     let (arriving, commands) = RingBuffer::new(RING);
     let unheard = Arc::new(Unheard::default());
@@ -172,6 +182,8 @@ pub fn serve_device(
             measured,
             report: DeviceReport::default(),
             holding: true,
+            torque_switch: info.torque_switch,
+            last: None,
         };
         let clock = session.clock().as_ref();
         let mut pacer = Pacer::new(clock.now(), period, MAX_LAG);
@@ -208,6 +220,9 @@ struct Shell<'a> {
     measured: Producer<JointState>,
     report: DeviceReport,
     holding: bool,
+    torque_switch: bool,
+    /// The newest state.
+    last: Option<JointState>,
 }
 
 impl Shell<'_> {
@@ -215,7 +230,10 @@ impl Shell<'_> {
     fn tick(&mut self, now: Time) -> Result<(), DeviceError> {
         while let Ok((command, published_at)) = self.commands.pop() {
             match self.gate.offer(&command, published_at, now) {
-                Ok(()) => self.report.accepted += 1,
+                Ok(torque) => {
+                    self.report.accepted += 1;
+                    self.switch(torque)?;
+                }
                 Err(refused) => tracing::debug!("{refused}"),
             }
         }
@@ -238,9 +256,32 @@ impl Shell<'_> {
             ..self.device.state(now)?
         };
         self.gate.measured(&state);
+        self.last = Some(state);
         self.report.ticks += 1;
         if self.measured.push(state).is_err() {
             self.report.unpublished += 1;
+        }
+        Ok(())
+    }
+
+    /// Switches torque where that changes anything. Torque goes on with the measured pose as the goal.
+    fn switch(&mut self, torque: Torque) -> Result<(), DeviceError> {
+        let Some(last) = self.last.as_mut().filter(|_| self.torque_switch) else {
+            return Ok(());
+        };
+        match (torque, last.torque) {
+            (Torque::On, false) => {
+                tracing::info!("torque on");
+                self.device.apply(&Goal::stay(last))?;
+                self.device.set_torque(true)?;
+                last.torque = true;
+            }
+            (Torque::Off, true) => {
+                tracing::warn!("torque off");
+                self.device.set_torque(false)?;
+                last.torque = false;
+            }
+            (Torque::On, true) | (Torque::Off, false) | (Torque::Keep, _) => {}
         }
         Ok(())
     }

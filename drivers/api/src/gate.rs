@@ -2,11 +2,12 @@
 //!
 //! Holding, for a position-controlled device, is keeping the last goal. When no command counted in this epoch yet, the
 //! goal is the pose measured when the epoch was first seen, taken once: a goal that follows the measured pose would sink
-//! with it. The gripper is held like any joint, so nothing is dropped.
+//! with it. The gripper is held like any joint, so nothing is dropped. While torque is off the goal does follow the measured
+//! pose: switched on again, the arm stays where it is then.
 
 use std::time::Duration;
 
-use tactus_types::{JointState, JointVec, Time};
+use tactus_types::{JointState, JointVec, Time, Torque};
 use tactus_wire::DeviceCommand;
 
 use crate::Watchdog;
@@ -24,7 +25,7 @@ pub struct Goal {
 
 impl Goal {
     /// To stay where `state` is.
-    fn stay(state: &JointState) -> Self {
+    pub(crate) fn stay(state: &JointState) -> Self {
         Self {
             q: state.q,
             dq: JointVec::zeros(state.q.len()),
@@ -63,6 +64,9 @@ pub enum Refused {
         /// The command's.
         actual: u64,
     },
+    /// It would switch torque off where that cannot be done.
+    #[error("command to switch torque off for a device that cannot")]
+    Torque,
     /// It was on its way for longer than the command deadline.
     #[error("command of {} ms age, the deadline is {} ms", age.as_millis(), limit.as_millis())]
     Late {
@@ -84,6 +88,8 @@ pub struct Refusals {
     pub numbers: u64,
     /// [`Refused::Order`].
     pub order: u64,
+    /// [`Refused::Torque`].
+    pub torque: u64,
     /// [`Refused::Late`].
     pub late: u64,
     /// Refused before it was a command: a `tactus_wire::WireError`.
@@ -100,11 +106,12 @@ impl Refusals {
             joints,
             numbers,
             order,
+            torque,
             late,
             wire,
             overflow,
         } = self;
-        epoch + joints + numbers + order + late + wire + overflow
+        epoch + joints + numbers + order + torque + late + wire + overflow
     }
 
     fn count(&mut self, refused: Refused) {
@@ -113,6 +120,7 @@ impl Refusals {
             Refused::Joints { .. } => &mut self.joints,
             Refused::Numbers => &mut self.numbers,
             Refused::Order { .. } => &mut self.order,
+            Refused::Torque => &mut self.torque,
             Refused::Late { .. } => &mut self.late,
         } += 1;
     }
@@ -122,6 +130,8 @@ impl Refusals {
 #[derive(Debug, Clone)]
 pub struct CommandGate {
     joints: usize,
+    torque_switch: bool,
+    limp: bool,
     watchdog: Watchdog,
     epoch: Option<u64>,
     last_tick: Option<u64>,
@@ -130,10 +140,13 @@ pub struct CommandGate {
 }
 
 impl CommandGate {
-    /// A gate for an arm of `joints` joints that holds when no command counts for `deadline`.
-    pub fn new(joints: usize, deadline: Duration) -> Self {
+    /// A gate for an arm of `joints` joints that holds when no command counts for `deadline`, and whose torque can be
+    /// switched if `torque_switch`.
+    pub fn new(joints: usize, torque_switch: bool, deadline: Duration) -> Self {
         Self {
             joints,
+            torque_switch,
+            limp: false,
             watchdog: Watchdog::new(deadline),
             epoch: None,
             last_tick: None,
@@ -144,15 +157,18 @@ impl CommandGate {
 
     /// The device measured `state`. In a new epoch, what was commanded before is void and the pose becomes the goal.
     pub fn measured(&mut self, state: &JointState) {
+        self.limp = !state.torque;
         if self.epoch != Some(state.epoch) {
             self.epoch = Some(state.epoch);
             self.last_tick = None;
             self.watchdog.reset();
             self.goal = Some(Goal::stay(state));
+        } else if !state.torque {
+            self.goal = Some(Goal::stay(state));
         }
     }
 
-    /// A command came in that was published at `published_at`.
+    /// A command came in that was published at `published_at`. Returns what becomes of torque.
     ///
     /// # Errors
     /// [`Refused`] when it does not count; it is counted there, and changes nothing else.
@@ -161,17 +177,19 @@ impl CommandGate {
         command: &DeviceCommand,
         published_at: Time,
         now: Time,
-    ) -> Result<(), Refused> {
+    ) -> Result<Torque, Refused> {
         match self.judge(command, published_at, now) {
             Ok(()) => {
                 self.last_tick = Some(command.tick);
                 self.watchdog.feed(now);
-                self.goal = Some(Goal {
-                    q: command.q,
-                    dq: command.dq,
-                    opening: command.opening,
-                });
-                Ok(())
+                if !self.limp || command.torque == Torque::On {
+                    self.goal = Some(Goal {
+                        q: command.q,
+                        dq: command.dq,
+                        opening: command.opening,
+                    });
+                }
+                Ok(command.torque)
             }
             Err(refused) => {
                 self.refusals.count(refused);
@@ -202,6 +220,9 @@ impl CommandGate {
         {
             let actual = command.tick;
             return Err(Refused::Order { last, actual });
+        }
+        if command.torque == Torque::Off && !self.torque_switch {
+            return Err(Refused::Torque);
         }
         let (age, limit) = (now.since(published_at), self.watchdog.deadline());
         if age > limit {
@@ -255,6 +276,7 @@ mod tests {
             q: JointVec::from_fn(2, |_| q),
             dq: JointVec::zeros(2),
             opening: 1.01,
+            torque: true,
         }
     }
 
@@ -266,11 +288,12 @@ mod tests {
             dq: JointVec::from_fn(2, |_| 0.1),
             opening: 0.5,
             generation: Generation::default(),
+            torque: Torque::Keep,
         }
     }
 
     fn gate() -> CommandGate {
-        let mut gate = CommandGate::new(2, DEADLINE);
+        let mut gate = CommandGate::new(2, false, DEADLINE);
         gate.measured(&state(7, 0.3));
         gate
     }
@@ -281,7 +304,7 @@ mod tests {
 
     #[test]
     fn before_any_command_it_holds_the_pose_first_measured() {
-        assert_eq!(CommandGate::new(2, DEADLINE).goal(at(0)), None);
+        assert_eq!(CommandGate::new(2, false, DEADLINE).goal(at(0)), None);
         let mut gate = gate();
         gate.measured(&state(7, 0.2));
         assert!(gate.holds(at(1)));
@@ -292,7 +315,10 @@ mod tests {
     #[test]
     fn without_commands_it_keeps_the_last_goal_at_rest() {
         let mut gate = gate();
-        assert_eq!(gate.offer(&command(7, 1, 1.0), at(10), at(10)), Ok(()));
+        assert_eq!(
+            gate.offer(&command(7, 1, 1.0), at(10), at(10)),
+            Ok(Torque::Keep)
+        );
         assert!(!gate.holds(at(110)) && gate.holds(at(111)));
         assert_eq!(gate.goal(at(110)).map(|g| g.dq[0]), Some(0.1));
         assert_eq!(
@@ -304,7 +330,10 @@ mod tests {
     #[test]
     fn a_new_epoch_voids_what_was_commanded() {
         let mut gate = gate();
-        assert_eq!(gate.offer(&command(7, 5, 1.0), at(10), at(10)), Ok(()));
+        assert_eq!(
+            gate.offer(&command(7, 5, 1.0), at(10), at(10)),
+            Ok(Torque::Keep)
+        );
         gate.measured(&state(8, -0.4));
         assert_eq!(goal_q(&gate, at(11)), -0.4);
         assert!(gate.holds(at(11)));
@@ -317,13 +346,19 @@ mod tests {
             })
         );
         assert_eq!(goal_q(&gate, at(12)), -0.4);
-        assert_eq!(gate.offer(&command(8, 1, 0.0), at(13), at(13)), Ok(()));
+        assert_eq!(
+            gate.offer(&command(8, 1, 0.0), at(13), at(13)),
+            Ok(Torque::Keep)
+        );
     }
 
     #[test]
     fn hostile_commands_change_nothing_and_are_counted() {
         let mut gate = gate();
-        assert_eq!(gate.offer(&command(7, 5, 1.0), at(10), at(10)), Ok(()));
+        assert_eq!(
+            gate.offer(&command(7, 5, 1.0), at(10), at(10)),
+            Ok(Torque::Keep)
+        );
         let mut nan = command(7, 6, 0.0);
         nan.q[1] = f64::NAN;
         let mut infinite = command(7, 6, 0.0);
@@ -336,11 +371,16 @@ mod tests {
             opening: 1.1,
             ..command(7, 6, 0.0)
         };
+        let limp = DeviceCommand {
+            torque: Torque::Off,
+            ..command(7, 6, 0.0)
+        };
         for hostile in [
             nan,
             infinite,
             long,
             wide,
+            limp,
             command(7, 5, 0.0),
             command(6, 9, 0.0),
         ] {
@@ -352,20 +392,46 @@ mod tests {
             joints: 1,
             numbers: 3,
             order: 1,
+            torque: 1,
             late: 1,
             wire: 0,
             overflow: 0,
         };
         assert_eq!(gate.refusals(), expected);
-        assert_eq!(expected.total(), 7);
+        assert_eq!(expected.total(), 8);
         assert_eq!(goal_q(&gate, at(11)), 1.0);
     }
 
     #[test]
     fn a_restarted_controller_counts_from_one_once_the_device_holds() {
         let mut gate = gate();
-        assert_eq!(gate.offer(&command(7, 1000, 1.0), at(10), at(10)), Ok(()));
+        assert_eq!(
+            gate.offer(&command(7, 1000, 1.0), at(10), at(10)),
+            Ok(Torque::Keep)
+        );
         assert!(gate.offer(&command(7, 1, 0.0), at(50), at(50)).is_err());
-        assert_eq!(gate.offer(&command(7, 1, 0.0), at(120), at(120)), Ok(()));
+        assert_eq!(
+            gate.offer(&command(7, 1, 0.0), at(120), at(120)),
+            Ok(Torque::Keep)
+        );
+    }
+
+    #[test]
+    fn the_goal_follows_a_limp_arm_so_that_torque_finds_it_where_it_is() {
+        let mut gate = CommandGate::new(2, true, DEADLINE);
+        gate.measured(&state(7, 0.3));
+        let off = DeviceCommand {
+            torque: Torque::Off,
+            ..command(7, 1, 1.0)
+        };
+        assert_eq!(gate.offer(&off, at(10), at(10)), Ok(Torque::Off));
+        let limp = JointState {
+            torque: false,
+            ..state(7, -0.8)
+        };
+        gate.measured(&limp);
+        assert_eq!(goal_q(&gate, at(11)), -0.8);
+        assert!(gate.offer(&command(7, 2, 1.0), at(12), at(12)).is_ok());
+        assert_eq!(goal_q(&gate, at(12)), -0.8);
     }
 }

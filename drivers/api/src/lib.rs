@@ -16,9 +16,16 @@
 //! - `info`: answers every query with `ArmInfo`, and publishes it once.
 //! - `state`: publishes `JointState` at `ArmInfo.state_rate_hz`. The epoch is a number never used before on this host
 //!   (the clock's nanoseconds at start do), and grows when old commands must not count any more.
+//! - `state.torque` says whether the motors hold the arm; a device that cannot switch them (`ArmInfo.torque_switch` false)
+//!   may leave it out.
 //! - `command`: subscribes to `DeviceCommand`. A command counts when its epoch is the device's, its tick is above the
 //!   last one's, its length is the arm's, its numbers are finite, its opening is within 0..1 and it was published less
 //!   than a command deadline ago. Anything else is counted and ignored.
+//! - `DeviceCommand.torque`: `TORQUE_ON` makes the measured pose the goal, then switches torque on, then follows commands;
+//!   `TORQUE_OFF` switches it off; both are said in every command until `state.torque` agrees, so a lost one costs
+//!   nothing, and change nothing where it agrees already. `TORQUE_KEEP`, the default, is said at all other times. While
+//!   torque is off the goal follows the measured pose. A device that cannot switch refuses a command with `TORQUE_OFF`.
+//!   Neither a missing command nor a lost link switches torque.
 //! - The token `tactus/<cell>/alive/device/<name>` is held while the device serves.
 //! - Without a command for `command_deadline_secs` the device holds: it keeps its last goal; when there was none in this
 //!   epoch, the pose measured when the epoch began.

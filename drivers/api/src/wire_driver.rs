@@ -158,7 +158,9 @@ impl WireDriver {
 impl Driver for WireDriver {
     fn state(&mut self) -> Option<JointState> {
         while let Ok(state) = self.states.pop() {
-            self.newest = Some(state);
+            if self.newest.is_none_or(|newest| state.supersedes(&newest)) {
+                self.newest = Some(state);
+            }
         }
         self.newest
     }

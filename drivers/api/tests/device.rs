@@ -15,7 +15,7 @@ use tactus_drivers_api::{
 };
 use tactus_types::{
     ArmInfo, ClampedBy, Clock, Command, Driver, Generation, JointLimits, JointState, JointVec,
-    Setpoint, Source, Time,
+    Setpoint, Source, Time, Torque,
 };
 use tactus_wire::{
     Cell, DeviceCommand, Message, MonotonicClock, Name, Session, SessionOptions, Topic,
@@ -30,6 +30,7 @@ struct Ideal {
     epoch: u64,
     at: Goal,
     told: Arc<Mutex<Vec<(Time, Goal)>>>,
+    torque: bool,
 }
 
 impl Device for Ideal {
@@ -48,6 +49,7 @@ impl Device for Ideal {
             gripper: true,
             state_rate_hz: 500.0,
             brakes: false,
+            torque_switch: true,
             command_deadline_secs: COMMAND_DEADLINE.as_secs_f64(),
             geometry: None,
         }
@@ -61,11 +63,17 @@ impl Device for Ideal {
             q: self.at.q,
             dq: self.at.dq,
             opening: self.at.opening,
+            torque: self.torque,
         })
     }
 
     fn apply(&mut self, goal: &Goal) -> Result<(), DeviceError> {
         self.at = *goal;
+        Ok(())
+    }
+
+    fn set_torque(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.torque = on;
         Ok(())
     }
 
@@ -96,6 +104,7 @@ impl Served {
                 opening: 1.0,
             },
             told: told.clone(),
+            torque: true,
         };
         let options = DeviceOptions {
             cell: cell(),
@@ -177,6 +186,7 @@ fn command(epoch: u64, tick: u64, q: f64) -> Command {
         clamped_by: ClampedBy::default(),
         clamped_rad: 0.0,
         generation: Generation::default(),
+        torque: Torque::Keep,
     }
 }
 
@@ -244,6 +254,40 @@ fn a_device_follows_commands_and_holds_without_them() {
         report.accepted >= 1 && report.refusals.total() == 0,
         "{report:?}"
     );
+}
+
+#[test]
+fn torque_is_switched_by_commands_that_say_so_and_comes_back_at_the_present_pose() {
+    let device = Served::start(&[]);
+    let session = open("arm/a", &device.session.endpoints());
+    let mut driver = connect(&session);
+    assert!(driver.info().torque_switch);
+    let epoch = first_state(&mut driver).epoch;
+    let mut tick = 0;
+    let mut until = |driver: &mut WireDriver, torque, q, done: fn(&JointState) -> bool| {
+        eventually(|| {
+            tick += 1;
+            let command = Command {
+                torque,
+                ..command(epoch, tick, q)
+            };
+            driver.apply(&command).expect("applied");
+            driver.state().is_some_and(|state| done(&state))
+        })
+    };
+    assert!(until(&mut driver, Torque::Keep, 1.0, |s| s.torque
+        && s.q[0] == 1.0));
+    assert!(until(&mut driver, Torque::Off, 1.0, |s| !s.torque));
+    // Silence and ordinary commands switch nothing.
+    std::thread::sleep(2 * COMMAND_DEADLINE);
+    assert!(driver.state().is_some_and(|s| !s.torque));
+    assert!(until(&mut driver, Torque::Keep, 2.0, |s| !s.torque));
+    assert!(until(&mut driver, Torque::On, 1.0, |s| s.torque));
+    std::thread::sleep(2 * COMMAND_DEADLINE);
+    assert!(driver.state().is_some_and(|s| s.torque));
+    let told = device.told.lock().expect("not poisoned").clone();
+    assert!(told.iter().all(|(_, goal)| goal.q[0] != 2.0));
+    device.stop();
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //!
 //! Decides when the world is shown to cameras and scored, and what a reset does to the device: a new epoch, in which no
 //! old command counts. What moves the arm, and the command deadline, are the device shell's (`tactus-drivers-api`).
+//!
+//! The simulated arm starts with torque on, in the pose of its world. Without torque its brakes keep it where it is; told
+//! that it has none, it falls.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -46,6 +49,8 @@ pub struct SimOptions {
     pub seed: u64,
     /// Whether it looks different from others (see [`crate::variation`]); a reset says for itself.
     pub variation: bool,
+    /// Whether the arm has brakes.
+    pub brakes: bool,
 }
 
 /// Why the simulated device does not run.
@@ -86,6 +91,7 @@ pub fn arm_info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 1.0 / STEP_S,
         brakes: true,
+        torque_switch: true,
         command_deadline_secs: COMMAND_DEADLINE_SECS,
         geometry: Some(ArmGeometry {
             urdf: ARM_URDF.into(),
@@ -120,6 +126,7 @@ pub fn run_sim(
         device,
         seed,
         variation,
+        brakes,
     } = options;
     let pending: PendingReset = Arc::default();
     let asked = pending.clone();
@@ -137,7 +144,7 @@ pub fn run_sim(
         seed: *seed,
         variation: *variation,
     };
-    let mut sim = SimDevice::new(first, first_epoch(clock.now()), pending, outgoing)?;
+    let mut sim = SimDevice::new(first, first_epoch(clock.now()), *brakes, pending, outgoing)?;
     let options = DeviceOptions {
         cell: cell.clone(),
         name: device.clone(),
@@ -174,6 +181,10 @@ fn publish(publishing: &Receiver<Outgoing>, worlds: &Publisher<SimWorld>) {
 struct SimDevice {
     world: World,
     goal: Goal,
+    torque: bool,
+    brakes: bool,
+    /// Where the brakes keep the arm while torque is off.
+    braked: Goal,
     judge: Judge,
     epoch: u64,
     steps: u64,
@@ -185,15 +196,20 @@ impl SimDevice {
     fn new(
         first: SimReset,
         epoch: u64,
+        brakes: bool,
         pending: PendingReset,
         outgoing: SyncSender<Outgoing>,
     ) -> Result<Self, SimError> {
+        let nowhere = Goal {
+            q_rad: [0.0; 6],
+            opening: 0.0,
+        };
         let mut device = Self {
             world: World::new()?,
-            goal: Goal {
-                q_rad: [0.0; 6],
-                opening: 0.0,
-            },
+            goal: nowhere,
+            torque: true,
+            brakes,
+            braked: nowhere,
             judge: Judge::new(),
             epoch,
             steps: 0,
@@ -211,6 +227,7 @@ impl SimDevice {
             q_rad: scenario.q_rad,
             opening: scenario.opening,
         };
+        self.braked = self.goal;
         self.judge = Judge::new();
         self.steps = 0;
     }
@@ -239,7 +256,10 @@ impl SimDevice {
 
 impl Device for SimDevice {
     fn info(&self) -> ArmInfo {
-        arm_info()
+        ArmInfo {
+            brakes: self.brakes,
+            ..arm_info()
+        }
     }
 
     fn state(&mut self, now: Time) -> Result<JointState, DeviceError> {
@@ -252,6 +272,7 @@ impl Device for SimDevice {
             q: vec(state.q_rad),
             dq: vec(state.dq_rad_per_sec),
             opening: state.opening.clamp(0.0, 1.0),
+            torque: self.torque,
         })
     }
 
@@ -263,9 +284,21 @@ impl Device for SimDevice {
         Ok(())
     }
 
+    fn set_torque(&mut self, on: bool) -> Result<(), DeviceError> {
+        if self.torque && !on {
+            self.braked = self.goal;
+        }
+        self.torque = on;
+        Ok(())
+    }
+
     fn step(&mut self, now: Time) -> Result<(), DeviceError> {
         self.take_reset();
-        self.world.step(&self.goal);
+        match (self.torque, self.brakes) {
+            (true, _) => self.world.step(&self.goal),
+            (false, true) => self.world.step(&self.braked),
+            (false, false) => self.world.step_limp(),
+        }
         self.steps += 1;
         if self.steps.is_multiple_of(STEPS_PER_PERIOD as u64) {
             self.judge.update(&self.world.state());

@@ -98,6 +98,8 @@ struct Addresses {
     arm_qpos: [usize; 6],
     arm_qvel: [usize; 6],
     arm_ctrl: [usize; 6],
+    /// Of the arm's actuators: kv / kp, s.
+    arm_damping: [f64; 6],
     finger_qpos: [usize; 2],
     finger_ctrl: [usize; 2],
     cube_qpos: [usize; 3],
@@ -161,6 +163,32 @@ impl World {
                 self.nominal_camera.moved(&scene)
             }
         };
+    }
+
+    /// One physics step of 2 ms without torque, brakes or whatever balances the arm: it falls, the fingers slide.
+    pub fn step_limp(&mut self) {
+        // A position actuator pulls with kp (ctrl - q) - kv dq. This goal makes that zero.
+        let address = &self.address;
+        let (qpos, qvel) = (self.data.qpos(), self.data.qvel());
+        let damping = address.arm_damping;
+        let limp: [f64; 6] = std::array::from_fn(|i| {
+            qpos[address.arm_qpos[i]] + damping[i] * qvel[address.arm_qvel[i]]
+        });
+        let fingers = address.finger_qpos.map(|at| qpos[at]);
+        let weight = address.arm_qvel.map(|at| self.data.qfrc_gravcomp()[at]);
+        for (at, q) in address.arm_ctrl.iter().zip(limp) {
+            self.data.ctrl_mut()[*at] = q;
+        }
+        for (at, q) in address.finger_ctrl.iter().zip(fingers) {
+            self.data.ctrl_mut()[*at] = q;
+        }
+        for (at, weight) in address.arm_qvel.iter().zip(weight) {
+            self.data.qfrc_applied_mut()[*at] = -weight;
+        }
+        self.data.step();
+        for at in address.arm_qvel {
+            self.data.qfrc_applied_mut()[at] = 0.0;
+        }
     }
 
     /// One physics step of 2 ms with the actuators' goals set to `goal`. The actuators clamp it to the joint ranges.
@@ -251,10 +279,13 @@ impl Addresses {
         let qpos = |name: &str| joint(name).map(|id| model.jnt_qposadr()[id] as usize);
         let qvel = |name: &str| joint(name).map(|id| model.jnt_dofadr()[id] as usize);
         let cubes = Cube::ALL.map(Cube::name);
+        let arm_ctrl = each(JOINT_NAMES, actuator)?;
+        let (gain, bias) = (model.actuator_gainprm(), model.actuator_biasprm());
         Ok(Self {
+            arm_damping: arm_ctrl.map(|at| -bias[at][2] / gain[at][0]),
             arm_qpos: each(JOINT_NAMES, qpos)?,
             arm_qvel: each(JOINT_NAMES, qvel)?,
-            arm_ctrl: each(JOINT_NAMES, actuator)?,
+            arm_ctrl,
             finger_qpos: each(FINGER_NAMES, qpos)?,
             finger_ctrl: each(FINGER_NAMES, actuator)?,
             cube_qpos: each(cubes, qpos)?,
@@ -372,6 +403,35 @@ mod tests {
                     "seed {seed}: {site:?} and {ours:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_limp_arm_falls_and_can_be_caught_where_it_is() {
+        let mut world = World::new().unwrap();
+        let scenario = Scenario::sample(5, StartPoses::Narrow);
+        world.reset(&scenario);
+        let height = world.state().tip_m[2];
+        for _ in 0..250 {
+            world.step_limp();
+        }
+        let fallen = world.state();
+        assert!(
+            fallen.tip_m[2] < height - 0.03,
+            "{} after {height}",
+            fallen.tip_m[2]
+        );
+        let caught = Goal {
+            q_rad: fallen.q_rad,
+            opening: fallen.opening,
+        };
+        for _ in 0..1000 {
+            world.step(&caught);
+        }
+        let state = world.state();
+        for joint in 0..6 {
+            let off = state.q_rad[joint] - caught.q_rad[joint];
+            assert!(off.abs() < 0.02, "{state:?} for {caught:?}");
         }
     }
 

@@ -23,7 +23,7 @@ use tactus_sim::{
 };
 use tactus_types::{
     CameraFrame, ClampedBy, Clock, Command, Driver, Generation, JointState, JointVec, Setpoint,
-    Source,
+    Source, Torque,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -84,6 +84,7 @@ fn sim(hub: &Session, seed: u64) -> Role {
             device: arm(),
             seed,
             variation: false,
+            brakes: true,
         };
         run_sim(&options, &session, session.clock().as_ref(), stop).unwrap();
     })
@@ -156,6 +157,7 @@ fn command(state: &JointState, epoch: u64, tick: u64, base_yaw: f64) -> Command 
         clamped_by: ClampedBy::default(),
         clamped_rad: 0.0,
         generation: Generation::default(),
+        torque: Torque::Keep,
     }
 }
 

@@ -182,6 +182,7 @@ fn mode(shown: &Shown) -> Line<'static> {
         ModeWord::Boot => Color::Blue,
         ModeWord::Ready => Color::Cyan,
         ModeWord::Policy => Color::Green,
+        ModeWord::Goto => Color::Magenta,
         ModeWord::Hold => Color::Yellow,
         ModeWord::Stopped => Color::Red,
     };

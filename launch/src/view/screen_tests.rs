@@ -61,7 +61,9 @@ fn busy(cell: &Cell) -> Live {
                 limited_ticks: 345,
                 chunks_accepted: 1204,
                 chunks_discarded: 3,
+                orders_refused: 0,
             },
+            lease: None,
         }),
         telemetry: Some(Telemetry {
             request_id: 9,
@@ -78,7 +80,7 @@ fn busy(cell: &Cell) -> Live {
             overhead_millis: 6.5,
             inference_millis: 31.75,
             queue_millis: 1.25,
-            motion: tactus_types::MotionQuality::default(),
+            ..Telemetry::default()
         }),
         state: Some(JointState {
             captured_at: Time::ZERO,
@@ -87,6 +89,7 @@ fn busy(cell: &Cell) -> Live {
             q: JointVec::from_fn(6, |i| i as f64 * std::f64::consts::FRAC_PI_6 - 1.0),
             dq: JointVec::from_fn(6, |i| 0.1 * i as f64),
             opening: 0.83,
+            torque: true,
         }),
         instruction: "grab the blue block".into(),
         episode: Some((3, Instant::now())),

@@ -22,7 +22,7 @@ use tactus_vla::{
     prompt::Prompter,
     resample::Resample,
     resize::{Size, smart_resize},
-    sequence::{PromptTensors, Sequence},
+    sequence::{PromptTensors, Sequence, SequenceSpec},
 };
 
 fn main() {
@@ -191,6 +191,7 @@ fn inference(bencher: Bencher) {
         joints: &joints,
         arm: None,
         conditioning: Conditioning::None,
+        denoise_steps: None,
     };
     let mut policy = VlaPolicy::open(bundle.dir(), options).expect("opens");
     let q = JointVec::zeros(joints.len());
@@ -201,6 +202,7 @@ fn inference(bencher: Bencher) {
         q,
         dq: q,
         opening: 0.5,
+        torque: true,
     };
     let mut observation = Observation {
         observed_at: Time::ZERO,
@@ -248,8 +250,12 @@ fn sequence() -> Sequence {
     let index = VisionIndex::new(&grids, vision);
     let runtime = OnnxRuntime::load(Some(&library())).expect("./launch/setup places it");
     let options = SessionOptions::default();
-    let mut sequence =
-        Sequence::open(&bundle, &runtime, options, &index, Place::Device, false).expect("opens");
+    let spec = SequenceSpec {
+        links: Place::Device,
+        guided: false,
+        steps: bundle.manifest().denoise.steps,
+    };
+    let mut sequence = Sequence::open(&bundle, &runtime, options, &index, spec).expect("opens");
     sequence
         .set_prompt(PromptTensors {
             input_ids: case.i64("input_ids").expect("ids"),

@@ -73,6 +73,19 @@ pub enum VlaError {
         /// What that takes.
         expected: &'static str,
     },
+    /// The bundle cannot be run with so many denoising steps.
+    #[error(
+        "bundle {}: expected 1 to {most} denoising steps (engine.denoise_steps), got {actual}",
+        bundle.display()
+    )]
+    Steps {
+        /// Bundle directory.
+        bundle: std::path::PathBuf,
+        /// What the policy was made for.
+        most: usize,
+        /// What is asked for.
+        actual: usize,
+    },
     /// A run of the opened policy failed that should not.
     #[error("the policy cannot infer: {0}")]
     Inference(#[from] PolicyError),

@@ -128,6 +128,7 @@ impl GoldenInput<'_> {
                 q,
                 dq: JointVec::zeros(q.len()),
                 opening: raw.get(state.joints.len()).map_or(0.0, |v| f64::from(*v)),
+                torque: true,
             }),
             _ => Err(self.shape("state_raw", state.columns(), raw.len())),
         }

@@ -24,7 +24,7 @@
 //! - [`golden`] (private): golden cases as observations and requests.
 //! - [`verify`]: the same path against the bundle's golden tensors.
 //! - [`report`]: what that found.
-//! - [`measure`]: what a chunk costs here.
+//! - [`measure`]: what a chunk costs here; [`probe`]: what it costs an engine that is about to start.
 //! - [`error`]: every way opening or inferring can fail.
 #![forbid(unsafe_code)]
 
@@ -42,6 +42,7 @@ pub mod normalise;
 pub mod patch;
 pub mod policy;
 pub mod position;
+pub mod probe;
 pub mod prompt;
 pub mod report;
 pub mod represent;
@@ -53,6 +54,7 @@ pub mod verify;
 pub use error::{InferError, VlaError};
 pub use measure::{CostReport, StageCost, measure};
 pub use policy::{VlaOptions, VlaPolicy};
+pub use probe::Probe;
 pub use report::{VerifyReport, VerifyRow};
 pub use tactus_onnx::Provider;
 pub use verify::{RunOptions, verify};

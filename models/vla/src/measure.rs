@@ -11,17 +11,12 @@ use std::{
 
 use tactus_bundle::{Bundle, Graph};
 use tactus_onnx::{Ceiling, OnnxRuntime, Place, Provider};
-use tactus_types::{Encoding, Policy, Stage};
+use tactus_types::{Encoding, Stage};
 
-use crate::{
-    error::VlaError,
-    golden::GoldenInput,
-    policy::{Noise, VlaPolicy},
-    verify::RunOptions,
-};
+use crate::{error::VlaError, golden::GoldenInput, policy::VlaPolicy, verify::RunOptions};
 
 /// Chunks before the first that counts: ONNX Runtime allocates in the first runs.
-const WARM_UP: usize = 5;
+pub(crate) const WARM_UP: usize = 5;
 
 /// The stages of a chunk that happen inside the policy.
 pub const STAGES: [Stage; 6] = [
@@ -115,13 +110,7 @@ pub fn measure(
             .iter_mut()
             .for_each(|frame| frame.seq += 1);
         let started = Instant::now();
-        let made = match bundle.manifest().action.tool {
-            None => policy.infer(&observation, &request)?.stages,
-            Some(_) => {
-                let noise = Noise::Seed(request.seed);
-                policy.denoised(&observation, &request, noise)?.stages
-            }
-        };
+        let made = policy.infer_anyway(&observation, &request)?.stages;
         let took = started.elapsed();
         if i < WARM_UP {
             continue;
@@ -175,7 +164,8 @@ fn floor_of(bundle: &Bundle, stage: Stage) -> Option<impl Fn(Ceiling) -> Duratio
     })
 }
 
-fn cost(mut times: Vec<Duration>, floor: Option<Duration>) -> StageCost {
+/// Quantiles of `times`.
+pub(crate) fn cost(mut times: Vec<Duration>, floor: Option<Duration>) -> StageCost {
     times.sort_unstable();
     let at = |share: f64| {
         let index = (share * times.len() as f64) as usize;

@@ -430,6 +430,7 @@ mod tests {
             q,
             dq: q,
             opening,
+            torque: true,
         };
         let mut out = [0.0; 3];
         columns.normalise(&state, &mut out);

@@ -27,7 +27,7 @@ use crate::{
     patch::Grid,
     position::{VisionIndex, mrope},
     prompt::Prompter,
-    sequence::{PromptTensors, Sequence},
+    sequence::{PromptTensors, Sequence, SequenceSpec},
 };
 
 /// How a policy is opened.
@@ -47,6 +47,9 @@ pub struct VlaOptions<'a> {
     pub arm: Option<&'a ArmInfo>,
     /// What requests will ask for. Guidance with the exact derivative takes a graph of its own.
     pub conditioning: Conditioning,
+    /// Fewer denoising steps than the bundle says: quicker, and further from what the policy was verified at. `None` is
+    /// the bundle's own number.
+    pub denoise_steps: Option<usize>,
 }
 
 /// A bundle, ready to infer.
@@ -104,9 +107,19 @@ impl VlaPolicy {
             joints,
             arm,
             conditioning,
+            denoise_steps,
         } = options;
         let guided = offers(&bundle, conditioning)?;
         let manifest = bundle.manifest();
+        let most = manifest.denoise.steps;
+        let steps = denoise_steps.unwrap_or(most);
+        if !(1..=most).contains(&steps) {
+            return Err(VlaError::Steps {
+                bundle: bundle.dir().to_path_buf(),
+                most,
+                actual: steps,
+            });
+        }
         let state_columns = StateColumns::new(&bundle, joints)?;
         let action_columns = ActionColumns::new(&bundle, joints, arm)?;
         let images = Images::new(manifest)?;
@@ -129,7 +142,17 @@ impl VlaPolicy {
             required: require_provider,
             intra_threads,
         };
-        let sequence = Sequence::open(&bundle, &runtime, session_options, &index, links, guided)?;
+        let sequence = Sequence::open(
+            &bundle,
+            &runtime,
+            session_options,
+            &index,
+            SequenceSpec {
+                links,
+                guided,
+                steps,
+            },
+        )?;
         Ok(Self {
             cameras: manifest
                 .cameras
@@ -147,6 +170,16 @@ impl VlaPolicy {
             bundle,
             pull: None,
         })
+    }
+
+    /// Denoising steps of a chunk.
+    pub fn steps(&self) -> usize {
+        self.sequence.steps()
+    }
+
+    /// Joints of the arm that it was opened for.
+    pub fn arm_joints(&self) -> usize {
+        self.arm_joints
     }
 
     /// The bundle behind the policy.
@@ -178,6 +211,7 @@ impl VlaPolicy {
             q: zero,
             dq: zero,
             opening: 0.0,
+            torque: true,
         };
         let observation = Observation {
             observed_at: Time::ZERO,
@@ -203,8 +237,8 @@ impl VlaPolicy {
             conditioning: Conditioning::None,
             seed: 0,
         };
-        let made = self.denoised(&observation, &request, Noise::Seed(request.seed))?;
-        Ok(made.stages)
+        let chunk = self.infer_anyway(&observation, &request)?;
+        Ok(chunk.stages)
     }
 
     /// As [`Policy::infer`], with the noise given instead of seeded: `[horizon * columns]`, standard normal.
@@ -214,34 +248,66 @@ impl VlaPolicy {
         request: &InferenceRequest,
         noise: Noise<'_>,
     ) -> Result<ActionChunk, PolicyError> {
-        let Denoised {
-            mut stages,
-            times,
-            anchor,
-        } = self.denoised(observation, request, noise)?;
+        let made = self.denoised(observation, request, noise)?;
         let started = Instant::now();
-        let open = open_before(
-            request.leftover.as_slice(),
-            times.first_due,
-            observation.state.opening,
-        );
-        let width = self.bundle.manifest().action.width;
-        let actions = (self.sequence.x(self.sequence.steps()))
-            .map_err(InferError::from)
-            .and_then(|x| {
-                let rows = x.chunks_exact(width);
-                self.action_columns.actions(rows, &anchor, open)
-            })
-            .map_err(|e| e.at(Stage::Denoise.name()))?;
-        // Seeking joints for tool poses takes its time.
-        let around = stages.get(Stage::Preprocess) + started.elapsed();
-        stages.set(Stage::Preprocess, around);
+        let actions = self.actions(observation, request, &made);
+        let actions = actions.map_err(|e| e.at(Stage::Denoise.name()))?;
+        Ok(self.chunk(observation, request, made, (actions, started.elapsed())))
+    }
+
+    /// As [`Policy::infer`], to see what it takes: where tool poses are out of reach, or there is no arm, the chunk is one at
+    /// rest.
+    ///
+    /// # Errors
+    /// [`PolicyError`] as [`Policy::infer`], but for such poses.
+    pub(crate) fn infer_anyway(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+    ) -> Result<ActionChunk, PolicyError> {
+        let made = self.denoised(observation, request, Noise::Seed(request.seed))?;
+        let started = Instant::now();
+        let actions = match self.actions(observation, request, &made) {
+            Err(InferError::Action { .. }) => {
+                vec![made.anchor; self.bundle.manifest().action.horizon]
+            }
+            made => made.map_err(|e| e.at(Stage::Denoise.name()))?,
+        };
+        Ok(self.chunk(observation, request, made, (actions, started.elapsed())))
+    }
+
+    /// What the rows of the chunk in the sequence mean for the arm.
+    fn actions(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        made: &Denoised,
+    ) -> Result<Vec<Action>, InferError> {
+        let (leftover, measured) = (request.leftover.as_slice(), observation.state.opening);
+        let open = open_before(leftover, made.times.first_due, measured);
+        let x = self.sequence.x(self.sequence.steps())?;
+        let rows = x.chunks_exact(self.bundle.manifest().action.width);
+        self.action_columns.actions(rows, &made.anchor, open)
+    }
+
+    /// The chunk of `actions`, which took `sought` to find.
+    fn chunk(
+        &self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        made: Denoised,
+        (actions, sought): (Vec<Action>, Duration),
+    ) -> ActionChunk {
+        let Denoised {
+            mut stages, times, ..
+        } = made;
+        stages.set(Stage::Preprocess, stages.get(Stage::Preprocess) + sought);
         let frame_ref = |frame: &CameraFrame| FrameRef {
             camera: Arc::clone(&frame.camera),
             seq: frame.seq,
             captured_at: frame.captured_at,
         };
-        Ok(ActionChunk {
+        ActionChunk {
             request_id: request.id,
             generation: request.generation,
             observed_at: observation.observed_at,
@@ -251,7 +317,7 @@ impl VlaPolicy {
             bundle_id: Arc::clone(self.bundle.id()),
             frames: observation.frames.iter().map(frame_ref).collect(),
             stages,
-        })
+        }
     }
 
     /// Everything of [`VlaPolicy::infer_from`] but what the rows mean for an arm.
@@ -490,7 +556,7 @@ impl VlaPolicy {
 
 /// A chunk in the sequence, and what its rows count from.
 pub(crate) struct Denoised {
-    pub stages: StageTimes,
+    stages: StageTimes,
     times: RowTimes,
     anchor: Action,
 }

@@ -80,6 +80,17 @@ pub struct PromptTensors<'a> {
     pub attention_mask: &'a [i64],
 }
 
+/// How the graphs are put together.
+#[derive(Debug, Clone, Copy)]
+pub struct SequenceSpec {
+    /// Where tensors lie that pass between graphs: [`Place::Device`], or [`Place::Host`] when they are to be looked at.
+    pub links: Place,
+    /// Whether the `denoise_vjp` graph is opened too.
+    pub guided: bool,
+    /// Euler steps, 1 or more.
+    pub steps: usize,
+}
+
 /// The graphs of a bundle, ready to run.
 pub struct Sequence {
     sessions: [Session; 4],
@@ -102,8 +113,7 @@ pub struct Sequence {
 
 impl Sequence {
     /// Opens the graphs of `bundle`, checks them, and binds what does not depend on a prompt. `index` is that of the
-    /// bundle's cameras. `links` says where tensors lie that pass between graphs: [`Place::Device`], or
-    /// [`Place::Host`] when they are to be looked at. With `guided` the `denoise_vjp` graph is opened too.
+    /// bundle's cameras.
     ///
     /// # Errors
     /// [`OnnxError`] when a graph cannot be opened, is not what the bundle says, or memory is not to be had.
@@ -112,9 +122,13 @@ impl Sequence {
         runtime: &OnnxRuntime,
         options: SessionOptions,
         index: &VisionIndex,
-        links: Place,
-        guided: bool,
+        spec: SequenceSpec,
     ) -> Result<Self, OnnxError> {
+        let SequenceSpec {
+            links,
+            guided,
+            steps,
+        } = spec;
         let manifest = bundle.manifest();
         runtime.at_least(manifest.min_ort)?;
         let mut graphs = manifest.graphs();
@@ -185,7 +199,6 @@ impl Sequence {
             vision.input("interp_weight", &buffer)?;
         }
 
-        let steps = manifest.denoise.steps;
         let x = |name, place| denoise_session.buffer(name, place, &[1, horizon, action]);
         let buffers = [
             x("noise", Place::Host)?,

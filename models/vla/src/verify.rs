@@ -90,6 +90,7 @@ impl RunOptions {
             joints,
             arm: None,
             conditioning: Conditioning::None,
+            denoise_steps: None,
         }
     }
 }

@@ -23,6 +23,7 @@ fn a_missing_library_is_an_error_that_says_how_to_get_it() {
         joints: &joints,
         arm: None,
         conditioning: Conditioning::None,
+        denoise_steps: None,
     };
     let error = VlaPolicy::open(demo, options)
         .err()

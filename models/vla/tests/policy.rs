@@ -39,6 +39,7 @@ fn options(joints: &[String]) -> VlaOptions<'_> {
         joints,
         arm: None,
         conditioning: Conditioning::None,
+        denoise_steps: None,
     }
 }
 
@@ -94,6 +95,7 @@ fn observation(joints: &[String]) -> Observation {
             q,
             dq: JointVec::zeros(q.len()),
             opening: f64::from(raw[joints.len()]),
+            torque: true,
         },
     }
 }
@@ -559,4 +561,60 @@ fn no_thread_is_refused() {
         .expect("refused")
         .to_string();
     assert_eq!(error, "intra-op threads: expected 1 or more, got 0");
+}
+
+/// Fewer steps are another, quicker way through the same head; more than the bundle was made for are refused.
+#[test]
+fn a_cell_may_ask_for_fewer_denoising_steps_but_not_for_more() {
+    let joints = joints();
+    let with = |denoise_steps| VlaOptions {
+        denoise_steps,
+        ..options(&joints)
+    };
+    let observation = observation(&joints);
+    let mut chunks = Vec::new();
+    for steps in [None, Some(4), Some(2)] {
+        let mut policy = VlaPolicy::open(demo(), with(steps)).expect("opens");
+        assert_eq!(policy.steps(), steps.unwrap_or(4));
+        chunks.push(infer(&mut policy, &observation, &request("lift it", 1)).actions);
+    }
+    assert_eq!(chunks[0], chunks[1], "four is the bundle's own number");
+    let apart = |i: usize| (chunks[0][i].q[0] - chunks[2][i].q[0]).abs();
+    let most = (0..chunks[0].len()).map(apart).fold(0.0, f64::max);
+    assert!(most > 1e-6 && most < 0.2, "{most}");
+    for steps in [0, 5] {
+        let error = VlaPolicy::open(demo(), with(Some(steps))).err();
+        let error = error.expect("refused").to_string();
+        let wanted = format!("expected 1 to 4 denoising steps (engine.denoise_steps), got {steps}");
+        assert!(error.contains(&wanted), "{error}");
+    }
+}
+
+/// The probe counts every stage of the policy, and guidance where the cell guides.
+#[test]
+fn a_probe_says_what_each_stage_takes() {
+    let joints = joints();
+    let guided = Conditioning::Guided {
+        beta: 5.0,
+        jacobian: Jacobian::Exact,
+    };
+    let mut denoise = Vec::new();
+    for conditioning in [Conditioning::None, guided] {
+        let opened = VlaOptions {
+            conditioning,
+            ..options(&joints)
+        };
+        let mut policy = VlaPolicy::open(demo(), opened).expect("opens");
+        let mut counted = 0;
+        let within = Duration::from_secs(60);
+        let probe = policy.probe(conditioning, 9, within, || counted += 1);
+        let probe = probe.expect("probed");
+        assert_eq!((probe.chunks, counted), (9, 9));
+        for (stage, cost) in &probe.stages {
+            assert!(cost.p50 > Duration::ZERO, "{stage:?}");
+            assert!(cost.p50 <= cost.p99 && cost.p99 <= cost.max, "{stage:?}");
+        }
+        denoise.push(probe.stages.last().expect("denoise").1.p50);
+    }
+    assert!(denoise[1] > denoise[0].mul_f64(1.3), "{denoise:?}");
 }

@@ -15,7 +15,7 @@ use tactus_types::{
     InferenceRequest, JointLimits, JointState, JointVec, Observation, Policy, PolicyError, Time,
     TimedAction,
 };
-use tactus_vla::{Provider, RunOptions, VlaOptions, VlaPolicy, verify};
+use tactus_vla::{Provider, RunOptions, VlaOptions, VlaPolicy, measure, verify};
 
 const ARM: [f64; 6] = [0.4, 0.35, 1.5, 0.6, 0.9, -0.7];
 
@@ -118,6 +118,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: true,
+        torque_switch: false,
         command_deadline_secs: 0.1,
         geometry: Some(ArmGeometry {
             urdf: std::fs::read_to_string(root().join("drivers/sim/assets/arm.urdf"))
@@ -129,8 +130,8 @@ fn info() -> ArmInfo {
     }
 }
 
-/// The first chunk of the policy for the arm at [`ARM`], commanded `off` rad from there.
-fn chunk(dir: &Path, off: f64) -> Result<ActionChunk, PolicyError> {
+/// The policy for the simulated arm.
+fn open(dir: &Path) -> VlaPolicy {
     let info = info();
     let options = VlaOptions {
         ort_library: library(),
@@ -140,8 +141,14 @@ fn chunk(dir: &Path, off: f64) -> Result<ActionChunk, PolicyError> {
         joints: &info.joints,
         arm: Some(&info),
         conditioning: Conditioning::None,
+        denoise_steps: None,
     };
-    let mut policy = VlaPolicy::open(dir, options).expect("it opens, wherever its poses lead");
+    VlaPolicy::open(dir, options).expect("it opens, wherever its poses lead")
+}
+
+/// The first chunk of the policy for the arm at [`ARM`], commanded `off` rad from there.
+fn chunk(dir: &Path, off: f64) -> Result<ActionChunk, PolicyError> {
+    let mut policy = open(dir);
     let bundle = Bundle::open(dir).expect("a bundle");
     let frame = |camera: &tactus_bundle::CameraSpec| CameraFrame {
         camera: camera.name.as_str().into(),
@@ -164,6 +171,7 @@ fn chunk(dir: &Path, off: f64) -> Result<ActionChunk, PolicyError> {
             q,
             dq: JointVec::zeros(6),
             opening: 0.5,
+            torque: true,
         },
     };
     let commanded = Action {
@@ -243,6 +251,25 @@ fn poses_out_of_reach_make_no_chunk() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn what_a_policy_takes_is_measured_wherever_its_poses_lead() {
+    for representation in ["tool_poses", "relative_tool_poses"] {
+        let anchor = match representation {
+            "tool_poses" => "",
+            _ => "anchor = \"command\"",
+        };
+        let dir = bundle(representation, anchor, 5.0, 0.02);
+        let probe = open(dir.path()).probe(Conditioning::None, 2, Duration::from_secs(10), || ());
+        assert_eq!(probe.expect("measured").chunks, 2, "{representation}");
+        let options = RunOptions {
+            ort_library: library(),
+            ..RunOptions::default()
+        };
+        let cost = measure(dir.path(), &options, 2, || ()).expect("measured without an arm");
+        assert_eq!(cost.chunks, 2);
+    }
 }
 
 /// Makes the golden actions of both cases the tool poses that their last `x` says, all off by a share of the range; the

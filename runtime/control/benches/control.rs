@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use divan::{Bencher, black_box};
 use tactus_control::{
-    ArmCycle, ArmSpec, Assembler, AssemblySpec, Bounds, Guard, GuardSpec, LimitSpec, Order,
-    RequestSpec, Resume, ScheduleSpec, Scheduler, State, Strategy, TickInput, Trigger,
+    ArmCycle, ArmSpec, Assembler, AssemblySpec, EnableSpec, Guard, GuardSpec, LadderSpec,
+    LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Scheduler, State, Strategy, TickInput,
+    Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmGeometry, ArmInfo, CameraFrame, Encoding, Generation, JointLimits,
@@ -194,6 +195,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: false,
+        torque_switch: true,
         command_deadline_secs: 0.1,
         geometry: Some(ArmGeometry {
             urdf: include_str!("../../kinematics/tests/data/seven_arm.urdf").into(),
@@ -214,18 +216,28 @@ fn arm_spec(guard: Option<Guard>) -> ArmSpec {
             overlap: true,
         },
         schedule: schedule(),
-        bounds: Bounds {
+        ladder: LadderSpec {
+            period: ms(2),
             tail: ms(150),
-            proprio_limit: ms(20),
             settle: ms(200),
-            resume: Resume::Auto,
+            proprio_limit: ms(20),
+            frame_limit: ms(150),
+            answer_within: ms(60_000),
+            link_limit: ms(150),
+            track_rad: 1e3,
+            track_limit: ms(100),
+            storm_rad: 1e3,
+            storm_limit: ms(200),
         },
+        resume: Resume::Auto,
         limit: LimitSpec {
             max_lead: 1.0,
             max_step: 1.0,
             scale: 1.0,
         },
         guard,
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     }
@@ -239,6 +251,7 @@ fn state(millis: u64) -> JointState {
         q: JointVec::zeros(JOINTS),
         dq: JointVec::zeros(JOINTS),
         opening: 1.0,
+        torque: true,
     }
 }
 

@@ -1,8 +1,12 @@
 //! Assembling an observation: which frames and which joint state belong together at one instant.
 //!
 //! Decides which instant an observation has (`observed_at`: the capture time of the oldest of the newest frames),
-//! interpolates proprioception to it, and says which stream is missing or stale. Does not decide when an observation
-//! is wanted (`dispatch`) nor read any clock.
+//! interpolates proprioception to it, and says which stream is missing, stale, frozen or from the future. Does not
+//! decide when an observation is wanted (`dispatch`) nor read any clock.
+//!
+//! A camera counts as *frozen* when it has sent the same bytes for as long as a frame may be old, while a joint moved so
+//! far that the picture cannot be the same ([`MOVED_RAD`]); from then on until its picture changes. A camera that looks
+//! at an arm at rest may send the same picture for ever: simulated ones do, real ones have noise.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +16,13 @@ use tactus_types::{CameraFrame, JointState, Observation, RefusalReason, Time};
 
 /// Joint states kept for interpolation: half a second at 1 kHz.
 const STATE_HISTORY: usize = 512;
+
+/// A message captured this much later than now is from a clock that is not the cell's. Above what a tick that decides
+/// for its deadline may lag behind the newest state, below any staleness bound.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(10);
+
+/// A picture of an arm that moved this far is another picture, rad.
+const MOVED_RAD: f64 = 0.03;
 
 /// Bounds of an observation.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,46 +53,83 @@ pub enum Assembled {
     Unfit(RefusalReason),
 }
 
+/// What is known of one camera.
+#[derive(Debug, Default)]
+struct Seen {
+    newest: Option<CameraFrame>,
+    /// When the first of the frames that all look like the newest was captured.
+    still_since: Time,
+    /// Where the arm was then, and how far from there it was in any of the frames since.
+    still_at: Option<JointState>,
+    moved: f64,
+    frozen: bool,
+    /// The last frame came from the future, by this much; it was dropped.
+    ahead: Option<Duration>,
+}
+
 /// Keeps the newest frame per camera and recent joint states.
 #[derive(Debug)]
 pub struct Assembler {
     spec: AssemblySpec,
-    frames: Vec<Option<CameraFrame>>,
+    streams: Vec<Arc<str>>,
+    seen: Vec<Seen>,
     states: VecDeque<JointState>,
 }
 
 impl Assembler {
     /// An assembler that has received nothing yet.
     pub fn new(spec: AssemblySpec) -> Self {
-        let frames = vec![None; spec.cameras.len()];
+        let stream = |camera: &Arc<str>| format!("camera/{camera}").into();
         Self {
-            spec,
-            frames,
+            streams: spec.cameras.iter().map(stream).collect(),
+            seen: spec.cameras.iter().map(|_| Seen::default()).collect(),
             states: VecDeque::with_capacity(STATE_HISTORY),
+            spec,
         }
     }
 
-    /// Takes a frame; frames of cameras the policy does not use, and frames older than the newest, are dropped.
+    /// Takes a frame; frames of cameras the policy does not use, older than the newest, or captured after they were
+    /// received are dropped; the last are remembered.
     pub fn frame(&mut self, frame: CameraFrame) {
         let Some(i) = self.spec.cameras.iter().position(|c| *c == frame.camera) else {
             return;
         };
-        if let Some(slot) = self.frames.get_mut(i)
-            && slot
-                .as_ref()
-                .is_none_or(|old| old.captured_at < frame.captured_at)
-        {
-            *slot = Some(frame);
+        let arm = self.state_at(frame.captured_at);
+        let Some(seen) = self.seen.get_mut(i) else {
+            return;
+        };
+        let ahead = frame.captured_at.since(frame.received_at);
+        seen.ahead = (ahead > CLOCK_TOLERANCE).then_some(ahead);
+        let newest = seen.newest.as_ref();
+        if seen.ahead.is_some() || newest.is_some_and(|old| old.captured_at >= frame.captured_at) {
+            return;
         }
+        let same = newest.is_some_and(|old| old.data == frame.data);
+        match (&seen.still_at, arm) {
+            (Some(from), Some(arm)) if same && from.epoch == arm.epoch => {
+                let still = frame.captured_at.since(seen.still_since);
+                seen.moved = seen.moved.max(distance(from, &arm));
+                seen.frozen |= seen.moved > MOVED_RAD && still >= self.spec.frame_limit;
+            }
+            // Nothing can be said of a picture from before the device was reset, or without joint states.
+            (_, arm) => {
+                seen.still_since = frame.captured_at;
+                (seen.still_at, seen.moved) = (arm, 0.0);
+                seen.frozen &= same;
+            }
+        }
+        seen.newest = Some(frame);
     }
 
-    /// Takes a joint state; states older than the newest are dropped. A new device epoch forgets the old one's states.
+    /// Takes a joint state that [supersedes](JointState::supersedes) the newest. A new device epoch, or a clock that was
+    /// set back, forgets the states before.
     pub fn state(&mut self, state: JointState) {
         if let Some(last) = self.states.back() {
-            if last.epoch != state.epoch {
-                self.states.clear();
-            } else if last.captured_at >= state.captured_at {
+            if !state.supersedes(last) {
                 return;
+            }
+            if last.epoch != state.epoch || last.captured_at > state.captured_at {
+                self.states.clear();
             }
         }
         if self.states.len() == STATE_HISTORY {
@@ -92,15 +140,24 @@ impl Assembler {
 
     /// The observation captured at or after `observe_after`, if there is one.
     pub fn assemble(&self, now: Time, observe_after: Time) -> Assembled {
-        let mut newest: Vec<&CameraFrame> = Vec::with_capacity(self.frames.len());
-        for (camera, frame) in self.spec.cameras.iter().zip(&self.frames) {
-            let stream = || format!("camera/{camera}");
-            let Some(frame) = frame else {
+        let mut newest: Vec<&CameraFrame> = Vec::with_capacity(self.seen.len());
+        for (stream, seen) in self.streams.iter().zip(&self.seen) {
+            let stream = || stream.clone();
+            if let Some(ahead) = seen.ahead {
+                return Assembled::Unfit(from_the_future(stream(), ahead));
+            }
+            let Some(frame) = &seen.newest else {
                 return Assembled::Unfit(RefusalReason::Missing { stream: stream() });
             };
             let age = now.since(frame.captured_at);
             if age > self.spec.frame_limit {
                 return Assembled::Unfit(stale(stream(), age, self.spec.frame_limit));
+            }
+            if seen.frozen {
+                return Assembled::Unfit(RefusalReason::Frozen {
+                    stream: stream(),
+                    still_millis: millis(frame.captured_at.since(seen.still_since)),
+                });
             }
             newest.push(frame);
         }
@@ -109,6 +166,10 @@ impl Assembler {
                 stream: "proprioception".into(),
             });
         };
+        let ahead = latest_state.captured_at.since(now);
+        if ahead > CLOCK_TOLERANCE {
+            return Assembled::Unfit(from_the_future("proprioception".into(), ahead));
+        }
         let age = now.since(latest_state.captured_at);
         if age > self.spec.proprio_limit {
             return Assembled::Unfit(stale("proprioception".into(), age, self.spec.proprio_limit));
@@ -165,12 +226,32 @@ impl Assembler {
     }
 }
 
-fn stale(stream: String, age: Duration, limit: Duration) -> RefusalReason {
-    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+/// How far apart two states are on the joint where that is most, rad; the gripper's whole way counts as 0.25 rad.
+fn distance(a: &JointState, b: &JointState) -> f64 {
+    let joints = if a.q.len() == b.q.len() {
+        a.q.zip(&b.q, |a, b| a - b).max_abs()
+    } else {
+        0.0
+    };
+    joints.max((a.opening - b.opening).abs() / 4.0)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn stale(stream: Arc<str>, age: Duration, limit: Duration) -> RefusalReason {
     RefusalReason::Stale {
         stream,
         age_millis: millis(age),
         limit_millis: millis(limit),
+    }
+}
+
+fn from_the_future(stream: Arc<str>, ahead: Duration) -> RefusalReason {
+    RefusalReason::Ahead {
+        stream,
+        ahead_millis: millis(ahead),
     }
 }
 
@@ -209,6 +290,7 @@ mod tests {
             q: JointVec::from_fn(1, |_| q),
             dq: JointVec::zeros(1),
             opening: 0.5,
+            torque: true,
         }
     }
 
@@ -264,7 +346,7 @@ mod tests {
                 limit_millis,
             }) => {
                 assert_eq!(
-                    (stream.as_str(), age_millis, limit_millis),
+                    (stream.as_ref(), age_millis, limit_millis),
                     ("camera/wrist", 151, 150)
                 );
             }
@@ -277,12 +359,12 @@ mod tests {
         let mut a = Assembler::new(spec());
         let missing = |a: &Assembler| a.assemble(Time::from_millis(10), Time::ZERO);
         assert!(
-            matches!(missing(&a), Assembled::Unfit(RefusalReason::Missing { stream }) if stream == "camera/scene")
+            matches!(missing(&a), Assembled::Unfit(RefusalReason::Missing { stream }) if &*stream == "camera/scene")
         );
         a.frame(frame("scene", 5));
         a.frame(frame("wrist", 5));
         assert!(
-            matches!(missing(&a), Assembled::Unfit(RefusalReason::Missing { stream }) if stream == "proprioception")
+            matches!(missing(&a), Assembled::Unfit(RefusalReason::Missing { stream }) if &*stream == "proprioception")
         );
         a.state(state(5, 0.0, 0));
         assert!(matches!(
@@ -319,5 +401,74 @@ mod tests {
         };
         assert_eq!(observation.observed_at, Time::from_millis(100));
         assert_eq!(observation.state.q[0], 1.0);
+    }
+
+    /// A picture of its own content every 50 ms, while joint 0 moves at `speed` rad/s.
+    fn watch(a: &mut Assembler, from: u64, to: u64, speed: f64, same: bool) {
+        for millis in from..to {
+            a.state(state(millis, speed * millis as f64 * 1e-3, 0));
+            if millis % 50 == 0 {
+                for camera in ["scene", "wrist"] {
+                    let mut frame = frame(camera, millis);
+                    if !(same && camera == "wrist") {
+                        frame.data = Arc::from(millis.to_le_bytes());
+                    }
+                    a.frame(frame);
+                }
+            }
+        }
+    }
+
+    fn reason(a: &Assembler, millis: u64) -> Option<RefusalReason> {
+        match a.assemble(Time::from_millis(millis), Time::ZERO) {
+            Assembled::Unfit(reason) => Some(reason),
+            Assembled::NotYet | Assembled::Ready { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_camera_that_repeats_itself_while_the_arm_moves_is_frozen_until_its_picture_changes() {
+        let mut a = Assembler::new(spec());
+        watch(&mut a, 100, 201, 1.0, false);
+        // The picture of 250 is repeated: at 400 it is 150 ms old.
+        watch(&mut a, 201, 400, 1.0, true);
+        assert_eq!(reason(&a, 399), None, "three periods are not over");
+        watch(&mut a, 400, 401, 1.0, true);
+        let frozen = RefusalReason::Frozen {
+            stream: "camera/wrist".into(),
+            still_millis: 150,
+        };
+        assert_eq!(reason(&a, 402), Some(frozen));
+        watch(&mut a, 401, 551, 0.0, true);
+        assert!(reason(&a, 552).is_some(), "an arm at rest proves nothing");
+        watch(&mut a, 551, 601, 0.0, false);
+        assert_eq!(reason(&a, 602), None);
+    }
+
+    #[test]
+    fn a_camera_that_looks_at_an_arm_at_rest_is_not_frozen() {
+        let mut a = Assembler::new(spec());
+        watch(&mut a, 100, 2000, 0.0, true);
+        assert_eq!(reason(&a, 2000), None);
+    }
+
+    #[test]
+    fn what_is_from_the_future_is_refused_and_forgotten() {
+        let mut a = Assembler::new(spec());
+        watch(&mut a, 100, 201, 1.0, false);
+        let mut ahead = frame("scene", 1200);
+        ahead.received_at = Time::from_millis(205);
+        a.frame(ahead);
+        let refusal = RefusalReason::Ahead {
+            stream: "camera/scene".into(),
+            ahead_millis: 995,
+        };
+        assert_eq!(reason(&a, 206), Some(refusal));
+        watch(&mut a, 201, 251, 1.0, false);
+        assert_eq!(reason(&a, 252), None, "a clock that is right again counts");
+        a.state(state(1250, 0.0, 0));
+        assert!(matches!(reason(&a, 253), Some(RefusalReason::Ahead { .. })));
+        a.state(state(254, 0.0, 0));
+        assert_eq!(reason(&a, 255), None);
     }
 }

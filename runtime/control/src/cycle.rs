@@ -1,21 +1,31 @@
 //! One control tick: orders and messages in, one command and perhaps one request out.
 //!
 //! Decides nothing of its own; it puts requester, scheduler, supervisor and limiter in their order, keeps the hold's
-//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`].
+//! setpoint and counts. Real time, lock-step and replay call the same [`ArmCycle::tick`]. Its `verbs` are what an operator
+//! may ask for besides episodes, and under which lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, ChunkFlaw, Command, Generation, InferenceRequest, JointState,
-    JointVec, Mode, Refusal, Setpoint, Source, Time, TimedAction,
+    Action, ActionChunk, ArmInfo, ChunkFlaw, Command, Fault, Generation, InferenceRequest,
+    JointState, JointVec, Mode, Refusal, Setpoint, Source, Time, TimedAction,
 };
 
+use crate::authority::{Authority, LeaseRefused};
+use crate::enable::EnableSpec;
+use crate::goto::Pose;
+use crate::ladder::LadderSpec;
 use crate::limit::guard::Guard;
 use crate::limit::{LimitSpec, Limiter};
 use crate::plan::State;
 use crate::request::{RequestSpec, Requester};
 use crate::schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
-use crate::supervise::{Bounds, Decision, Health, Supervisor};
+use crate::supervise::{Decision, Health, Resume, Supervisor};
+
+mod verbs;
+
+use verbs::{Bond, Going, Switch};
 
 /// Everything an arm host is configured with.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,21 +35,37 @@ pub struct ArmSpec {
     /// What becomes of a chunk that arrives while another is executed.
     pub schedule: ScheduleSpec,
     /// The ladder's times.
-    pub bounds: Bounds,
+    pub ladder: LadderSpec,
+    /// Who may end a hold.
+    pub resume: Resume,
     /// Limits that do not come from the arm.
     pub limit: LimitSpec,
     /// Limits in space.
     pub guard: Option<Guard>,
+    /// How enabling is verified.
+    pub enable: EnableSpec,
+    /// Where an episode has to start; `None` permits any pose.
+    pub start: Option<StartPose>,
     /// Time between ticks, seconds.
     pub period_secs: f64,
     /// Random number of this arm host's boot.
     pub boot: u64,
 }
 
+/// The pose that an episode starts from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StartPose {
+    /// Joint positions, rad.
+    pub q: JointVec,
+    /// How far each measured joint may be from there, rad.
+    pub tolerance: f64,
+}
+
 /// What an operator or the demo asks of an arm host.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
-    /// Boot -> Ready, or the end of a hold.
+    /// Boot -> Ready, or the end of a hold. Switches torque on and verifies that the arm stands still; how that went is
+    /// said by [`TickOutput::switched`] when [`ArmCycle::is_switching`] after the order.
     Enable,
     /// Ready -> Policy.
     Start {
@@ -52,10 +78,24 @@ pub enum Order {
     EndEpisode,
     /// Any -> Stopped: brakes and stays.
     Stop,
+    /// Brakes and holds; an episode may be resumed by an operator, and by nobody else.
+    Hold,
+    /// Ready -> Goto, and Ready again once the arm is there.
+    Goto {
+        /// Where to.
+        pose: Pose,
+        /// Share of the limits that may be used, in (0, 1].
+        speed: f64,
+    },
+    /// Switches torque off, at rest only; -> Boot, or Stopped as before.
+    TorqueOff {
+        /// The operator says that someone or something carries the arm: needed for one without brakes.
+        supported: bool,
+    },
 }
 
 /// Why an order was not carried out. A refusal is never silent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum OrderRefused {
     /// The mode does not allow it.
     #[error("order `{order}` is not possible in mode `{mode}`")]
@@ -77,6 +117,106 @@ pub enum OrderRefused {
         /// `the engine` or `camera <name>`.
         what: String,
     },
+    /// The lease does not permit it.
+    #[error(transparent)]
+    Lease(#[from] LeaseRefused),
+    /// A joint that should rest moves.
+    #[error("joint `{joint}` moves at {rad_per_sec:.3} rad/s; the arm has to be at rest")]
+    Moves {
+        /// The joint.
+        joint: String,
+        /// How fast.
+        rad_per_sec: f64,
+    },
+    /// A joint moved while torque was switched on.
+    #[error(
+        "joint `{joint}` moved by {by_rad:.4} rad while the arm was enabled, at most {tolerance_rad} is tolerated; {then}"
+    )]
+    Moved {
+        /// The joint.
+        joint: String,
+        /// How far, signed.
+        by_rad: f64,
+        /// How far it may.
+        tolerance_rad: f64,
+        /// What became of the arm.
+        then: &'static str,
+    },
+    /// The device did not do it.
+    #[error("the device did not switch torque {to} within {} ms", crate::enable::SWITCH_WITHIN.as_millis())]
+    NotSwitched {
+        /// `on` or `off`.
+        to: &'static str,
+    },
+    /// Torque is being switched by an earlier order.
+    #[error("torque is being switched by an earlier order")]
+    Switching,
+    /// Something else ended it.
+    #[error("interrupted: {by}")]
+    Interrupted {
+        /// What.
+        by: &'static str,
+    },
+    /// Torque cannot be switched.
+    #[error("the device `{model}` cannot switch its torque")]
+    NoTorqueSwitch {
+        /// The arm's model.
+        model: String,
+    },
+    /// The arm would fall.
+    #[error(
+        "the arm `{model}` has no brakes and falls without torque; support it, then confirm with --arm-is-supported"
+    )]
+    Unsupported {
+        /// The arm's model.
+        model: String,
+    },
+    /// A pose is outside the joint limits.
+    #[error("{what}: joint `{joint}`: expected {lower} to {upper} rad, got {actual}")]
+    Outside {
+        /// Which pose.
+        what: &'static str,
+        /// The joint.
+        joint: String,
+        /// Its limit.
+        lower: f64,
+        /// Its limit.
+        upper: f64,
+        /// What was asked.
+        actual: f64,
+    },
+    /// A pose has another number of joints than the arm.
+    #[error("pose: expected {expected} joints, got {actual}")]
+    Joints {
+        /// The arm's.
+        expected: usize,
+        /// The pose's.
+        actual: usize,
+    },
+    /// A number of an order is out of its range.
+    #[error("{field}: expected {expected}, got {actual}")]
+    Field {
+        /// `opening` or `speed`.
+        field: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// What was asked.
+        actual: f64,
+    },
+    /// The arm is not where episodes start.
+    #[error(
+        "joint `{joint}` is at {actual:.4} rad, episodes start at {expected} within {tolerance} rad; `tactus arm goto start` goes there"
+    )]
+    NotAtStart {
+        /// The joint.
+        joint: String,
+        /// The start pose's.
+        expected: f64,
+        /// The measured.
+        actual: f64,
+        /// How far it may be away.
+        tolerance: f64,
+    },
 }
 
 /// What reached the arm host since the last tick.
@@ -90,6 +230,8 @@ pub struct TickInput<'a> {
     pub refusal: Option<&'a Refusal>,
     /// The engine's liveliness token is there.
     pub engine_alive: bool,
+    /// Time since anything was heard from the engine's host.
+    pub engine_silent: Duration,
     /// A camera whose liveliness token is gone.
     pub dead_camera: Option<&'a Arc<str>>,
     /// The driver could not take the last command.
@@ -109,6 +251,8 @@ pub struct TickOutput {
     pub seam: Option<Seam>,
     /// The mode differs from the last tick's.
     pub mode_changed: bool,
+    /// How an order that switches torque ended, once.
+    pub switched: Option<Result<(), OrderRefused>>,
 }
 
 /// What was counted since the arm host started.
@@ -134,6 +278,8 @@ pub struct Counters {
     pub refusals: u64,
     /// Times the command was seeded again from the measured state.
     pub reseeds: u64,
+    /// Orders from outside that were refused.
+    pub orders_refused: u64,
 }
 
 /// An arm host's state between ticks.
@@ -149,11 +295,20 @@ pub struct ArmCycle {
     seeded: Option<u64>,
     hold: (JointVec, f64),
     holding: bool,
+    /// For how long the command has been too far from the measured arm, less the time that it was not.
+    leading: Duration,
+    /// For how long the policy has asked for too much, less the time that it did not; and by how much it did last, rad.
+    storm: (Duration, f64),
     generation: Generation,
     instruction: Arc<str>,
     seed: u64,
     /// Bundle behind the first chunk of the episode, which all others must come from; `None` before it.
     bundle: Option<Arc<str>>,
+    authority: Authority,
+    /// What the motion under way, if any, owes its beginning to.
+    bond: Option<Bond>,
+    switching: Option<Switch>,
+    going: Option<Going>,
     mode: Mode,
     /// What was counted.
     pub counters: Counters,
@@ -168,17 +323,23 @@ impl ArmCycle {
         };
         let rest = JointVec::zeros(info.joints.len());
         Self {
-            supervisor: Supervisor::new(spec.bounds),
+            supervisor: Supervisor::new(spec.ladder, spec.resume),
             scheduler: Scheduler::new(spec.schedule, generation),
             requester: Requester::new(spec.request),
             limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0).guarded(spec.guard.clone()),
             seeded: None,
             hold: (rest, 0.0),
             holding: false,
+            leading: Duration::ZERO,
+            storm: (Duration::ZERO, 0.0),
             generation,
             instruction: Arc::from(""),
             seed: 0,
             bundle: None,
+            authority: Authority::new(spec.boot),
+            bond: None,
+            switching: None,
+            going: None,
             mode: Mode::Boot,
             counters: Counters::default(),
             spec,
@@ -220,11 +381,11 @@ impl ArmCycle {
         let not_in = |order| OrderRefused::Mode { order, mode };
         match order {
             Order::Enable => {
+                if !matches!(self.supervisor.mode(), Mode::Boot | Mode::Hold(_)) {
+                    return Err(not_in("enable"));
+                }
                 self.check_state(input, now)?;
-                self.supervisor
-                    .enable()
-                    .then_some(())
-                    .ok_or(not_in("enable"))
+                self.enable(input, now)
             }
             Order::Start { instruction, seed } => {
                 if self.supervisor.mode() != Mode::Ready {
@@ -241,6 +402,7 @@ impl ArmCycle {
                         what: format!("camera {camera}"),
                     });
                 }
+                self.check_start(input)?;
                 self.instruction = instruction.clone();
                 self.seed = *seed;
                 self.bundle = None;
@@ -255,13 +417,31 @@ impl ArmCycle {
                 self.supervisor.stop();
                 Ok(())
             }
+            Order::Hold => {
+                self.supervisor.hold_for(Fault::Held);
+                Ok(())
+            }
+            Order::Goto { pose, speed } => {
+                if self.supervisor.mode() != Mode::Ready {
+                    return Err(not_in("goto"));
+                }
+                self.check_state(input, now)?;
+                self.begin_goto(pose, *speed)
+            }
+            Order::TorqueOff { supported } => {
+                if matches!(self.supervisor.mode(), Mode::Policy | Mode::Goto) {
+                    return Err(not_in("torque-off"));
+                }
+                self.check_state(input, now)?;
+                self.torque_off(*supported, input, now)
+            }
         }
     }
 
     fn check_state(&self, input: &TickInput<'_>, now: Time) -> Result<(), OrderRefused> {
         let age = input.state.map(|s| now.since(s.captured_at));
         match age {
-            Some(age) if age <= self.spec.bounds.proprio_limit => Ok(()),
+            Some(age) if age <= self.spec.ladder.proprio_limit => Ok(()),
             age => Err(OrderRefused::NoState {
                 age_millis: age.map(|a| a.as_millis() as u64),
             }),
@@ -272,6 +452,8 @@ impl ArmCycle {
     pub fn tick(&mut self, input: &TickInput<'_>, now: Time) -> TickOutput {
         self.counters.ticks += 1;
         let device_restarted = self.follow_device(input.state);
+        self.follow_lease(now);
+        let switched = self.step_switching(input, device_restarted, now);
         let accepted = input.chunk.map(|chunk| self.accept(chunk, now));
         let refusal = input.refusal.filter(|r| r.generation == self.generation);
         if let Some(refusal) = refusal {
@@ -285,7 +467,14 @@ impl ArmCycle {
         let due = self.scheduler.setpoint(now);
         let health = Health {
             engine_alive: input.engine_alive,
+            engine_silent: input.engine_silent,
             dead_camera: input.dead_camera,
+            state_ahead: input
+                .state
+                .map_or(Duration::ZERO, |s| s.captured_at.since(now)),
+            state_bad: input.state.is_some_and(|s| !self.is_position(s)),
+            tracking: self.tracking(input.state),
+            storm: self.too_much(),
             state_age: input.state.map(|s| now.since(s.captured_at)),
             overdue: overdue.map(|(_, waited)| waited),
             refusal: refusal.map(|r| &r.reason),
@@ -297,6 +486,7 @@ impl ArmCycle {
             exhausted: due == Due::Exhausted,
             device_restarted,
             driver_error: input.driver_error,
+            torque_off: self.is_limp(input.state),
         };
         let decision = self.supervisor.step(&health, now);
         let due = if decision.raise {
@@ -307,6 +497,7 @@ impl ArmCycle {
         let command = self
             .seeded
             .map(|epoch| self.command(epoch, &decision, due, input));
+        self.watch(command.as_ref(), input.state);
         let request = if decision.ask { self.ask(now) } else { None };
         let mode = self.supervisor.mode();
         let mode_changed = mode != self.mode;
@@ -323,19 +514,65 @@ impl ArmCycle {
                 .then(|| self.scheduler.seam())
                 .flatten(),
             mode_changed,
+            switched,
         }
     }
 
     /// Seeds the limiter from the first state of each device epoch. True when a running device changed its epoch.
     fn follow_device(&mut self, state: Option<&JointState>) -> bool {
         let Some(state) = state else { return false };
-        if self.seeded == Some(state.epoch) || state.q.len() != self.info.joints.len() {
+        if self.seeded == Some(state.epoch) || !self.is_position(state) {
             return false;
         }
         let restarted = self.seeded.is_some();
         self.reseed(state);
         self.seeded = Some(state.epoch);
         restarted
+    }
+
+    /// Whether `state` can be a position of this arm.
+    fn is_position(&self, state: &JointState) -> bool {
+        state.q.len() == self.info.joints.len() && state.q.is_finite() && state.opening.is_finite()
+    }
+
+    /// Follows how long the command has been too far from the arm, and the policy beyond the limits.
+    fn watch(&mut self, command: Option<&Command>, state: Option<&JointState>) {
+        let Some(command) = command.filter(|c| c.setpoint.source == Source::Policy) else {
+            (self.leading, self.storm) = (Duration::ZERO, (Duration::ZERO, 0.0));
+            return;
+        };
+        let lead = state.map_or(0.0, |s| command.q.zip(&s.q, |c, m| c - m).max_abs());
+        let LadderSpec {
+            track_rad,
+            storm_rad,
+            period,
+            ..
+        } = self.spec.ladder;
+        self.leading = if lead > track_rad {
+            self.leading + period
+        } else {
+            self.leading.saturating_sub(period)
+        };
+        self.storm = match command.clamped_rad {
+            behind if behind > storm_rad => (self.storm.0 + period, behind),
+            _ => (self.storm.0.saturating_sub(period), self.storm.1),
+        };
+    }
+
+    /// The joint that is furthest behind its command, once it has been so for too long, and how far, rad.
+    fn tracking(&self, state: Option<&JointState>) -> Option<(usize, f64)> {
+        if self.leading < self.spec.ladder.track_limit {
+            return None;
+        }
+        let behind = self.limiter.q().zip(&state?.q, |c, m| (c - m).abs());
+        let most = behind.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        most.map(|(joint, behind)| (joint, *behind))
+    }
+
+    /// How far the policy asks for more than the limits allow, once it has done so for too long, rad.
+    fn too_much(&self) -> Option<f64> {
+        let (time, behind) = self.storm;
+        (time >= self.spec.ladder.storm_limit).then_some(behind)
     }
 
     fn reseed(&mut self, state: &JointState) {
@@ -415,13 +652,19 @@ impl ArmCycle {
         due: Due,
         input: &TickInput<'_>,
     ) -> Command {
-        let measured = input.state.map_or(self.limiter.q(), |s| s.q);
+        let measured = match input.state {
+            Some(state) if self.is_position(state) => state.q,
+            _ => self.limiter.q(),
+        };
         let setpoint = match due {
             Due::Setpoint(setpoint) if decision.follow_chunk => {
                 self.holding = false;
                 setpoint
             }
-            Due::Setpoint(_) | Due::Empty | Due::Exhausted => self.hold_setpoint(input.state),
+            Due::Setpoint(_) | Due::Empty | Due::Exhausted => match self.goto_setpoint() {
+                Some(setpoint) => setpoint,
+                None => self.hold_setpoint(input.state),
+            },
         };
         let from_policy = setpoint.source == Source::Policy;
         if self.bundle.is_some()
@@ -433,6 +676,7 @@ impl ArmCycle {
         let limited = self
             .limiter
             .limit(&setpoint, &measured, self.spec.period_secs);
+        self.judge_goto(&setpoint, &measured);
         if from_policy && limited.clamped_by.any() {
             self.counters.limited_ticks += 1;
         }
@@ -447,6 +691,7 @@ impl ArmCycle {
             clamped_by: limited.clamped_by,
             clamped_rad: limited.clamped_rad,
             generation: self.generation,
+            torque: self.torque_wish(),
         }
     }
 
@@ -457,9 +702,8 @@ impl ArmCycle {
             let stop = self.limiter.stopping_point(self.spec.period_secs);
             self.hold = (stop, self.limiter.opening());
         }
-        if let Some(state) = state
+        if let Some(state) = state.filter(|state| self.is_position(state))
             && self.limiter.leads_too_far(&state.q)
-            && state.q.is_finite()
         {
             let opening = self.limiter.opening();
             self.reseed(state);

@@ -141,6 +141,7 @@ mod tests {
                 q: JointVec::zeros(1),
                 dq: JointVec::zeros(1),
                 opening: 0.0,
+                torque: true,
             });
         }
         a

@@ -7,16 +7,23 @@
 //! - [`request`]: arm side; when to ask for the next chunk.
 //! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
 //!   another is executed, and [`plan`], the smooth motion between its actions.
-//! - [`supervise`]: faults -> mode; whose setpoint counts.
+//! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
 //! - [`limit`]: setpoint -> command inside the arm's limits; [`limit::guard`]: those in space, by `tactus-kinematics`.
+//! - [`authority`]: who may begin motion; [`enable`]: torque on and off; [`goto`]: a motion to a named pose.
 //! - [`cycle`]: one control tick through the last four, and the counters.
+//! - [`feasible`]: before anything moves, whether the times of all of it fit together.
 //!
 //! What is not here: threads, Zenoh, drivers, models.
 #![forbid(unsafe_code)]
 
 pub mod assemble;
+pub mod authority;
 pub mod cycle;
 pub mod dispatch;
+pub mod enable;
+pub mod feasible;
+pub mod goto;
+pub mod ladder;
 pub mod limit;
 pub mod plan;
 pub mod request;
@@ -24,13 +31,20 @@ pub mod schedule;
 pub mod strategy;
 pub mod supervise;
 
-pub use assemble::{Assembled, Assembler, AssemblySpec};
-pub use cycle::{ArmCycle, ArmSpec, Counters, Order, OrderRefused, TickInput, TickOutput};
+pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
+pub use authority::{Authority, Grant, LeaseRefused};
+pub use cycle::{
+    ArmCycle, ArmSpec, Counters, Order, OrderRefused, StartPose, TickInput, TickOutput,
+};
 pub use dispatch::{Dispatcher, Job};
+pub use enable::EnableSpec;
+pub use feasible::{Caution, ChunkShape, Feasible, Infeasible, Timing, feasible};
+pub use goto::Pose;
+pub use ladder::{LadderSpec, Noticed, Rule, Rung, rule};
 pub use limit::guard::{Guard, GuardSpec};
 pub use limit::{LimitSpec, Limiter};
 pub use plan::State;
 pub use request::{RequestSpec, Requester, Trigger};
 pub use schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 pub use strategy::Strategy;
-pub use supervise::{Bounds, Decision, Health, Resume, Rung, Supervisor, rung};
+pub use supervise::{Decision, Health, Resume, Supervisor};

@@ -61,6 +61,8 @@ pub struct Limiter {
 
 /// Rounding that a position may lie outside its limit by, rad.
 const ROUNDING_RAD: f64 = 1e-9;
+/// Rounding that a velocity may exceed its limit by: its share.
+const ROUNDING_SHARE: f64 = 1e-7;
 
 impl Limiter {
     /// A limiter that has commanded the measured `q`, at rest, and `opening`.
@@ -141,6 +143,14 @@ impl Limiter {
     /// Whether the command is further from `measured` than the largest lead on any joint.
     pub fn leads_too_far(&self, measured: &JointVec) -> bool {
         self.q().zip(measured, |c, m| c - m).max_abs() > self.spec.max_lead
+    }
+
+    /// Velocity, acceleration and jerk that `joint` may use at this tick length, rad and s. Zero for no such joint.
+    pub(crate) fn usable(&self, joint: usize, period_secs: f64) -> [f64; 3] {
+        self.info.limits.get(joint).map_or([0.0; 3], |l| {
+            let bound = self.bound(l, period_secs);
+            [bound.velocity, bound.acceleration, bound.jerk]
+        })
     }
 
     /// The limits of a joint as far as they may be used; `max_step` is a velocity at this tick length.
@@ -263,7 +273,7 @@ fn advance(
         say_why(from, to, bound, period_secs, clamped_by);
     }
     if let Some(p) = pursued
-        && stops_inside(&p.motion, l, bound)
+        && stops_inside(&from, &p.motion, l, bound, period_secs)
     {
         return p.motion;
     }
@@ -274,17 +284,25 @@ fn advance(
         ..Motion::default()
     };
     if let Some(p) = pursuit.step(from, at_limit, bound, period_secs)
-        && stops_inside(&p.motion, l, bound)
+        && stops_inside(&from, &p.motion, l, bound, period_secs)
     {
         return p.motion;
     }
     Stop::of(from, bound).at(period_secs)
 }
 
-/// Whether the stop that begins with `motion` stays inside the position limits.
-fn stops_inside(motion: &Motion, l: &JointLimits, bound: &Bound) -> bool {
+/// Whether the way from `from` to `motion`, and the stop that begins there, stay inside the position and velocity
+/// limits. While the acceleration is taken back at the jerk limit, the velocity still grows by a^2 / (2 jerk).
+fn stops_inside(from: &Motion, motion: &Motion, l: &JointLimits, bound: &Bound, h: f64) -> bool {
+    let fastest = motion.v + motion.a * motion.a.abs() / (2.0 * bound.jerk);
+    let speed = fastest
+        .abs()
+        .max(motion.v.abs())
+        .max(((motion.q - from.q) / h).abs());
     let (low, high) = Stop::of(*motion, bound).range();
-    low >= l.lower - ROUNDING_RAD && high <= l.upper + ROUNDING_RAD
+    speed <= bound.velocity * (1.0 + ROUNDING_SHARE)
+        && low >= l.lower - ROUNDING_RAD
+        && high <= l.upper + ROUNDING_RAD
 }
 
 /// Names the limits that keep `to` from being met within the tick: what meeting it would take, derivative by derivative.

@@ -18,7 +18,7 @@ use tactus_types::{Conditioning, Generation, InferenceRequest, Leftover, Time};
 const DELAYS: usize = 10;
 
 /// Requests that may be out at once.
-const MOST_OUT: usize = 8;
+pub(crate) const MOST_OUT: usize = 8;
 
 /// When the next chunk is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]

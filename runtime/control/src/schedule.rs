@@ -347,6 +347,7 @@ pub(crate) mod tests {
             gripper: true,
             state_rate_hz: 500.0,
             brakes: false,
+            torque_switch: true,
             command_deadline_secs: 0.1,
             geometry: None,
         }

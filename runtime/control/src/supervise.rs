@@ -8,19 +8,33 @@
 //!                        |                               +---------------+
 //!                        +------------- stop episode --------------------+
 //!   any state -- stop --> Stopped
+//!   Ready -- goto --> Goto -- arrived --> Ready; a fault of the arm, or hold --> Hold, from which *enable* leads to Ready
+//!   Policy -- hold --> Hold; Ready without torque --> Boot
 //! ```
 //!
-//! Every fault maps to a rung of the ladder by a total `match` ([`rung`]). A *tail* lets the chunk in force play on for
-//! a bounded time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes
-//! along the commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the
-//! cell says `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator.
+//! Every fault maps to a rung of the ladder ([`crate::ladder`]). A *tail* lets the chunk in force play on for a bounded
+//! time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes along the
+//! commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the cell says
+//! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator, and a hold that
+//! someone asked for, or that the end of a lease caused, never ends by itself.
+//!
+//! Resuming by itself does not flap: everything must be well for `settle` first, and for twice as long each time that
+//! the policy did not last [`STEADY`] after a resumption, up to [`MOST_PATIENCE`] times as long.
 //!
 //! Does not compute setpoints, and does not detect: what was seen this tick comes in as [`Health`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, RefusalReason, Time};
+use tactus_types::{ChunkFlaw, Fault, FaultKind, HoldReason, Mode, RefusalReason, Time};
+
+use crate::assemble::CLOCK_TOLERANCE;
+use crate::ladder::{LadderSpec, Rung, rule};
+
+/// A policy that has been in command for this long has resumed for good.
+const STEADY: Duration = Duration::from_secs(2);
+/// Most that the time to settle grows to.
+const MOST_PATIENCE: u32 = 16;
 
 /// Who may end a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,42 +45,36 @@ pub enum Resume {
     Auto,
 }
 
-/// The ladder's times.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
-    /// How long the chunk in force plays on after a fault.
-    pub tail: Duration,
-    /// A newest joint state older than this is a fault.
-    pub proprio_limit: Duration,
-    /// How long everything must be well before a hold may end.
-    pub settle: Duration,
-    /// Who may end a hold.
-    pub resume: Resume,
-}
-
-/// What a fault leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rung {
-    /// The chunk in force plays on for at most [`Bounds::tail`], then hold.
-    Tail,
-    /// Hold in this very tick.
-    Hold,
-}
-
-/// The rung of each fault. Total on purpose: a new fault does not compile until someone has decided.
-pub fn rung(fault: &Fault) -> Rung {
-    match fault {
-        Fault::EngineDead
-        | Fault::EngineLate { .. }
-        | Fault::EngineRefused { .. }
-        | Fault::CameraDead { .. }
-        | Fault::CameraStale { .. }
-        | Fault::BadChunk(_) => Rung::Tail,
-        Fault::ProprioStale { .. }
-        | Fault::Exhausted
-        | Fault::DeviceRestarted
-        | Fault::Driver { .. } => Rung::Hold,
+/// Whether a motion without a policy has to end by it too: the arm's own faults, not those of engine and cameras.
+fn is_the_arms(fault: &Fault) -> bool {
+    match fault.kind() {
+        FaultKind::ProprioStale
+        | FaultKind::ProprioBad
+        | FaultKind::ClockStep
+        | FaultKind::Tracking
+        | FaultKind::DeviceRestarted
+        | FaultKind::Driver
+        | FaultKind::TorqueLost
+        | FaultKind::Goto
+        | FaultKind::Held
+        | FaultKind::LeaseEnded => true,
+        FaultKind::EngineDead
+        | FaultKind::LinkLost
+        | FaultKind::EngineLate
+        | FaultKind::EngineRefused
+        | FaultKind::StreamMissing
+        | FaultKind::CameraDead
+        | FaultKind::StreamStale
+        | FaultKind::CameraFrozen
+        | FaultKind::LimitStorm
+        | FaultKind::BadChunk
+        | FaultKind::Exhausted => false,
     }
+}
+
+/// Whether a hold for this reason may end without an operator, where the cell permits that at all.
+fn may_pass(reason: &Fault) -> bool {
+    !matches!(reason, Fault::Held | Fault::LeaseEnded { .. })
 }
 
 /// What was seen this tick.
@@ -76,8 +84,18 @@ pub struct Health<'a> {
     pub engine_alive: bool,
     /// A camera whose liveliness token is gone.
     pub dead_camera: Option<&'a Arc<str>>,
+    /// Time since the engine's host was last heard.
+    pub engine_silent: Duration,
     /// Age of the newest joint state; `None` before the first.
     pub state_age: Option<Duration>,
+    /// How far in the future the newest joint state was captured.
+    pub state_ahead: Duration,
+    /// The newest joint state is no position of this arm.
+    pub state_bad: bool,
+    /// The command has been at its largest lead for too long: the joint that is furthest behind, and how far, rad.
+    pub tracking: Option<(usize, f64)>,
+    /// The policy has asked for too much for too long: how much too far, rad.
+    pub storm: Option<f64>,
     /// The request that is out is past its deadline; time since it was sent.
     pub overdue: Option<Duration>,
     /// The engine refused this tick.
@@ -92,6 +110,8 @@ pub struct Health<'a> {
     pub device_restarted: bool,
     /// The driver could not take the last command.
     pub driver_error: Option<&'a Arc<str>>,
+    /// The motors hold the arm no more.
+    pub torque_off: bool,
 }
 
 /// What the tick has to do.
@@ -112,10 +132,13 @@ enum State {
     Policy {
         fault: Option<(Fault, Time)>,
     },
+    Goto,
     Hold {
         reason: Fault,
         well_since: Option<Time>,
         asking: bool,
+        /// It interrupted an episode, which may be resumed.
+        episode: bool,
     },
     Stopped,
 }
@@ -123,18 +146,29 @@ enum State {
 /// Keeps the mode.
 #[derive(Debug)]
 pub struct Supervisor {
-    bounds: Bounds,
+    ladder: LadderSpec,
+    resume: Resume,
     state: State,
     raise: bool,
+    /// When the policy took over again after a hold.
+    resumed_at: Option<Time>,
+    /// The time to settle is this many times as long.
+    patience: u32,
+    /// The stream's name, made before a control tick could need it.
+    proprioception: Arc<str>,
 }
 
 impl Supervisor {
     /// A supervisor in Boot.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(ladder: LadderSpec, resume: Resume) -> Self {
         Self {
-            bounds,
+            ladder,
+            resume,
             state: State::Boot,
             raise: true,
+            resumed_at: None,
+            patience: 1,
+            proprioception: Arc::from("proprioception"),
         }
     }
 
@@ -144,6 +178,7 @@ impl Supervisor {
             State::Boot => Mode::Boot,
             State::Ready => Mode::Ready,
             State::Policy { .. } => Mode::Policy,
+            State::Goto => Mode::Goto,
             State::Hold { reason, .. } => Mode::Hold(HoldReason(reason.clone())),
             State::Stopped => Mode::Stopped,
         }
@@ -157,12 +192,17 @@ impl Supervisor {
                 self.raise = true;
                 true
             }
+            State::Hold { episode: false, .. } => {
+                self.state = State::Ready;
+                self.raise = true;
+                true
+            }
             State::Hold { asking, .. } => {
                 *asking = true;
                 self.raise = true;
                 true
             }
-            State::Ready | State::Policy { .. } | State::Stopped => false,
+            State::Ready | State::Policy { .. } | State::Goto | State::Stopped => false,
         }
     }
 
@@ -172,6 +212,7 @@ impl Supervisor {
         if ready {
             self.state = State::Policy { fault: None };
             self.raise = true;
+            self.resumed_at = None;
         }
         ready
     }
@@ -186,6 +227,49 @@ impl Supervisor {
         running
     }
 
+    /// Ready -> Goto. False in any other mode.
+    pub fn begin_goto(&mut self) -> bool {
+        let ready = matches!(self.state, State::Ready);
+        if ready {
+            self.state = State::Goto;
+            self.raise = true;
+        }
+        ready
+    }
+
+    /// Goto -> Ready: the arm is there.
+    pub fn arrived(&mut self) {
+        if matches!(self.state, State::Goto) {
+            self.state = State::Ready;
+        }
+    }
+
+    /// Policy, Goto or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes. A hold that
+    /// cannot end by itself keeps the reason that it began with, but is not about to be resumed any more.
+    pub fn hold_for(&mut self, reason: Fault) {
+        match &mut self.state {
+            State::Hold {
+                reason: first,
+                asking,
+                episode,
+                ..
+            } if !(*episode && may_pass(first)) => {
+                *asking = false;
+                self.raise = true;
+            }
+            State::Policy { .. } | State::Goto | State::Hold { .. } => self.hold(reason),
+            State::Boot | State::Ready | State::Stopped => {}
+        }
+    }
+
+    /// Any mode but Stopped -> Boot: the arm has to be enabled again.
+    pub fn disable(&mut self) {
+        if !matches!(self.state, State::Stopped) {
+            self.state = State::Boot;
+            self.raise = true;
+        }
+    }
+
     /// Any mode -> Stopped.
     pub fn stop(&mut self) {
         self.state = State::Stopped;
@@ -197,41 +281,56 @@ impl Supervisor {
         let level = self.level(health);
         let fault = self.event(health).or_else(|| level.clone());
         match &mut self.state {
-            State::Boot | State::Ready | State::Stopped => {}
+            State::Boot | State::Stopped => {}
+            State::Ready => {
+                if health.torque_off {
+                    self.disable();
+                }
+            }
+            State::Goto => {
+                if let Some(fault) = fault.filter(is_the_arms) {
+                    self.hold(fault);
+                }
+            }
             State::Policy { fault: standing } => {
                 if fault.is_none() && health.accepted {
                     *standing = None;
                 }
                 if let Some(fault) = fault {
-                    let hold = rung(&fault) == Rung::Hold;
+                    let hold = rule(fault.kind()).rung == Rung::Hold;
                     let (first, since) = standing.get_or_insert((fault.clone(), now));
-                    if hold || now.since(*since) >= self.bounds.tail {
+                    if hold || now.since(*since) >= self.ladder.tail {
                         // What emptied the chunk says more than its emptiness.
                         let reason = match fault {
                             Fault::Exhausted => first.clone(),
                             fault if hold => fault,
                             _ => first.clone(),
                         };
-                        self.hold(reason);
+                        self.fall(reason, now);
                     }
                 } else if let Some((first, since)) = standing
-                    && now.since(*since) >= self.bounds.tail
+                    && now.since(*since) >= self.ladder.tail
                 {
                     let reason = first.clone();
-                    self.hold(reason);
+                    self.fall(reason, now);
                 }
             }
             State::Hold {
-                well_since, asking, ..
+                well_since,
+                asking,
+                episode,
+                reason,
             } => {
                 if fault.is_some() {
                     (*well_since, *asking) = (None, false);
                 } else if *asking && health.accepted {
                     self.state = State::Policy { fault: None };
+                    self.resumed_at = Some(now);
                 } else {
                     let well_since = well_since.get_or_insert(now);
-                    let settled = now.since(*well_since) >= self.bounds.settle;
-                    if settled && !*asking && self.bounds.resume == Resume::Auto {
+                    let settled = now.since(*well_since) >= self.ladder.settle * self.patience;
+                    let passes = *episode && may_pass(reason);
+                    if settled && passes && !*asking && self.resume == Resume::Auto {
                         *asking = true;
                         self.raise = true;
                     }
@@ -250,7 +349,7 @@ impl Supervisor {
                 ask: *asking,
                 raise,
             },
-            State::Boot | State::Ready | State::Stopped => Decision {
+            State::Boot | State::Ready | State::Goto | State::Stopped => Decision {
                 follow_chunk: false,
                 ask: false,
                 raise,
@@ -258,11 +357,26 @@ impl Supervisor {
         }
     }
 
+    /// A fault ends the policy's motion: the more often in a row, the longer all must be well before it comes back.
+    fn fall(&mut self, reason: Fault, now: Time) {
+        self.patience = match self.resumed_at {
+            Some(at) if now.since(at) < STEADY => (self.patience * 2).min(MOST_PATIENCE),
+            _ => 1,
+        };
+        self.hold(reason);
+    }
+
     fn hold(&mut self, reason: Fault) {
+        let episode = match self.state {
+            State::Policy { .. } => true,
+            State::Hold { episode, .. } => episode,
+            State::Boot | State::Ready | State::Goto | State::Stopped => false,
+        };
         self.state = State::Hold {
             reason,
             well_since: None,
             asking: false,
+            episode,
         };
         self.raise = true;
     }
@@ -271,12 +385,29 @@ impl Supervisor {
     fn level(&self, health: &Health<'_>) -> Option<Fault> {
         if let Some(age) = health
             .state_age
-            .filter(|age| *age > self.bounds.proprio_limit)
+            .filter(|age| *age > self.ladder.proprio_limit)
         {
             return Some(Fault::ProprioStale { age });
         }
+        if health.state_bad {
+            return Some(Fault::ProprioBad);
+        }
+        if health.torque_off {
+            return Some(Fault::TorqueLost);
+        }
+        if health.state_ahead > CLOCK_TOLERANCE + self.ladder.period {
+            return Some(Fault::ClockStep {
+                stream: self.proprioception.clone(),
+                ahead: health.state_ahead,
+            });
+        }
         if !health.engine_alive {
             return Some(Fault::EngineDead);
+        }
+        if health.engine_silent > self.ladder.link_limit {
+            return Some(Fault::LinkLost {
+                silent: health.engine_silent,
+            });
         }
         if let Some(camera) = health.dead_camera {
             return Some(Fault::CameraDead {
@@ -296,33 +427,57 @@ impl Supervisor {
                 reason: reason.clone(),
             });
         }
+        if let Some((joint, behind)) = health.tracking {
+            return Some(Fault::Tracking { joint, behind });
+        }
+        if let Some(behind) = health.storm {
+            return Some(Fault::LimitStorm { behind });
+        }
         if health.exhausted && matches!(self.state, State::Policy { .. }) {
             return Some(Fault::Exhausted);
         }
         if let Some(flaw) = health.flaw {
             return Some(Fault::BadChunk(flaw));
         }
+        let millis = Duration::from_millis;
         match health.refusal {
             Some(RefusalReason::Stale {
                 stream,
                 age_millis,
                 limit_millis,
             }) => {
-                let reason =
-                    format!("{stream} is stale: {age_millis} ms old, limit {limit_millis} ms");
-                return Some(Fault::CameraStale {
-                    reason: reason.into(),
+                return Some(Fault::StreamStale {
+                    stream: stream.clone(),
+                    age: millis(*age_millis),
+                    limit: millis(*limit_millis),
                 });
             }
             Some(RefusalReason::Missing { stream }) => {
-                let reason = format!("nothing has ever come from {stream}");
-                return Some(Fault::EngineRefused {
-                    reason: reason.into(),
+                return Some(Fault::StreamMissing {
+                    stream: stream.clone(),
+                });
+            }
+            Some(RefusalReason::Frozen {
+                stream,
+                still_millis,
+            }) => {
+                return Some(Fault::CameraFrozen {
+                    stream: stream.clone(),
+                    still: millis(*still_millis),
+                });
+            }
+            Some(RefusalReason::Ahead {
+                stream,
+                ahead_millis,
+            }) => {
+                return Some(Fault::ClockStep {
+                    stream: stream.clone(),
+                    ahead: millis(*ahead_millis),
                 });
             }
             Some(RefusalReason::Policy { message }) => {
                 return Some(Fault::EngineRefused {
-                    reason: message.as_str().into(),
+                    reason: message.clone(),
                 });
             }
             None => {}
@@ -335,12 +490,19 @@ impl Supervisor {
 mod tests {
     use super::*;
 
-    fn bounds(resume: Resume) -> Bounds {
-        Bounds {
+    fn ladder() -> LadderSpec {
+        LadderSpec {
+            period: Duration::from_millis(2),
             tail: Duration::from_millis(150),
-            proprio_limit: Duration::from_millis(20),
             settle: Duration::from_millis(200),
-            resume,
+            proprio_limit: Duration::from_millis(20),
+            frame_limit: Duration::from_millis(150),
+            answer_within: Duration::from_millis(250),
+            link_limit: Duration::from_millis(150),
+            track_rad: 1e3,
+            track_limit: Duration::from_millis(100),
+            storm_rad: 0.3,
+            storm_limit: Duration::from_millis(200),
         }
     }
 
@@ -353,7 +515,7 @@ mod tests {
     }
 
     fn in_policy(resume: Resume) -> Supervisor {
-        let mut s = Supervisor::new(bounds(resume));
+        let mut s = Supervisor::new(ladder(), resume);
         assert!(s.enable() && s.start());
         let d = s.step(
             &Health {
@@ -372,7 +534,7 @@ mod tests {
 
     #[test]
     fn boot_is_never_left_without_an_operator() {
-        let mut s = Supervisor::new(bounds(Resume::Auto));
+        let mut s = Supervisor::new(ladder(), Resume::Auto);
         for k in 0..1000 {
             let d = s.step(
                 &Health {
@@ -515,6 +677,75 @@ mod tests {
             )
             .follow_chunk
         );
+    }
+
+    #[test]
+    fn a_hold_that_was_asked_for_never_ends_by_itself() {
+        let taken = Fault::LeaseEnded {
+            holder: "demo".into(),
+            how: tactus_types::LeaseEnd::Expired,
+        };
+        for reason in [Fault::Held, taken] {
+            let mut s = in_policy(Resume::Auto);
+            s.hold_for(reason.clone());
+            let fresh = Health {
+                accepted: true,
+                ..well()
+            };
+            for k in 0..2000 {
+                assert!(!s.step(&fresh, at(2 * k)).follow_chunk);
+            }
+            s.hold_for(Fault::EngineDead);
+            assert_eq!(s.mode(), Mode::Hold(HoldReason(reason)));
+            assert!(s.enable());
+            s.hold_for(Fault::Held);
+            assert!(!s.step(&fresh, at(8000)).follow_chunk, "told again to hold");
+            assert!(s.enable());
+            assert!(s.step(&fresh, at(9000)).follow_chunk, "an operator may");
+        }
+    }
+
+    #[test]
+    fn a_goto_ends_by_the_arms_faults_only_and_its_hold_leads_back_to_ready() {
+        let mut s = Supervisor::new(ladder(), Resume::Auto);
+        assert!(!s.begin_goto(), "not in boot");
+        assert!(s.enable() && s.begin_goto());
+        let no_engine = Health {
+            engine_alive: false,
+            ..well()
+        };
+        s.step(&no_engine, at(0));
+        assert_eq!(s.mode(), Mode::Goto);
+        assert!(!s.start() && !s.enable() && !s.begin_goto());
+        let stale = Health {
+            state_age: Some(Duration::from_millis(21)),
+            ..no_engine
+        };
+        s.step(&stale, at(2));
+        assert!(matches!(s.mode(), Mode::Hold(_)));
+        for k in 0..1000 {
+            assert!(!s.step(&well(), at(10 + 2 * k)).ask, "there is no episode");
+        }
+        assert!(s.enable());
+        assert_eq!(s.mode(), Mode::Ready);
+    }
+
+    #[test]
+    fn lost_torque_holds_a_motion_and_disables_a_ready_arm() {
+        let limp = Health {
+            torque_off: true,
+            ..well()
+        };
+        let mut s = in_policy(Resume::Auto);
+        assert!(!s.step(&limp, at(2)).follow_chunk);
+        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::TorqueLost)));
+        let mut s = Supervisor::new(ladder(), Resume::Auto);
+        assert!(s.enable());
+        s.step(&limp, at(2));
+        assert_eq!(s.mode(), Mode::Boot);
+        s.stop();
+        s.disable();
+        assert_eq!(s.mode(), Mode::Stopped);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A control tick never allocates and never frees: not when a chunk enters, not when a request is made, not in a hold.
+//! A control tick never allocates and never frees: not when a chunk enters, not when a request is made, not in a hold, not
+//! on the way to a pose, not when a lease runs out.
 //!
 //! One test only: the counter counts for the whole process.
 
@@ -7,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, Bounds, Guard, GuardSpec, LimitSpec, Order, RequestSpec, Resume,
-    ScheduleSpec, Strategy, TickInput, Trigger,
+    ArmCycle, ArmSpec, EnableSpec, Guard, GuardSpec, LadderSpec, LimitSpec, Order, Pose,
+    RequestSpec, Resume, ScheduleSpec, Strategy, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmGeometry, ArmInfo, Generation, Jacobian, JointLimits, JointState,
-    JointVec, Mode, StageTimes, Time,
+    JointVec, Mode, Rank, StageTimes, Time, Under,
 };
 
 struct Counting;
@@ -55,6 +56,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: false,
+        torque_switch: true,
         command_deadline_secs: 0.1,
         geometry: Some(ArmGeometry {
             urdf: include_str!("../../kinematics/tests/data/seven_arm.urdf").into(),
@@ -87,22 +89,90 @@ fn cycle(strategy: Strategy) -> ArmCycle {
             strategy,
             ease: MS(150),
         },
-        bounds: Bounds {
+        ladder: LadderSpec {
+            period: MS(2),
             tail: MS(150),
-            proprio_limit: MS(20),
             settle: MS(200),
-            resume: Resume::Auto,
+            proprio_limit: MS(20),
+            frame_limit: MS(150),
+            answer_within: MS(200),
+            link_limit: MS(150),
+            track_rad: 1e3,
+            track_limit: MS(100),
+            storm_rad: 1e3,
+            storm_limit: MS(200),
         },
+        resume: Resume::Auto,
         limit: LimitSpec {
             max_lead: 0.5,
             max_step: 0.05,
             scale: 1.0,
         },
         guard: guard(),
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     };
     ArmCycle::new(spec, info())
+}
+
+fn no_tick_of_a_motion_to_a_pose_or_under_a_lease_allocates() {
+    let mut cycle = cycle(Strategy::Align);
+    let mut state = JointState {
+        captured_at: Time::ZERO,
+        seq: 0,
+        epoch: 1,
+        q: JointVec::zeros(JOINTS),
+        dq: JointVec::zeros(JOINTS),
+        opening: 0.5,
+        torque: true,
+    };
+    let (mut moving, mut inside, mut held) = (0, 0, 0);
+    for tick in 0..4000u64 {
+        let now = Time::from_millis(1000 + 2 * tick);
+        state.captured_at = now;
+        let input = TickInput {
+            state: Some(&state),
+            engine_alive: true,
+            ..TickInput::default()
+        };
+        if tick == 10 {
+            cycle.order(&Order::Enable, &input, now).expect("enabled");
+        }
+        // Moved under leases that run out under way.
+        if tick % 500 == 20 {
+            if matches!(cycle.mode(), Mode::Hold(_)) {
+                cycle.order(&Order::Enable, &input, now).expect("enabled");
+            }
+            let ttl = MS(if tick % 1000 == 20 { 200 } else { 900 });
+            let rank = Rank::Policy;
+            let grant = cycle.acquire(&"one".into(), rank, ttl, now);
+            let pose = Pose {
+                q: JointVec::from_fn(JOINTS, |_| if tick % 1000 == 20 { 1.0 } else { -1.0 }),
+                opening: Some(1.0),
+            };
+            let under = Under {
+                lease: grant.expect("free").lease,
+                sequence: 1,
+                bound: true,
+            };
+            let goto = Order::Goto { pose, speed: 0.5 };
+            cycle
+                .order_under(&goto, Some(under), &input, now)
+                .expect("ready");
+        }
+        let before = CALLS.load(Ordering::Relaxed);
+        let output = cycle.tick(&input, now);
+        inside += CALLS.load(Ordering::Relaxed) - before;
+        if let Some(command) = &output.command {
+            state.q = command.q;
+        }
+        moving += u64::from(*cycle.mode() == Mode::Goto);
+        held += u64::from(matches!(cycle.mode(), Mode::Hold(_)));
+    }
+    assert!(moving > 300 && held > 300, "{moving} {held}");
+    assert_eq!(inside, 0, "calls of the allocator inside ticks");
 }
 
 /// A chunk whose actions are far enough from any plan to meet every limit.
@@ -126,6 +196,7 @@ fn chunk(wild: f64) -> ActionChunk {
 
 #[test]
 fn no_tick_allocates() {
+    no_tick_of_a_motion_to_a_pose_or_under_a_lease_allocates();
     for strategy in [
         Strategy::Align,
         Strategy::Blend { over: MS(150) },
@@ -145,6 +216,7 @@ fn no_tick_allocates() {
             q: JointVec::zeros(JOINTS),
             dq: JointVec::zeros(JOINTS),
             opening: 0.5,
+            torque: true,
         };
         let start = Order::Start {
             instruction: "pick".into(),

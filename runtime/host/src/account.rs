@@ -42,6 +42,12 @@ impl Durations {
         self.0.saturating_record(nanos.clamp(1, LONGEST));
     }
 
+    /// Counts what `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same range, so every value of one has a place in the other.
+        let _ = self.0.add(&other.0);
+    }
+
     /// Number of durations counted.
     pub fn count(&self) -> u64 {
         self.0.len()

@@ -12,18 +12,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, OrderRefused, Seam, TickInput};
+use tactus_control::enable::REST_RAD_PER_SEC;
+use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, Seam, TickInput};
 use tactus_types::{
-    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, Mode, Time,
+    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
+    Mode, Time,
 };
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, ModeOrder, ModeOrderReply, ModeWord, Name, Responder, Role,
-    Session, SessionError, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, ModeWord, Name, Role, Session, SessionError, Topic,
 };
 
 use crate::account::Account;
 use crate::messenger::{Messenger, MessengerOptions};
-use crate::tick::{Realtime, Tick, Ticker};
+use crate::orders::{self, Answer, Orders};
+use crate::realtime::{Grant, Realtime, RealtimeSpec};
+use crate::tick::{Tick, Ticker};
+use crate::witness::witness;
 
 /// Chunks and refusals that may wait for a tick. More than two never do in health.
 const INBOUND: usize = 8;
@@ -49,8 +53,8 @@ pub struct ArmOptions {
     pub spec: ArmSpec,
     /// Latency budget that chunks are held against.
     pub budget: Budget,
-    /// `SCHED_FIFO` priority asked for.
-    pub realtime_priority: i32,
+    /// How the control thread wants to run.
+    pub realtime: RealtimeSpec,
 }
 
 /// Why an arm host did not start or run.
@@ -79,12 +83,8 @@ pub(crate) enum Event {
         accepted: Option<Result<(), Discard>>,
         at: Time,
     },
-    /// An order's outcome.
-    Order {
-        responder: Responder<ModeOrderReply>,
-        result: Result<(), OrderRefused>,
-        mode: ModeWord,
-    },
+    /// The answer to an order or about a lease.
+    Answer(Answer),
 }
 
 /// One tick, as measured.
@@ -102,6 +102,7 @@ pub(crate) struct TickRecord {
     pub generation: Generation,
     pub instruction: Arc<str>,
     pub counters: Counters,
+    pub lease: Option<LeaseHolder>,
 }
 
 /// What is alive, written by Zenoh's threads.
@@ -109,9 +110,9 @@ struct Alive {
     engine: AtomicBool,
     /// One bit per camera of [`ArmOptions::cameras`].
     cameras: AtomicU64,
+    /// When the engine's host was last heard, nanoseconds of the cell's clock.
+    heard: AtomicU64,
 }
-
-type Orders = (Order, Responder<ModeOrderReply>);
 
 /// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.
 ///
@@ -133,12 +134,12 @@ pub fn run_arm(
         ..
     } = options;
     let (to_control, inbound) = RingBuffer::new(INBOUND);
-    let (order_in, orders) = RingBuffer::new(INBOUND);
     let (events_in, events) = RingBuffer::new(EVENTS);
     let (requests_in, requests) = RingBuffer::new(REQUESTS);
     let alive = Arc::new(Alive {
         engine: AtomicBool::new(false),
         cameras: AtomicU64::new(0),
+        heard: AtomicU64::new(0),
     });
 
     // A ring has one producer; Zenoh may call from any of its threads. The lock is on their side only.
@@ -156,17 +157,14 @@ pub fn run_arm(
             Err(e) => tracing::warn!("chunk refused: {e}"),
         },
     )?;
-    let order_in = Mutex::new(order_in);
-    let mode_key = cell.key(&Topic::ArmMode(arm.clone()));
-    let _orders = session.queryable(
-        &mode_key,
-        move |q: Delivery<ModeOrder>, responder: Responder<_>| {
-            let mut ring = order_in.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(rtrb::PushError::Full((_, responder))) =
-                ring.push((order(&q.message), responder))
-            {
-                responder.refuse("the control thread does not take orders");
-            }
+    let (orders, _order_keys) = orders::listen(session, cell, arm)?;
+    let (heard, ears) = (alive.clone(), clock.clone());
+    let status_key = cell.key(&Topic::EngineStatus(engine.clone()));
+    let _status = session.subscribe(
+        &status_key,
+        move |status: Result<Delivery<EngineStatus>, _>| match status {
+            Ok(_) => heard.heard.store(ears.now().as_nanos(), Ordering::Relaxed),
+            Err(e) => tracing::warn!("engine status refused: {e}"),
         },
     )?;
     let (watched, names, own_engine) = (alive.clone(), cameras.clone(), engine.clone());
@@ -186,14 +184,19 @@ pub fn run_arm(
     let _alive = session.alive(cell, Role::Arm, arm)?;
 
     let done = AtomicBool::new(false);
+    let (teller, witness) = witness();
     let messenger_options = MessengerOptions {
         cell: cell.clone(),
         arm: arm.clone(),
         info: info.clone(),
         budget: options.budget,
         period_secs: options.spec.period_secs,
+        teller: teller.clone(),
     };
     let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
+    // The witness listens for as long as anybody may tell.
+    drop((teller, messenger_options));
+    let witness_clock = clock.clone();
     std::thread::scope(|scope| {
         let spawn_error = |name| {
             move |e: std::io::Error| ArmHostError::Thread {
@@ -201,6 +204,10 @@ pub fn run_arm(
                 reason: e.to_string(),
             }
         };
+        std::thread::Builder::new()
+            .name("witness".into())
+            .spawn_scoped(scope, move || witness.run(witness_clock.as_ref()))
+            .map_err(spawn_error("witness"))?;
         let messenger = std::thread::Builder::new()
             .name("messenger".into())
             .spawn_scoped(scope, || messenger.run(events, requests, &done))
@@ -219,13 +226,14 @@ pub fn run_arm(
             cameras: cameras.iter().map(Name::shared).collect(),
             clock,
             driver_error: None,
+            arm_rests: true,
         };
-        let priority = options.realtime_priority;
+        let realtime = options.realtime;
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn_scoped(scope, move || {
-                let granted = Realtime::request(priority);
-                control.run(granted, stop);
+                let granted = Realtime::request(&realtime);
+                control.run(&granted, &realtime, stop);
             })
             .map_err(spawn_error("control"))?;
         let ran = thread.join();
@@ -241,26 +249,12 @@ pub fn run_arm(
     })
 }
 
-fn order(order: &ModeOrder) -> Order {
-    match order {
-        ModeOrder::Enable => Order::Enable,
-        ModeOrder::StartEpisode {
-            instruction, seed, ..
-        } => Order::Start {
-            instruction: instruction.as_str().into(),
-            seed: *seed,
-        },
-        ModeOrder::StopEpisode => Order::EndEpisode,
-        ModeOrder::Stop => Order::Stop,
-    }
-}
-
 /// The control thread's own state.
 struct Control {
     cycle: ArmCycle,
     driver: Box<dyn Driver>,
     inbound: Consumer<Box<Delivery<ChunkReply>>>,
-    orders: Consumer<Orders>,
+    orders: Orders,
     events: Producer<Event>,
     requests: Producer<InferenceRequest>,
     period: Duration,
@@ -270,21 +264,24 @@ struct Control {
     cameras: Vec<Arc<str>>,
     clock: Arc<dyn Clock>,
     driver_error: Option<Arc<str>>,
+    /// The measured arm rests too, as of the last tick; so does one that reports nothing.
+    arm_rests: bool,
 }
 
 impl Control {
-    fn run(&mut self, granted: Realtime, stop: &AtomicBool) {
-        match granted {
-            Realtime {
-                fifo: true,
-                locked: true,
-            } => tracing::info!("control thread: SCHED_FIFO, memory locked"),
-            Realtime { fifo, locked } => tracing::warn!(
-                "control thread without full real-time permission (SCHED_FIFO: {fifo}, memory locked: {locked}): \
-                 expect more lateness; run as root or grant CAP_SYS_NICE and CAP_IPC_LOCK"
-            ),
+    fn run(&mut self, granted: &Realtime, realtime: &RealtimeSpec, stop: &AtomicBool) {
+        let RealtimeSpec { cpu, spin, .. } = *realtime;
+        tracing::info!(
+            fifo = granted.fifo == Grant::Granted,
+            memory_locked = granted.locked == Grant::Granted,
+            ?cpu,
+            ?spin,
+            "control thread"
+        );
+        for missing in granted.missing() {
+            tracing::warn!("control thread: expect more lateness without {missing}");
         }
-        let mut ticker = Ticker::new(self.period, self.clock.now());
+        let mut ticker = Ticker::new(self.period, self.clock.now()).spinning(spin);
         let mut stopping_since = None;
         loop {
             let tick = ticker.wait(self.clock.as_ref());
@@ -297,7 +294,8 @@ impl Control {
             }
             self.tick(tick);
             if let Some(since) = stopping_since
-                && (self.cycle.at_rest() || tick.woke.since(since) > STOP_WITHIN)
+                && ((self.cycle.at_rest() && self.arm_rests)
+                    || tick.woke.since(since) > STOP_WITHIN)
             {
                 break;
             }
@@ -307,6 +305,7 @@ impl Control {
     fn tick(&mut self, tick: Tick) {
         let now = tick.instant(self.period);
         let state = self.driver.state();
+        self.arm_rests = state.is_none_or(|s| s.dq.max_abs() < REST_RAD_PER_SEC);
         let reply = self.inbound.pop().ok();
         let seen = self.alive.cameras.load(Ordering::Relaxed);
         let dead_camera = self
@@ -333,15 +332,13 @@ impl Control {
                 _ => None,
             },
             engine_alive: self.alive.engine.load(Ordering::Relaxed),
+            engine_silent: now.since(Time::from_nanos(self.alive.heard.load(Ordering::Relaxed))),
             dead_camera,
             driver_error: driver_error.as_ref(),
         };
-        let order = self
-            .orders
-            .pop()
-            .ok()
-            .map(|(order, responder)| (self.cycle.order(&order, &input, now), responder));
+        let answered = self.orders.take(&mut self.cycle, &input, now);
         let output = self.cycle.tick(&input, now);
+        let switched = output.switched.and_then(|s| self.orders.switched(s));
         let decided_at = self.clock.now();
         let mut record = TickRecord {
             tick,
@@ -356,6 +353,7 @@ impl Control {
             generation: self.cycle.generation(),
             instruction: self.cycle.instruction().clone(),
             counters: self.cycle.counters,
+            lease: self.cycle.lease_holder(now).cloned(),
         };
         if let Some(command) = &output.command {
             if let Err(e) = self.driver.apply(command) {
@@ -365,14 +363,11 @@ impl Control {
             record.applied_at = self.clock.now();
             record.applied_in = record.applied_at.since(decided_at);
         }
-        let urgent = output.request.is_some() || reply.is_some() || order.is_some();
-        if let Some((result, responder)) = order {
+        let mut urgent = output.request.is_some() || reply.is_some();
+        for answered in answered.into_iter().chain([switched]).flatten() {
+            urgent = true;
             let mode = ModeWord::from(self.cycle.mode());
-            self.tell(Event::Order {
-                responder,
-                result,
-                mode,
-            });
+            self.tell(Event::Answer(answered.in_mode(mode)));
         }
         if let Some(request) = output.request
             && self.requests.push(request).is_err()

@@ -13,7 +13,7 @@ use tactus_types::{
     RefusalReason, Stage, Time,
 };
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Responder, Role, Session,
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Session,
     SessionError, Topic, WireError,
 };
 
@@ -22,6 +22,9 @@ const INBOX: usize = 1024;
 
 /// How long the inference thread sleeps when nothing arrives: staleness is noticed this late at most.
 const NAP: Duration = Duration::from_millis(5);
+
+/// Time between two signs of life.
+const BEAT: Duration = Duration::from_millis(50);
 
 /// How the engine role is configured.
 #[derive(Debug, Clone)]
@@ -146,27 +149,70 @@ pub fn run_engine(
         provider: policy.provider().to_owned(),
         bundle_id: policy.bundle_id().to_string(),
     };
+    let beat = status.clone();
     let answer = move |_: Delivery<Nothing>, responder: Responder<EngineStatus>| {
         responder.answer(&status);
     };
-    let _status = session.queryable(&cell.key(&Topic::EngineStatus(engine.clone())), answer)?;
+    let status_key = cell.key(&Topic::EngineStatus(engine.clone()));
+    let _status = session.queryable(&status_key, answer)?;
+    let beats = session.publisher::<EngineStatus>(&status_key)?;
+    let done = Done::default();
     let _alive = session.alive(cell, Role::Engine, engine)?;
     tracing::info!(provider = policy.provider(), bundle = %policy.bundle_id(), "engine ready");
 
     let mut state = EngineState::new(assembly.clone());
     let mut batch = Vec::with_capacity(INBOX);
-    while !stop.load(Ordering::Relaxed) {
-        inbox.take_into(&mut batch);
-        for message in batch.drain(..) {
-            state.take(message, policy.as_mut());
+    std::thread::scope(|scope| {
+        // Ends the beat when the inference thread ends, in whichever way.
+        let _done = Ending(&done);
+        scope.spawn(|| done.beat(&beats, &beat));
+        while !stop.load(Ordering::Relaxed) {
+            inbox.take_into(&mut batch);
+            for message in batch.drain(..) {
+                state.take(message, policy.as_mut());
+            }
+            if let Some(reply) = state.poll(policy.as_mut(), clock)
+                && let Err(e) = replies.put(&reply)
+            {
+                tracing::error!("chunk not sent: {e}");
+            }
         }
-        if let Some(reply) = state.poll(policy.as_mut(), clock)
-            && let Err(e) = replies.put(&reply)
-        {
-            tracing::error!("chunk not sent: {e}");
+    });
+    Ok(())
+}
+
+/// Whether the inference thread has ended.
+#[derive(Default)]
+struct Done {
+    done: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Done {
+    /// Says every [`BEAT`] that this host is there, however long an inference takes: what an arm host hears nothing of
+    /// is behind a broken link.
+    fn beat(&self, beats: &Publisher<EngineStatus>, status: &EngineStatus) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*done {
+            if let Err(e) = beats.put(status) {
+                tracing::debug!("beat not sent: {e}");
+            }
+            done = self
+                .told
+                .wait_timeout(done, BEAT)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
-    Ok(())
+}
+
+struct Ending<'a>(&'a Done);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        *self.0.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.told.notify_all();
+    }
 }
 
 /// The inference thread's own state.
@@ -226,7 +272,7 @@ impl EngineState {
                     )),
                     Err(PolicyError { stage, reason }) => {
                         tracing::error!(stage, reason, "no chunk");
-                        let message = format!("{stage}: {reason}");
+                        let message = format!("{stage}: {reason}").into();
                         ChunkReply::Refusal(Refusal {
                             request_id: request.id,
                             generation: request.generation,

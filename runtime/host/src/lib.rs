@@ -2,25 +2,39 @@
 //!
 //! Read in data order:
 //! - [`engine`]: ingest, inference thread, chunks out.
-//! - [`arm`]: the arm host: control thread, its messages in and out.
-//! - [`tick`]: absolute deadlines and real-time permissions of the control thread.
+//! - [`arm`]: the arm host: control thread, its messages in and out; orders, leases and stops come through `orders`.
+//! - [`tick`]: absolute deadlines of the control thread; [`realtime`]: what the operating system grants it; [`beat`]: how
+//!   punctual that makes it.
 //! - [`account`]: what every tick and chunk took, against the budget.
+//! - [`load`]: what the host is doing; [`witness`]: which deadline was missed by what, and the load around it.
 //! - [`motion`]: how smooth the commanded motion was.
-//! - [`lockstep`]: the same decisions on a virtual clock, one process, for tests and fast evaluation.
+//! - [`lockstep`]: the same decisions on a virtual clock, one process, for tests and fast evaluation; [`tamper`] breaks
+//!   what passes between them, [`invariants`] says what must hold all the same.
 //!
 //! Decides nothing about the arm. A policy comes in as a trait object: this crate never sees ONNX Runtime.
 
 pub mod account;
 pub mod arm;
+pub mod beat;
 pub mod engine;
+pub mod invariants;
+pub mod load;
 pub mod lockstep;
 mod messenger;
 pub mod motion;
+mod orders;
+pub mod realtime;
+pub mod tamper;
 pub mod tick;
+pub mod witness;
 
 pub use account::{Account, ChunkTimes, Quantiles};
 pub use arm::{ArmHostError, ArmOptions, run_arm};
 pub use engine::{EngineOptions, run_engine};
+pub use invariants::{Invariants, Violation};
+pub use load::LoadMeter;
 pub use lockstep::{Lockstep, LockstepSpec, Plant, PlantError};
 pub use motion::MotionMeter;
-pub use tick::{Realtime, Ticker};
+pub use realtime::{Realtime, RealtimeSpec};
+pub use tamper::{Act, Injection, Tamper};
+pub use tick::Ticker;

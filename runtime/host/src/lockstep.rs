@@ -4,17 +4,16 @@
 //! are gone. Time is counted, not read, so that the same seed gives the same commands bit for bit, as fast as the
 //! machine can. What a real system spends on capturing and inferring is given as virtual delays.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_control::{
-    ArmCycle, ArmSpec, Assembler, AssemblySpec, Dispatcher, Job, Order, OrderRefused, TickInput,
-    TickOutput,
+    ArmCycle, ArmSpec, Assembler, AssemblySpec, Dispatcher, EnableSpec, Job, Order, OrderRefused,
+    TickInput, TickOutput,
 };
-use tactus_types::{
-    ActionChunk, ArmInfo, CameraFrame, Command, JointState, Policy, PolicyError, Refusal, Time,
-};
+use tactus_types::{ArmInfo, CameraFrame, Command, JointState, Policy, PolicyError, Time};
+
+use crate::tamper::{Reply, Seen, Tamper};
 
 /// A simulated arm with cameras that moves only when told to.
 pub trait Plant {
@@ -70,11 +69,6 @@ pub struct LockstepSpec {
     pub delivery_delay: Duration,
 }
 
-enum Reply {
-    Chunk(Box<ActionChunk>),
-    Refusal(Refusal),
-}
-
 /// A cell in lock-step.
 pub struct Lockstep<P> {
     spec: LockstepSpec,
@@ -88,14 +82,21 @@ pub struct Lockstep<P> {
     dispatcher: Dispatcher,
     now: Time,
     next_frame: Time,
-    frames: VecDeque<(Time, CameraFrame)>,
-    replies: VecDeque<(Time, Reply)>,
+    /// On their way, in the order they were sent.
+    frames: Vec<(Time, CameraFrame)>,
+    replies: Vec<(Time, Reply)>,
     free_at: Time,
+    /// Newest joint state that has reached the arm host.
+    state: Option<JointState>,
+    /// What happens to messages on their way; `None`: nothing.
+    pub tamper: Option<Tamper>,
 }
 
 impl<P: Plant> Lockstep<P> {
     /// A cell at time zero, in Boot.
-    pub fn new(spec: LockstepSpec, plant: P, policy: Box<dyn Policy>) -> Self {
+    pub fn new(mut spec: LockstepSpec, plant: P, policy: Box<dyn Policy>) -> Self {
+        // There are no motors that enabling could move.
+        spec.arm.enable = EnableSpec::AT_ONCE;
         let cycle = ArmCycle::new(spec.arm.clone(), plant.info());
         Self {
             period: Duration::from_nanos((spec.arm.period_secs * 1e9).round() as u64),
@@ -103,9 +104,11 @@ impl<P: Plant> Lockstep<P> {
             dispatcher: Dispatcher::new(),
             now: Time::from_millis(1),
             next_frame: Time::from_millis(1),
-            frames: VecDeque::new(),
-            replies: VecDeque::new(),
+            frames: Vec::new(),
+            replies: Vec::new(),
             free_at: Time::ZERO,
+            state: None,
+            tamper: None,
             spec,
             plant,
             policy,
@@ -134,10 +137,14 @@ impl<P: Plant> Lockstep<P> {
     /// [`OrderRefused`].
     pub fn order(&mut self, order: &Order) -> Result<(), OrderRefused> {
         let state = self.plant.state(self.now);
+        let state = match &self.tamper {
+            Some(_) => self.state,
+            None => Some(state),
+        };
+        let seen = self.seen();
         let input = TickInput {
-            state: Some(&state),
-            engine_alive: true,
-            ..TickInput::default()
+            state: state.as_ref(),
+            ..others(&seen)
         };
         self.cycle.order(order, &input, self.now)
     }
@@ -148,33 +155,49 @@ impl<P: Plant> Lockstep<P> {
     /// [`LockstepError`] when plant or policy fails.
     pub fn tick(&mut self) -> Result<TickOutput, LockstepError> {
         let now = self.now;
-        let state = self.plant.state(now);
-        self.assembler.state(state);
+        let measured = self.plant.state(now);
+        let arrived = match &mut self.tamper {
+            Some(tamper) => tamper.state(measured, now),
+            None => Some(measured),
+        };
+        if let Some(state) = arrived
+            && self.state.is_none_or(|newest| state.supersedes(&newest))
+        {
+            self.state = Some(state);
+            // The arm host passes it on; what is not finite or of another arm does not get over the wire.
+            if state.q.is_finite() && state.q.len() == measured.q.len() {
+                self.assembler.state(state);
+            }
+        }
         if now >= self.next_frame {
             self.next_frame = self.next_frame + self.spec.camera_period;
-            let received_at = now + self.spec.capture_delay;
             for frame in self.plant.frames(now)? {
-                self.frames.push_back((
-                    received_at,
-                    CameraFrame {
+                let copies = match &mut self.tamper {
+                    Some(tamper) => tamper.frame(frame, now),
+                    None => vec![(Duration::ZERO, frame)],
+                };
+                for (later, frame) in copies {
+                    let received_at = now + self.spec.capture_delay + later;
+                    self.frames.push((
                         received_at,
-                        ..frame
-                    },
-                ));
+                        CameraFrame {
+                            received_at,
+                            ..frame
+                        },
+                    ));
+                }
             }
         }
-        while self.frames.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, frame)) = self.frames.pop_front() {
-                self.assembler.frame(frame);
-            }
+        for (_, frame) in self.frames.extract_if(.., |(at, _)| *at <= now) {
+            self.assembler.frame(frame);
         }
         self.infer(now)?;
-        let reply = match self.replies.front() {
-            Some((at, _)) if *at <= now => self.replies.pop_front().map(|(_, reply)| reply),
-            _ => None,
-        };
+        let due = self.replies.iter().position(|(at, _)| *at <= now);
+        let reply = due.map(|i| self.replies.remove(i).1);
+        let seen = self.seen();
+        let state = self.state;
         let input = TickInput {
-            state: Some(&state),
+            state: state.as_ref(),
             chunk: match &reply {
                 Some(Reply::Chunk(chunk)) => Some(&**chunk),
                 _ => None,
@@ -183,16 +206,38 @@ impl<P: Plant> Lockstep<P> {
                 Some(Reply::Refusal(refusal)) => Some(refusal),
                 _ => None,
             },
-            engine_alive: true,
-            ..TickInput::default()
+            ..others(&seen)
         };
         let output = self.cycle.tick(&input, now);
         if let Some(request) = &output.request {
             self.dispatcher.request(request.clone());
         }
-        self.plant.step(output.command.as_ref())?;
+        let command = match (&mut self.tamper, output.command) {
+            (Some(tamper), Some(command)) => tamper.command(command, now),
+            (_, command) => command,
+        };
+        self.plant.step(command.as_ref())?;
         self.now = now + self.period;
         Ok(output)
+    }
+
+    fn seen(&mut self) -> Seen {
+        let now = self.now;
+        self.tamper
+            .as_mut()
+            .map_or_else(Seen::default, |tamper| tamper.seen(now))
+    }
+
+    /// Sends an answer that would arrive at `at`.
+    fn send(&mut self, at: Time, reply: Reply) {
+        match &mut self.tamper {
+            Some(tamper) => {
+                for (later, reply) in tamper.reply(reply, at) {
+                    self.replies.push((at + later, reply));
+                }
+            }
+            None => self.replies.push((at, reply)),
+        }
     }
 
     fn infer(&mut self, now: Time) -> Result<(), LockstepError> {
@@ -201,7 +246,7 @@ impl<P: Plant> Lockstep<P> {
         }
         match self.dispatcher.poll(&self.assembler, now) {
             None => {}
-            Some(Job::Refuse(refusal)) => self.replies.push_back((now, Reply::Refusal(refusal))),
+            Some(Job::Refuse(refusal)) => self.send(now, Reply::Refusal(refusal)),
             Some(Job::Infer {
                 request,
                 observation,
@@ -210,7 +255,7 @@ impl<P: Plant> Lockstep<P> {
                 let chunk = self.policy.infer(&observation, &request)?;
                 self.free_at = now + self.spec.inference_delay;
                 let at = self.free_at + self.spec.delivery_delay;
-                self.replies.push_back((at, Reply::Chunk(Box::new(chunk))));
+                self.send(at, Reply::Chunk(Box::new(chunk)));
             }
         }
         Ok(())
@@ -219,5 +264,16 @@ impl<P: Plant> Lockstep<P> {
     /// Names of the cameras the policy wants, in its order.
     pub fn cameras(&self) -> &[Arc<str>] {
         self.policy.cameras()
+    }
+}
+
+/// What a tick sees of the other processes.
+fn others(seen: &Seen) -> TickInput<'_> {
+    TickInput {
+        engine_alive: !seen.engine_dead,
+        engine_silent: seen.engine_silent,
+        dead_camera: seen.dead_camera.as_ref(),
+        driver_error: seen.driver_error.as_ref(),
+        ..TickInput::default()
     }
 }

@@ -10,16 +10,18 @@ use std::time::Duration;
 use rtrb::Consumer;
 use tactus_control::{Counters, Discard};
 use tactus_types::{
-    Applied, ArmInfo, Budget, Clock, InferenceRequest, JointState, Mode, MotionQuality, Time,
+    Applied, ArmInfo, Budget, Clock, Culprit, Fault, InferenceRequest, JointState, Mode,
+    MotionQuality, Stage, StageTimes, Time,
 };
 use tactus_wire::{
-    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeOrderReply, ModeReport, ModeWord, Name,
-    Nothing, Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
+    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeReport, ModeWord, Name, Nothing,
+    Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
 };
 
 use crate::account::{Account, ChunkTimes};
 use crate::arm::{Event, TickRecord};
 use crate::motion::MotionMeter;
+use crate::witness::{Miss, Teller, Testimony};
 
 /// Longest sleep between two looks at the ring: a joint state reaches the engine this much later at most.
 const NAP: Duration = Duration::from_millis(1);
@@ -40,6 +42,7 @@ pub(crate) struct MessengerOptions {
     pub budget: Budget,
     /// Control period, seconds.
     pub period_secs: f64,
+    pub teller: Teller,
 }
 
 /// Publishers and what was counted.
@@ -61,6 +64,7 @@ pub(crate) struct Messenger {
     report_at: Time,
     put_errors: u64,
     period_secs: f64,
+    teller: Teller,
     /// Of the episode that is under way.
     motion: Option<MotionMeter>,
     /// Of it so far, or of the last one.
@@ -79,6 +83,7 @@ impl Messenger {
             info,
             budget,
             period_secs,
+            teller,
         } = options;
         let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
         let info = info.clone();
@@ -101,6 +106,7 @@ impl Messenger {
             report_at: clock.now(),
             put_errors: 0,
             period_secs: *period_secs,
+            teller: teller.clone(),
             motion: None,
             quality: MotionQuality::default(),
             clock,
@@ -124,6 +130,7 @@ impl Messenger {
                 self.take(event);
             }
             if finishing {
+                self.publish_batch();
                 self.report_mode();
                 return self.account;
             }
@@ -145,22 +152,7 @@ impl Messenger {
                 accepted,
                 at,
             } => self.reply(&delivery, accepted, at),
-            Event::Order {
-                responder,
-                result,
-                mode,
-            } => {
-                let accepted = result.is_ok();
-                let message = match result {
-                    Ok(()) => String::new(),
-                    Err(e) => e.to_string(),
-                };
-                responder.answer(&ModeOrderReply {
-                    accepted,
-                    message,
-                    mode,
-                });
-            }
+            Event::Answer(answer) => answer.send(),
         }
     }
 
@@ -172,7 +164,7 @@ impl Messenger {
                     .get_or_insert_with(|| MotionMeter::new(self.period_secs));
             }
             Mode::Hold(_) => {}
-            Mode::Boot | Mode::Ready | Mode::Stopped => {
+            Mode::Boot | Mode::Ready | Mode::Goto | Mode::Stopped => {
                 if let Some(meter) = self.motion.take() {
                     self.quality = meter.quality();
                 }
@@ -189,13 +181,50 @@ impl Messenger {
         }
     }
 
+    /// Deadlines that had passed when the thread asked for this tick's were missed by the tick before.
+    fn tell_of_missed_ticks(&self, record: &TickRecord) {
+        let Some(before) = &self.newest else { return };
+        if record.tick.overruns == 0 || !self.enabled {
+            return;
+        }
+        let mut work = StageTimes::default();
+        work.set(Stage::Limit, before.decided_in);
+        work.set(Stage::Actuate, before.applied_in);
+        let late = before.tick.lateness();
+        let period = Duration::from_nanos((self.period_secs * 1e9) as u64);
+        self.teller.tell(Miss::Tick {
+            deadlines: record.tick.overruns,
+            culprit: Culprit::of_tick(&work, late, period),
+            late,
+            work: before.decided_in + before.applied_in,
+        });
+    }
+
+    /// An engine that did not answer missed a deadline too.
+    fn tell_of_silence(&self, fault: &Fault) {
+        if let Fault::EngineLate { waited } = fault {
+            let longest = |chunk: &ChunkTimes| {
+                let longest = Stage::ALL
+                    .into_iter()
+                    .max_by_key(|s| chunk.stages.get(*s))?;
+                Some((longest, chunk.stages.get(longest)))
+            };
+            self.teller.tell(Miss::Unanswered {
+                waited: *waited,
+                last: self.last_chunk.as_ref().and_then(longest),
+            });
+        }
+    }
+
     fn tick(&mut self, record: TickRecord) {
         self.follow_motion(&record);
         // Statistics begin when an operator enables the arm: start-up of the other processes is not the loop's.
         if !self.enabled && record.mode != Mode::Boot {
             self.enabled = true;
             self.account = Account::default();
+            self.teller.forget();
         }
+        self.tell_of_missed_ticks(&record);
         self.account.ticks += 1;
         self.account.overruns += record.tick.overruns;
         self.account.lateness.record(record.tick.lateness());
@@ -218,17 +247,16 @@ impl Messenger {
                 self.batch.push(applied);
             }
             if self.batch.len() == APPLIED_BATCH {
-                let batch = AppliedBatch {
-                    applied: std::mem::take(&mut self.batch),
-                };
-                let sent = self.applied.put(&batch);
-                self.sent(sent);
+                self.publish_batch();
             }
         }
         if record.mode_changed {
             self.mode_since = record.applied_at;
             match &record.mode {
-                Mode::Hold(reason) => tracing::warn!("hold: {reason}"),
+                Mode::Hold(reason) => {
+                    tracing::warn!("hold: {reason}");
+                    self.tell_of_silence(&reason.0);
+                }
                 mode => tracing::info!("mode: {}", mode.word()),
             }
         }
@@ -238,6 +266,14 @@ impl Messenger {
             self.report_mode();
             self.report_telemetry();
         }
+    }
+
+    fn publish_batch(&mut self) {
+        let batch = AppliedBatch {
+            applied: std::mem::take(&mut self.batch),
+        };
+        let sent = self.applied.put(&batch);
+        self.sent(sent);
     }
 
     fn reply(
@@ -250,20 +286,16 @@ impl Messenger {
             (ChunkReply::Chunk(chunk), Some(Ok(()))) => {
                 let mut times = ChunkTimes::new(chunk, delivery.header.published_at, at);
                 if let Some(record) = &self.newest {
-                    times
-                        .stages
-                        .set(tactus_types::Stage::Limit, record.decided_in);
-                    times
-                        .stages
-                        .set(tactus_types::Stage::Actuate, record.applied_in);
+                    times.stages.set(Stage::Limit, record.decided_in);
+                    times.stages.set(Stage::Actuate, record.applied_in);
                 }
                 if let Some((stage, over)) = self.account.chunk(&times, &self.budget) {
-                    tracing::debug!(
-                        chunk = chunk.request_id,
-                        stage = stage.name(),
-                        ?over,
-                        "over budget"
-                    );
+                    self.teller.tell(Miss::Chunk {
+                        request_id: chunk.request_id,
+                        stage,
+                        took: times.stages.get(stage),
+                        declared: times.stages.get(stage).saturating_sub(over),
+                    });
                 }
                 self.last_chunk = Some(times);
                 self.report_telemetry();
@@ -289,6 +321,7 @@ impl Messenger {
             chunks_foreign,
             chunks_late,
             chunks_flawed,
+            orders_refused,
             ..
         } = record.counters;
         let report = ModeReport {
@@ -308,7 +341,9 @@ impl Messenger {
                 limited_ticks,
                 chunks_accepted,
                 chunks_discarded: chunks_foreign + chunks_late + chunks_flawed,
+                orders_refused,
             },
+            lease: record.lease.clone(),
         };
         let sent = self.modes.put(&report);
         self.sent(sent);
@@ -319,6 +354,11 @@ impl Messenger {
         let age = self.account.age.quantiles();
         let micros = |d: Duration| d.as_secs_f64() * 1e6;
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
+        let Testimony {
+            host,
+            at_miss,
+            misses,
+        } = self.teller.testimony();
         let report = Telemetry {
             request_id: self.last_chunk.map_or(0, |c| c.request_id),
             ticks: self.account.ticks,
@@ -338,6 +378,9 @@ impl Messenger {
                 Some(meter) => meter.so_far(),
                 None => self.quality,
             },
+            host,
+            host_at_miss: at_miss,
+            misses,
         };
         let sent = self.telemetry.put(&report);
         self.sent(sent);

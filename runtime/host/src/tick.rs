@@ -1,7 +1,8 @@
-//! Absolute deadlines of a periodic thread, and what the operating system grants it.
+//! Absolute deadlines of a periodic thread.
 //!
 //! A period is a chain of deadlines: `next += period`, never `sleep(period - elapsed)`, which drifts. A deadline that
-//! passed while the thread ran is skipped and counted, never made up for by a burst.
+//! passed while the thread ran is skipped and counted, never made up for by a burst. A sleeping thread is woken some tens
+//! of microseconds late; one that spins through the last part of its wait is not, and pays with that part of a core.
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ impl Tick {
 pub struct Ticker {
     period: Duration,
     next: Time,
+    spin: Duration,
 }
 
 impl Ticker {
@@ -51,7 +53,13 @@ impl Ticker {
         Self {
             period,
             next: now + period,
+            spin: Duration::ZERO,
         }
+    }
+
+    /// Spins through the last `spin` before each deadline instead of sleeping through it; zero is never.
+    pub fn spinning(self, spin: Duration) -> Self {
+        Self { spin, ..self }
     }
 
     /// The deadline to wait for, asked at `now`: deadlines already past are skipped. Returns it and how many were.
@@ -69,49 +77,37 @@ impl Ticker {
         (deadline, overruns)
     }
 
-    /// Sleeps until the next deadline on the host's monotonic clock, which `clock` must be.
+    /// Waits until the next deadline on the host's monotonic clock, which `clock` must be.
     pub fn wait(&mut self, clock: &dyn Clock) -> Tick {
-        let (deadline, overruns) = self.next_deadline(clock.now());
-        let request = Timespec {
-            tv_sec: (deadline.as_nanos() / 1_000_000_000) as i64,
-            tv_nsec: (deadline.as_nanos() % 1_000_000_000) as i64,
-        };
-        // A signal ends the sleep early; the deadline is absolute, so sleeping again is right.
-        while let Err(rustix::io::Errno::INTR) =
-            clock_nanosleep_absolute(ClockId::Monotonic, &request)
-        {}
+        let asked = clock.now();
+        let (deadline, overruns) = self.next_deadline(asked);
+        let spin = u64::try_from(self.spin.as_nanos()).unwrap_or(u64::MAX);
+        let wake = Time::from_nanos(deadline.as_nanos().saturating_sub(spin));
+        if wake > asked {
+            sleep_until(wake);
+        }
+        let mut woke = clock.now();
+        while woke < deadline {
+            std::hint::spin_loop();
+            woke = clock.now();
+        }
         Tick {
             deadline,
-            woke: clock.now(),
+            woke,
             overruns,
         }
     }
 }
 
-/// What the operating system granted the calling thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Realtime {
-    /// Scheduled first in, first out, above every ordinary thread.
-    pub fifo: bool,
-    /// All memory of the process is locked, so that a tick never waits for a page.
-    pub locked: bool,
-}
-
-impl Realtime {
-    /// Asks for `SCHED_FIFO` at `priority` (1..=99) for the calling thread and locks the memory of the process.
-    pub fn request(priority: i32) -> Self {
-        // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
-        let fifo = unsafe {
-            let param = libc::sched_param {
-                sched_priority: priority,
-            };
-            libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0
-        };
-        // SAFETY: takes flags only. MCL_ONFAULT locks pages as they are touched instead of touching every one.
-        let locked = unsafe {
-            libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) == 0
-        };
-        Self { fifo, locked }
+/// Sleeps until `wake` on the host's monotonic clock.
+fn sleep_until(wake: Time) {
+    let request = Timespec {
+        tv_sec: (wake.as_nanos() / 1_000_000_000) as i64,
+        tv_nsec: (wake.as_nanos() % 1_000_000_000) as i64,
+    };
+    // A signal ends the sleep early; the deadline is absolute, so sleeping again is right.
+    while let Err(rustix::io::Errno::INTR) = clock_nanosleep_absolute(ClockId::Monotonic, &request)
+    {
     }
 }
 
@@ -144,5 +140,31 @@ mod tests {
         );
         assert_eq!(t.next_deadline(ms(11)), (ms(12), 3), "6, 8 and 10 are past");
         assert_eq!(t.next_deadline(ms(12)), (ms(14), 0), "and no burst follows");
+    }
+    /// A clock that moves on by 10 us whenever it is read.
+    struct Reads(std::sync::atomic::AtomicU64);
+
+    impl Clock for Reads {
+        fn id(&self) -> tactus_types::ClockId {
+            tactus_types::ClockId(1)
+        }
+
+        fn now(&self) -> Time {
+            let reads = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Time::from_nanos(10_000 * reads)
+        }
+    }
+
+    #[test]
+    fn a_spinning_wait_ends_at_its_deadline_and_never_before_it() {
+        let clock = Reads(std::sync::atomic::AtomicU64::new(0));
+        // Of deadlines that lie within the time to spin nothing is slept: only the clock says when they are there.
+        let mut ticker =
+            Ticker::new(Duration::from_micros(500), clock.now()).spinning(Duration::from_secs(1));
+        for k in 1..=5 {
+            let tick = ticker.wait(&clock);
+            assert_eq!(tick.deadline, Time::from_nanos(500_000 * k));
+            assert_eq!((tick.lateness(), tick.overruns), (Duration::ZERO, 0));
+        }
     }
 }

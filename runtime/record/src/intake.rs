@@ -292,7 +292,8 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         }
         Topic::Episode => of::<EpisodeEvent>(raw, clock, |_| Said::Nothing),
         Topic::SimWorld => of::<SimWorld>(raw, clock, |_| Said::Nothing),
-        Topic::SimReset | Topic::Alive(..) => None,
+        // Questions only: nothing is published there.
+        Topic::ArmLease(_) | Topic::ArmStop(_) | Topic::SimReset | Topic::Alive(..) => None,
     }
 }
 
@@ -335,6 +336,7 @@ mod tests {
             q: JointVec::zeros(6),
             dq: JointVec::zeros(6),
             opening: 0.5,
+            torque: true,
         };
         Arrived {
             key: state_key(),
@@ -411,6 +413,7 @@ mod tests {
             q: JointVec::from_slice(&[f64::NAN]).expect("one joint"),
             dq: JointVec::zeros(1),
             opening: 0.0,
+            torque: true,
         };
         arrived.payload = bad.encode().into();
         let (entry, _) = intake.take(arrived.clone()).expect("kept");

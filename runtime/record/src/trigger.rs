@@ -180,8 +180,17 @@ pub fn change(before: ModeWord, after: ModeWord, said: &str) -> Option<Reason> {
         (_, ModeWord::Hold) => Some(Reason::Hold {
             reason: said.to_owned(),
         }),
-        (ModeWord::Policy | ModeWord::Hold, ModeWord::Stopped) => Some(Reason::Stopped),
-        (_, ModeWord::Boot | ModeWord::Ready | ModeWord::Policy | ModeWord::Stopped) => None,
+        (ModeWord::Policy | ModeWord::Goto | ModeWord::Hold, ModeWord::Stopped) => {
+            Some(Reason::Stopped)
+        }
+        (
+            _,
+            ModeWord::Boot
+            | ModeWord::Ready
+            | ModeWord::Policy
+            | ModeWord::Goto
+            | ModeWord::Stopped,
+        ) => None,
     }
 }
 
@@ -292,6 +301,7 @@ mod tests {
             since: Time::from_millis(since),
             instruction: String::new(),
             counters: Counters::default(),
+            lease: None,
         })
     }
 
@@ -319,6 +329,7 @@ mod tests {
                 clamped_by: ClampedBy::from_bits(bits),
                 clamped_rad: 0.0,
                 generation: Generation::default(),
+                torque: tactus_types::Torque::Keep,
             },
         }
     }

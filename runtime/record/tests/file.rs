@@ -75,6 +75,7 @@ fn entries() -> Vec<Entry> {
             q: JointVec::from_fn(6, |joint| joint as f64 + i as f64 / 100.0),
             dq: JointVec::zeros(6),
             opening: 0.25,
+            torque: true,
         };
         // Every number but 40 to 44.
         if !(40..45).contains(&i) {
@@ -113,6 +114,7 @@ fn entries() -> Vec<Entry> {
         since: Time::from_millis(BOOT),
         instruction: "pick".into(),
         counters: Counters::default(),
+        lease: None,
     };
     take(Topic::ArmMode(name("arm")), 0, 999, report.encode(), true);
     take(Topic::ArmMode(name("arm")), 0, 999, vec![0xff; 30], false);

@@ -9,6 +9,20 @@ pub enum Source {
     Hold,
     /// An action chunk.
     Policy,
+    /// A motion to a pose that an operator named.
+    Goto,
+}
+
+/// What a command says about the motors' torque. Only an operator's order makes it anything but [`Torque::Keep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Torque {
+    /// As it is.
+    #[default]
+    Keep,
+    /// The device makes its present pose the goal, switches torque on, and follows commands from then on.
+    On,
+    /// The device switches torque off: an arm without brakes falls.
+    Off,
 }
 
 /// Desired joint values for this tick, before limits.
@@ -124,6 +138,8 @@ pub struct Command {
     pub clamped_rad: f64,
     /// Generation in force.
     pub generation: Generation,
+    /// What becomes of the motors' torque.
+    pub torque: Torque,
 }
 
 /// What the driver says it sent, and when.

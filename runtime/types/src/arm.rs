@@ -48,6 +48,8 @@ pub struct ArmInfo {
     pub state_rate_hz: f64,
     /// Whether the arm has brakes, so that losing torque does not let it fall.
     pub brakes: bool,
+    /// Whether the device can switch the motors' torque off and on; without it they hold whenever the device runs.
+    pub torque_switch: bool,
     /// The device's own command deadline: without a command for this long it holds by itself. Seconds.
     pub command_deadline_secs: f64,
     /// Its geometry; without it there are no limits in space and no tool poses.
@@ -184,6 +186,7 @@ mod tests {
             gripper: true,
             state_rate_hz: 500.0,
             brakes: false,
+            torque_switch: true,
             command_deadline_secs: 0.1,
             geometry: Some(ArmGeometry {
                 urdf: "<robot/>".into(),

@@ -232,21 +232,35 @@ pub enum RefusalReason {
     /// A stream that the policy needs has never delivered.
     Missing {
         /// `camera/<name>` or `proprioception`.
-        stream: String,
+        stream: Arc<str>,
     },
     /// A stream's newest message is older than its bound.
     Stale {
         /// `camera/<name>` or `proprioception`.
-        stream: String,
+        stream: Arc<str>,
         /// Its age, milliseconds.
         age_millis: u64,
         /// The bound, milliseconds.
         limit_millis: u64,
     },
+    /// A camera sends the same picture although the arm moves.
+    Frozen {
+        /// `camera/<name>`.
+        stream: Arc<str>,
+        /// For how long, milliseconds.
+        still_millis: u64,
+    },
+    /// A stream's newest message was captured in the future.
+    Ahead {
+        /// `camera/<name>` or `proprioception`.
+        stream: Arc<str>,
+        /// How far, milliseconds.
+        ahead_millis: u64,
+    },
     /// The policy failed or produced something that is not a finite action.
     Policy {
         /// What happened.
-        message: String,
+        message: Arc<str>,
     },
 }
 

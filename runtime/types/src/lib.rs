@@ -7,8 +7,9 @@
 //! - [`infer`]: [`InferenceRequest`], [`ActionChunk`], [`Refusal`], the [`Policy`] trait.
 //! - [`act`]: [`Setpoint`], [`Command`], [`Applied`], the [`Driver`] trait.
 //! - [`arm`]: [`ArmInfo`] and its limits.
-//! - [`mode`]: [`Mode`], [`Fault`], [`HoldReason`].
+//! - [`fault`]: [`Fault`], [`ChunkFlaw`]; [`mode`]: [`Mode`], [`HoldReason`].
 //! - [`budget`]: [`Stage`], [`StageTimes`], [`Budget`].
+//! - [`motion`], [`host`]: [`MotionQuality`]; [`HostLoad`], [`Misses`].
 //!
 //! What is not here: encodings (`tactus-wire`), decisions (`tactus-control`), clocks that really run (`tactus-host`).
 #![forbid(unsafe_code)]
@@ -16,22 +17,28 @@
 pub mod act;
 pub mod arm;
 pub mod budget;
+pub mod fault;
+pub mod host;
 pub mod infer;
 pub mod joints;
+pub mod lease;
 pub mod mode;
 pub mod motion;
 pub mod observe;
 pub mod time;
 
-pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source};
+pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source, Torque};
 pub use arm::{ArmGeometry, ArmInfo, ArmInfoError, JointLimits, MAX_URDF_BYTES};
 pub use budget::{Budget, Stage, StageTimes};
+pub use fault::{ChunkFlaw, Fault, FaultKind, GotoFlaw};
+pub use host::{Culprit, HostLoad, Misses};
 pub use infer::{
     Action, ActionChunk, Conditioning, FrameRef, Generation, InferenceRequest, Jacobian, Leftover,
     MAX_LEFTOVER, Policy, PolicyError, Refusal, RefusalReason, TimedAction,
 };
 pub use joints::{JointVec, MAX_JOINTS};
-pub use mode::{ChunkFlaw, Fault, HoldReason, Mode};
+pub use lease::{LeaseEnd, LeaseHolder, LeaseId, Rank, Under};
+pub use mode::{HoldReason, Mode};
 pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
 pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

@@ -49,6 +49,21 @@ pub struct JointState {
     pub dq: JointVec,
     /// Gripper opening, 0.0 closed .. 1.0 fully open.
     pub opening: f64,
+    /// Whether the motors hold the arm. Always true of a device that cannot switch them.
+    pub torque: bool,
+}
+
+/// A state older than the newest by more than this is not a message that was overtaken: the clock was set back.
+const CLOCK_SET_BACK: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl JointState {
+    /// Whether it takes the place of `old`: captured later, from another device epoch, or after the clock was set back.
+    /// Messages that arrive out of order do not.
+    pub fn supersedes(&self, old: &Self) -> bool {
+        self.epoch != old.epoch
+            || self.captured_at > old.captured_at
+            || old.captured_at.since(self.captured_at) > CLOCK_SET_BACK
+    }
 }
 
 /// Everything the policy sees at one time.

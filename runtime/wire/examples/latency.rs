@@ -68,6 +68,7 @@ fn publish(endpoint: &str, secs: u64) -> Result<(), Failure> {
             q: JointVec::zeros(6),
             dq: JointVec::zeros(6),
             opening: 0.0,
+            torque: true,
         })?;
         if tick % STATES_PER_ROUND != 0 {
             continue;

@@ -3,7 +3,7 @@
 //! ```text
 //! camera/<name>/{image,info}
 //! device/<name>/{state,command,info}
-//! arm/<name>/{state,info,request,chunk,applied,mode,telemetry}
+//! arm/<name>/{state,info,request,chunk,applied,mode,lease,stop,telemetry}
 //! engine/<name>/status
 //! episode
 //! sim/{world,reset}
@@ -130,11 +130,15 @@ pub enum Topic {
     ArmChunk(Name),
     /// [`crate::AppliedBatch`].
     ArmApplied(Name),
-    /// [`crate::ModeReport`], published; [`crate::ModeOrder`] as a query.
+    /// [`crate::ModeReport`], published; [`crate::LeasedOrder`] as a query.
     ArmMode(Name),
+    /// [`crate::LeaseRequest`] as a query.
+    ArmLease(Name),
+    /// Controlled stop: any query, whatever its payload.
+    ArmStop(Name),
     /// [`crate::Telemetry`].
     ArmTelemetry(Name),
-    /// State of an engine.
+    /// [`crate::EngineStatus`], queryable, and published every 50 ms as a sign of life.
     EngineStatus(Name),
     /// [`crate::EpisodeEvent`].
     Episode,
@@ -160,6 +164,8 @@ impl fmt::Display for Topic {
             Self::ArmChunk(name) => write!(f, "arm/{name}/chunk"),
             Self::ArmApplied(name) => write!(f, "arm/{name}/applied"),
             Self::ArmMode(name) => write!(f, "arm/{name}/mode"),
+            Self::ArmLease(name) => write!(f, "arm/{name}/lease"),
+            Self::ArmStop(name) => write!(f, "arm/{name}/stop"),
             Self::ArmTelemetry(name) => write!(f, "arm/{name}/telemetry"),
             Self::EngineStatus(name) => write!(f, "engine/{name}/status"),
             Self::Episode => write!(f, "episode"),
@@ -187,6 +193,8 @@ impl Topic {
             ["arm", name, "chunk"] => named(name, Self::ArmChunk),
             ["arm", name, "applied"] => named(name, Self::ArmApplied),
             ["arm", name, "mode"] => named(name, Self::ArmMode),
+            ["arm", name, "lease"] => named(name, Self::ArmLease),
+            ["arm", name, "stop"] => named(name, Self::ArmStop),
             ["arm", name, "telemetry"] => named(name, Self::ArmTelemetry),
             ["engine", name, "status"] => named(name, Self::EngineStatus),
             ["episode"] => Some(Self::Episode),
@@ -278,7 +286,7 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 13] = [
+        let named: [fn(Name) -> Topic; 15] = [
             Topic::CameraImage,
             Topic::CameraInfo,
             Topic::DeviceState,
@@ -290,6 +298,8 @@ mod tests {
             Topic::ArmChunk,
             Topic::ArmApplied,
             Topic::ArmMode,
+            Topic::ArmLease,
+            Topic::ArmStop,
             Topic::ArmTelemetry,
             Topic::EngineStatus,
         ];

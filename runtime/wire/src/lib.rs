@@ -8,6 +8,7 @@
 //! - [`messages`]: nouns of this crate, and the encodings of those of `tactus-types`.
 //! - [`schema`]: the descriptors of the messages, for files that have to explain themselves.
 //! - [`session`]: a Zenoh peer session; [`publish`], [`subscribe`], [`query`], [`alive`] on it.
+//! - [`authority`]: a client that holds an arm's lease and gives orders under it.
 //!
 //! Whatever comes from the network is checked before it becomes a noun: schema version, clock, sizes, lengths, finite
 //! numbers. What a checked noun means for the arm (is this chunk within its limits?) is decided in `tactus-control`.
@@ -18,13 +19,14 @@
 //! | states, commands, requests, chunks, the simulated world | real time | yes | drop |
 //! | images | data | no | drop |
 //! | infos, modes, applied commands, telemetry, episodes | data | no | drop |
-//! | orders (queries): enable, start, stop, reset | real time | yes | block |
+//! | orders and leases (queries): enable, start, goto, stop, reset | real time | yes | block |
 //!
 //! Nothing periodic may block: a blocked Zenoh transport is closed after five seconds. Loss shows in the sequence
 //! numbers. A `put` may take milliseconds, so none is made on a thread that ticks.
 #![forbid(unsafe_code)]
 
 pub mod alive;
+pub mod authority;
 mod check;
 pub mod clock;
 pub mod error;
@@ -40,6 +42,7 @@ pub mod session;
 pub mod subscribe;
 
 pub use alive::{AliveToken, AliveWatch};
+pub use authority::{Authority, AuthorityError};
 pub use clock::MonotonicClock;
 pub use error::WireError;
 pub use header::{Header, SCHEMA_VERSION};
@@ -47,8 +50,8 @@ pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};
 pub use messages::{
     AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EngineStatus, EpisodeEvent,
-    EpisodePhase, Lateness, ModeOrder, ModeOrderReply, ModeReport, ModeWord, SimReset,
-    SimResetReply, SimWorld, Telemetry,
+    EpisodePhase, Lateness, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply,
+    ModeReport, ModeWord, SimReset, SimResetReply, SimWorld, Telemetry,
 };
 pub use publish::Publisher;
 pub use query::{QueryError, Queryable, Responder};

@@ -132,6 +132,36 @@ impl Session {
             })
     }
 
+    /// Calls `on_question` with every question on `key`, whatever it carries: for what has to work for a sender that knows
+    /// nothing of us or has another clock. Its answer carries the usual header.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`].
+    pub fn queryable_unchecked<A: Message>(
+        &self,
+        key: &Key,
+        on_question: impl Fn(Responder<A>) + Send + Sync + 'static,
+    ) -> Result<Queryable, SessionError> {
+        let stamper = self.stamper.clone();
+        self.zenoh
+            .declare_queryable(key.as_str().to_owned())
+            .complete(true)
+            .callback(move |query| {
+                on_question(Responder {
+                    query,
+                    stamper: stamper.clone(),
+                    answer: PhantomData,
+                });
+            })
+            .wait()
+            .map(|zenoh| Queryable { _zenoh: zenoh })
+            .map_err(|e| SessionError::Key {
+                key: key.to_string(),
+                action: "answer queries",
+                reason: e.to_string(),
+            })
+    }
+
     /// Waits until this session knows of somebody who answers questions on `key`; `false` when nobody came within the
     /// time. A session that has just opened does not know yet who is there, so ask this before the first question.
     ///

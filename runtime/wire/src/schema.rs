@@ -52,8 +52,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        AppliedBatch, CameraInfo, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent, Message,
-        ModeOrder, ModeReport, SimReset, SimWorld, Telemetry,
+        AppliedBatch, CameraInfo, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent,
+        LeaseReply, LeaseRequest, Message, ModeOrder, ModeReport, SimReset, SimWorld, Telemetry,
     };
 
     #[test]
@@ -69,6 +69,8 @@ mod tests {
             AppliedBatch::SCHEMA,
             ModeReport::SCHEMA,
             ModeOrder::SCHEMA,
+            LeaseRequest::SCHEMA,
+            LeaseReply::SCHEMA,
             Telemetry::SCHEMA,
             EngineStatus::SCHEMA,
             EpisodeEvent::SCHEMA,

@@ -5,14 +5,16 @@ use std::{borrow::Cow, time::Duration};
 use proptest::{collection::vec, prelude::*};
 use tactus_types::{
     Action, ActionChunk, Applied, ArmGeometry, ArmInfo, CameraFrame, ClampedBy, ClockId, Command,
-    Conditioning, Encoding, FrameRef, Generation, InferenceRequest, Jacobian, JointLimits,
-    JointState, JointVec, Leftover, MAX_JOINTS, MotionQuality, Refusal, RefusalReason, Setpoint,
-    Source, Stage, StageTimes, Time, TimedAction,
+    Conditioning, Encoding, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian,
+    JointLimits, JointState, JointVec, LeaseHolder, LeaseId, Leftover, MAX_JOINTS, Misses,
+    MotionQuality, Rank, Refusal, RefusalReason, Setpoint, Source, Stage, StageTimes, Time,
+    TimedAction, Torque, Under,
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
-    Header, Lateness, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw,
-    SimReset, SimResetReply, SimWorld, Telemetry, WireError, decode,
+    Header, Lateness, LeaseReply, LeaseRequest, LeasedOrder, Message, ModeOrder, ModeOrderReply,
+    ModeReport, ModeWord, Nothing, Raw, SimReset, SimResetReply, SimWorld, Telemetry, WireError,
+    decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -80,15 +82,26 @@ fn stages() -> impl Strategy<Value = StageTimes> {
 
 fn joint_state() -> impl Strategy<Value = JointState> {
     (1..=MAX_JOINTS)
-        .prop_flat_map(|n| (joints(n), joints(n), finite(), time(), any::<(u64, u64)>()))
-        .prop_map(|(q, dq, opening, captured_at, (seq, epoch))| JointState {
-            captured_at,
-            seq,
-            epoch,
-            q,
-            dq,
-            opening,
+        .prop_flat_map(|n| {
+            (
+                joints(n),
+                joints(n),
+                finite(),
+                time(),
+                any::<(u64, u64, bool)>(),
+            )
         })
+        .prop_map(
+            |(q, dq, opening, captured_at, (seq, epoch, torque))| JointState {
+                captured_at,
+                seq,
+                epoch,
+                q,
+                dq,
+                opening,
+                torque,
+            },
+        )
 }
 
 fn device_command() -> impl Strategy<Value = DeviceCommand> {
@@ -100,16 +113,18 @@ fn device_command() -> impl Strategy<Value = DeviceCommand> {
                 0.0..=1.0,
                 generation(),
                 any::<(u64, u64)>(),
+                torque(),
             )
         })
         .prop_map(
-            |(q, dq, opening, generation, (epoch, tick))| DeviceCommand {
+            |(q, dq, opening, generation, (epoch, tick), torque)| DeviceCommand {
                 epoch,
                 tick,
                 q,
                 dq,
                 opening,
                 generation,
+                torque,
             },
         )
 }
@@ -124,6 +139,10 @@ fn arm_geometry() -> impl Strategy<Value = ArmGeometry> {
             workspace: workspace.then_some(corners),
         },
     )
+}
+
+fn torque() -> impl Strategy<Value = Torque> {
+    prop::sample::select(vec![Torque::Keep, Torque::On, Torque::Off])
 }
 
 fn arm_info() -> impl Strategy<Value = ArmInfo> {
@@ -143,13 +162,13 @@ fn arm_info() -> impl Strategy<Value = ArmInfo> {
     (
         text(),
         vec((text(), limits), 1..=MAX_JOINTS),
-        any::<(bool, bool)>(),
+        any::<(bool, bool, bool)>(),
         positive(),
         positive(),
         proptest::option::of(arm_geometry()),
     )
         .prop_map(
-            |(model, joints, (gripper, brakes), rate, deadline, geometry)| {
+            |(model, joints, (gripper, brakes, torque_switch), rate, deadline, geometry)| {
                 let (joints, limits) = joints.into_iter().unzip();
                 ArmInfo {
                     geometry,
@@ -159,6 +178,7 @@ fn arm_info() -> impl Strategy<Value = ArmInfo> {
                     gripper,
                     state_rate_hz: rate,
                     brakes,
+                    torque_switch,
                     command_deadline_secs: deadline,
                 }
             },
@@ -250,11 +270,23 @@ fn chunk() -> impl Strategy<Value = ChunkReply> {
 
 fn refusal() -> impl Strategy<Value = ChunkReply> {
     let reason = prop_oneof![
-        text().prop_map(|stream| RefusalReason::Missing { stream }),
-        text().prop_map(|message| RefusalReason::Policy { message }),
+        text().prop_map(|stream| RefusalReason::Missing {
+            stream: stream.into(),
+        }),
+        text().prop_map(|message| RefusalReason::Policy {
+            message: message.into(),
+        }),
+        (text(), any::<u64>()).prop_map(|(stream, still_millis)| RefusalReason::Frozen {
+            stream: stream.into(),
+            still_millis,
+        }),
+        (text(), any::<u64>()).prop_map(|(stream, ahead_millis)| RefusalReason::Ahead {
+            stream: stream.into(),
+            ahead_millis,
+        }),
         (text(), any::<(u64, u64)>()).prop_map(|(stream, (age_millis, limit_millis))| {
             RefusalReason::Stale {
-                stream,
+                stream: stream.into(),
                 age_millis,
                 limit_millis,
             }
@@ -275,9 +307,9 @@ fn applied() -> impl Strategy<Value = Applied> {
             (
                 (joints(n), joints(n), finite(), joints(n), finite()),
                 (joints(n), joints(n), finite(), joints(n)),
-                prop_oneof![Just(Source::Hold), Just(Source::Policy)],
+                prop_oneof![Just(Source::Hold), Just(Source::Policy), Just(Source::Goto)],
                 (any::<(u64, u64, u64, u32)>(), prop::option::of(time())),
-                (0..256u32, generation(), time()),
+                (0..256u32, generation(), time(), torque()),
             )
         })
         .prop_map(
@@ -302,6 +334,7 @@ fn applied() -> impl Strategy<Value = Applied> {
                     clamped_by: ClampedBy::from_bits(rest.0),
                     clamped_rad: command.4,
                     generation: rest.1,
+                    torque: rest.3,
                 },
                 at: rest.2,
             },
@@ -313,6 +346,7 @@ fn mode_word() -> impl Strategy<Value = ModeWord> {
         ModeWord::Boot,
         ModeWord::Ready,
         ModeWord::Policy,
+        ModeWord::Goto,
         ModeWord::Hold,
         ModeWord::Stopped,
     ])
@@ -324,10 +358,11 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
         (text(), text()),
         generation(),
         time(),
-        any::<[u64; 7]>(),
+        any::<[u64; 8]>(),
+        prop::option::of((text(), rank(), time())),
     )
         .prop_map(
-            |(mode, (reason, instruction), generation, since, n)| ModeReport {
+            |(mode, (reason, instruction), generation, since, n, lease)| ModeReport {
                 mode,
                 reason,
                 generation,
@@ -341,9 +376,59 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
                     limited_ticks: n[4],
                     chunks_accepted: n[5],
                     chunks_discarded: n[6],
+                    orders_refused: n[7],
                 },
+                lease: lease.map(|(holder, rank, expires)| LeaseHolder {
+                    holder: holder.into(),
+                    rank,
+                    expires,
+                }),
             },
         )
+}
+
+fn rank() -> impl Strategy<Value = Rank> {
+    prop::sample::select(vec![Rank::Policy, Rank::Teleop])
+}
+
+fn leased_order() -> impl Strategy<Value = LeasedOrder> {
+    let under = prop::option::of(any::<(u64, u64, bool)>());
+    (mode_order(), under).prop_map(|(order, under)| LeasedOrder {
+        order,
+        under: under.map(|(lease, sequence, bound)| Under {
+            lease: LeaseId(lease),
+            sequence,
+            bound,
+        }),
+    })
+}
+
+fn lease_request() -> impl Strategy<Value = LeaseRequest> {
+    let ttl = any::<u64>().prop_map(Duration::from_millis);
+    prop_oneof![
+        (text(), rank(), ttl).prop_map(|(holder, rank, ttl)| LeaseRequest::Acquire {
+            holder,
+            rank,
+            ttl
+        }),
+        any::<u64>().prop_map(|lease| LeaseRequest::Renew {
+            lease: LeaseId(lease)
+        }),
+        any::<u64>().prop_map(|lease| LeaseRequest::Release {
+            lease: LeaseId(lease)
+        }),
+    ]
+}
+
+fn lease_reply() -> impl Strategy<Value = LeaseReply> {
+    prop_oneof![
+        (any::<u64>(), time()).prop_map(|(lease, expires)| LeaseReply::Granted {
+            lease: LeaseId(lease),
+            expires
+        }),
+        Just(LeaseReply::Released),
+        (text(), any::<bool>()).prop_map(|(reason, over)| LeaseReply::Refused { reason, over }),
+    ]
 }
 
 fn mode_order() -> impl Strategy<Value = ModeOrder> {
@@ -351,6 +436,14 @@ fn mode_order() -> impl Strategy<Value = ModeOrder> {
         Just(ModeOrder::Enable),
         Just(ModeOrder::StopEpisode),
         Just(ModeOrder::Stop),
+        Just(ModeOrder::Hold),
+        any::<bool>().prop_map(|arm_is_supported| ModeOrder::TorqueOff { arm_is_supported }),
+        (
+            (1..=MAX_JOINTS).prop_flat_map(joints),
+            prop::option::of(0.0..=1.0),
+            0.0..=1.0,
+        )
+            .prop_map(|(q, opening, speed)| ModeOrder::Goto { q, opening, speed }),
         (any::<(u64, u64)>(), text()).prop_map(|((episode, seed), instruction)| {
             ModeOrder::StartEpisode {
                 episode,
@@ -359,6 +452,19 @@ fn mode_order() -> impl Strategy<Value = ModeOrder> {
             }
         }),
     ]
+}
+
+/// A load of which some figures are known only sometimes.
+fn host(figure: f64, known: Option<f64>) -> HostLoad {
+    HostLoad {
+        steal: 0.25,
+        busy: figure.min(1.0),
+        runnable: 3,
+        cores: 2,
+        pressure: known.map(|v| v.min(1.0)),
+        mhz: known,
+        throttles: known.map(|_| 7),
+    }
 }
 
 fn telemetry() -> impl Strategy<Value = Telemetry> {
@@ -385,6 +491,13 @@ fn telemetry() -> impl Strategy<Value = Telemetry> {
             acceleration_max: v[3],
             jerk_max: v[4],
             sparc: -v[5],
+        },
+        host: host(v[0], None),
+        host_at_miss: (v[1] > 1.0).then(|| host(v[1], Some(v[2]))),
+        misses: Misses {
+            stages: std::array::from_fn(|i| i as u64 % 3),
+            host: 2,
+            unanswered: 1,
         },
     })
 }
@@ -454,6 +567,9 @@ arrives_as_sent! {
     batches_arrive: vec(applied(), 0..10).prop_map(|applied| AppliedBatch { applied });
     mode_reports_arrive: mode_report();
     mode_orders_arrive: mode_order();
+    leased_orders_arrive: leased_order();
+    lease_requests_arrive: lease_request();
+    lease_replies_arrive: lease_reply();
     order_replies_arrive: (any::<bool>(), text(), mode_word())
         .prop_map(|(accepted, message, mode)| ModeOrderReply { accepted, message, mode });
     telemetry_arrives: telemetry();
@@ -516,6 +632,9 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<AppliedBatch>(&raw),
         one::<ModeReport>(&raw),
         one::<ModeOrder>(&raw),
+        one::<LeasedOrder>(&raw),
+        one::<LeaseRequest>(&raw),
+        one::<LeaseReply>(&raw),
         one::<ModeOrderReply>(&raw),
         one::<Telemetry>(&raw),
         one::<EpisodeEvent>(&raw),
@@ -594,6 +713,7 @@ fn refusals_name_key_field_expected_and_actual() {
         dq: q,
         opening: 0.5,
         generation: Generation::default(),
+        torque: Torque::Keep,
     };
     assert!(travel(&command).is_ok());
     let mut nan = command;
@@ -674,6 +794,7 @@ fn a_bad_setpoint_is_still_recorded() {
             clamped_by: ClampedBy::default(),
             clamped_rad: 0.0,
             generation: Generation::default(),
+            torque: Torque::Keep,
         },
         at: Time::ZERO,
     };

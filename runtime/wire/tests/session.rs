@@ -41,6 +41,7 @@ fn state(seq: u64, session: &Session) -> JointState {
         q: JointVec::zeros(6),
         dq: JointVec::zeros(6),
         opening: 0.5,
+        torque: true,
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tactus_types::{Applied, Clock, JointState, Time};
+use tactus_types::{Applied, Clock, JointState, Rank, Time};
 use tactus_wire::{
-    AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeOrder, ModeOrderReply, ModeReport,
-    MonotonicClock, Name, Nothing, Session, SessionOptions, SimReset, SimResetReply, Subscriber,
-    Topic,
+    AppliedBatch, Authority, AuthorityError, Cell as WireCell, Delivery, EngineStatus, ModeOrder,
+    ModeOrderReply, ModeReport, MonotonicClock, Name, Nothing, Session, SessionOptions, SimReset,
+    SimResetReply, Subscriber, Topic,
 };
 
 /// The folder that holds the workspace.
@@ -62,11 +62,12 @@ pub struct Cell {
     pub applied: Arc<Mutex<Vec<Applied>>>,
     pub modes: Arc<Mutex<Vec<ModeReport>>>,
     pub states: Arc<Mutex<Vec<JointState>>>,
+    authority: Mutex<Option<Authority>>,
     _subscriptions: Vec<Subscriber>,
     _dir: tempfile::TempDir,
 }
 
-fn arm() -> Name {
+pub fn arm() -> Name {
     Name::new("arm").expect("legal")
 }
 
@@ -143,6 +144,7 @@ impl Cell {
             applied,
             modes,
             states,
+            authority: Mutex::new(None),
             _subscriptions: subscriptions,
             _dir: dir,
         };
@@ -175,6 +177,11 @@ impl Cell {
             })
     }
 
+    /// Process id of `tactus run`.
+    pub fn run_pid(&self) -> Pid {
+        Pid::from_raw(self.run.id() as i32).expect("a process")
+    }
+
     /// `kill -9` of a role; returns the instant before.
     pub fn kill(&self, role: &str) -> Time {
         let pid = self
@@ -191,14 +198,39 @@ impl Cell {
         self.modes.lock().expect("unpoisoned").last().cloned()
     }
 
-    /// An order to the arm host.
+    /// An order to the arm host, under a lease of this test's, which is taken for the first order and held from then on.
     pub fn order(&self, order: &ModeOrder) -> ModeOrderReply {
+        let mut held = self.authority.lock().expect("unpoisoned");
+        let authority =
+            held.get_or_insert_with(|| self.acquire("test", Rank::Policy).expect("free"));
+        let timeout = Duration::from_secs(5);
+        let reply = authority.order(order, false, timeout);
+        let reply = reply.expect("the arm host answers");
+        if !reply.message.contains("no such lease") {
+            return reply;
+        }
+        // The arm host was restarted: leases are void with it.
+        let authority = held.insert(self.acquire("test", Rank::Policy).expect("free"));
+        let reply = authority.order(order, false, timeout);
+        reply.expect("the arm host answers")
+    }
+
+    /// Takes the arm's lease.
+    pub fn acquire(&self, holder: &str, rank: Rank) -> Result<Authority, AuthorityError> {
+        let ttl = Duration::from_secs(2);
+        Authority::acquire(&self.session, &self.wire, &arm(), holder, rank, ttl)
+    }
+
+    /// Gives back the lease that [`Cell::order`] holds.
+    pub fn release(&self) {
+        *self.authority.lock().expect("unpoisoned") = None;
+    }
+
+    /// An order without a lease.
+    pub fn order_without_lease(&self, order: &ModeOrder) -> ModeOrderReply {
         let key = self.wire.key(&Topic::ArmMode(arm()));
-        let timeout = Duration::from_secs(2);
-        self.session
-            .query(&key, order, timeout)
-            .expect("the arm host answers")
-            .message
+        let reply = self.session.query(&key, order, Duration::from_secs(5));
+        reply.expect("the arm host answers").message
     }
 
     /// Resets the world, enables the arm and starts an episode.
@@ -256,6 +288,9 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
+        if let Ok(held) = self.authority.get_mut() {
+            *held = None;
+        }
         // An orderly end: SIGTERM, as a service manager would send it.
         let pid = self.run.id().to_string();
         if Command::new("kill")

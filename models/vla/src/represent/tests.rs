@@ -86,6 +86,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: true,
+        torque_switch: false,
         command_deadline_secs: 0.1,
         geometry: Some(ArmGeometry {
             urdf: URDF.into(),

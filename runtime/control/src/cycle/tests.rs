@@ -10,7 +10,7 @@ use tactus_types::{Fault, HoldReason};
 
 const PERIOD_MILLIS: u64 = 2;
 
-fn spec(resume: Resume) -> ArmSpec {
+pub(super) fn spec(resume: Resume) -> ArmSpec {
     let ms = Duration::from_millis;
     ArmSpec {
         request: RequestSpec {
@@ -23,18 +23,28 @@ fn spec(resume: Resume) -> ArmSpec {
             strategy: crate::Strategy::Align,
             ease: ms(50),
         },
-        bounds: Bounds {
+        ladder: LadderSpec {
+            period: ms(2),
             tail: ms(150),
-            proprio_limit: ms(20),
             settle: ms(200),
-            resume,
+            proprio_limit: ms(20),
+            frame_limit: ms(150),
+            answer_within: ms(250),
+            link_limit: ms(150),
+            track_rad: 1e3,
+            track_limit: ms(100),
+            storm_rad: 1e3,
+            storm_limit: ms(200),
         },
+        resume,
         limit: LimitSpec {
             max_lead: 1.0,
             max_step: 1.0,
             scale: 1.0,
         },
         guard: None,
+        enable: EnableSpec::AT_ONCE,
+        start: None,
         period_secs: 0.002,
         boot: 7,
     }
@@ -62,6 +72,7 @@ impl Bench {
             q: JointVec::zeros(1),
             dq: JointVec::zeros(1),
             opening: 0.7,
+            torque: true,
         };
         Self {
             cycle: ArmCycle::new(spec(resume), info(1)),

@@ -3,7 +3,7 @@
 use prost::Message as _;
 use tactus_types::{Applied, ClampedBy, Command, Setpoint, Source, Time};
 
-use super::device::{generation_from, generation_to};
+use super::device::{generation_from, generation_to, torque_from, torque_to};
 use crate::{
     Message, Qos, WireError,
     check::MAX_BATCH,
@@ -57,6 +57,7 @@ fn applied_to(applied: &Applied) -> pb::Applied {
             source: match setpoint.source {
                 Source::Hold => pb::Source::Hold,
                 Source::Policy => pb::Source::Policy,
+                Source::Goto => pb::Source::Goto,
             }
             .into(),
             q: setpoint.q.as_slice().to_vec(),
@@ -72,6 +73,7 @@ fn applied_to(applied: &Applied) -> pb::Applied {
         at_nanos: at.as_nanos(),
         ddq: command.ddq.as_slice().to_vec(),
         clamped_rad: command.clamped_rad,
+        torque: torque_to(command.torque),
     }
 }
 
@@ -81,8 +83,9 @@ fn applied_from(applied: pb::Applied, envelope: &Envelope<'_>) -> Result<Applied
     let source = match pb::Source::try_from(setpoint.source) {
         Ok(pb::Source::Hold) => Source::Hold,
         Ok(pb::Source::Policy) => Source::Policy,
+        Ok(pb::Source::Goto) => Source::Goto,
         Ok(pb::Source::Unspecified) | Err(_) => {
-            return Err(envelope.wrong("applied.setpoint.source", "1 or 2", setpoint.source));
+            return Err(envelope.wrong("applied.setpoint.source", "1 to 3", setpoint.source));
         }
     };
     let setpoint = Setpoint {
@@ -105,6 +108,7 @@ fn applied_from(applied: pb::Applied, envelope: &Envelope<'_>) -> Result<Applied
         clamped_by: ClampedBy::from_bits(applied.clamped_by),
         clamped_rad: envelope.finite("applied.clamped_rad", applied.clamped_rad)?,
         generation: generation_from(applied.generation, envelope)?,
+        torque: torque_from(applied.torque, envelope)?,
         q,
     };
     Ok(Applied {

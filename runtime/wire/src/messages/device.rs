@@ -3,6 +3,7 @@
 use prost::Message as _;
 use tactus_types::{
     ArmGeometry, ArmInfo, Command, Generation, JointLimits, JointState, JointVec, MAX_JOINTS, Time,
+    Torque,
 };
 
 use crate::{
@@ -26,6 +27,24 @@ pub(crate) fn generation_from(
     Ok(Generation { boot, count })
 }
 
+pub(crate) fn torque_to(torque: Torque) -> i32 {
+    match torque {
+        Torque::Keep => pb::Torque::Keep,
+        Torque::On => pb::Torque::On,
+        Torque::Off => pb::Torque::Off,
+    }
+    .into()
+}
+
+pub(crate) fn torque_from(torque: i32, envelope: &Envelope<'_>) -> Result<Torque, WireError> {
+    match pb::Torque::try_from(torque) {
+        Ok(pb::Torque::Keep) => Ok(Torque::Keep),
+        Ok(pb::Torque::On) => Ok(Torque::On),
+        Ok(pb::Torque::Off) => Ok(Torque::Off),
+        Err(_) => Err(envelope.wrong("torque", "0 to 2", torque)),
+    }
+}
+
 impl Message for JointState {
     const SCHEMA: &'static str = "tactus.v1.JointState";
     const QOS: Qos = Qos::RealTime;
@@ -44,6 +63,7 @@ impl Message for JointState {
             q: self.q.as_slice().to_vec(),
             dq: self.dq.as_slice().to_vec(),
             opening: self.opening,
+            torque: Some(self.torque),
         }
         .encode_to_vec()
     }
@@ -57,6 +77,7 @@ impl Message for JointState {
             epoch: state.epoch,
             dq: envelope.joints_like("dq", &state.dq, &q)?,
             opening: envelope.finite("opening", state.opening)?,
+            torque: state.torque.unwrap_or(true),
             q,
         })
     }
@@ -77,6 +98,8 @@ pub struct DeviceCommand {
     pub opening: f64,
     /// Generation in force, for the record.
     pub generation: Generation,
+    /// What becomes of the motors' torque.
+    pub torque: Torque,
 }
 
 impl From<&Command> for DeviceCommand {
@@ -88,6 +111,7 @@ impl From<&Command> for DeviceCommand {
             dq: command.dq,
             opening: command.opening,
             generation: command.generation,
+            torque: command.torque,
         }
     }
 }
@@ -104,6 +128,7 @@ impl Message for DeviceCommand {
             dq: self.dq.as_slice().to_vec(),
             opening: self.opening,
             generation: generation_to(self.generation),
+            torque: torque_to(self.torque),
         }
         .encode_to_vec()
     }
@@ -117,6 +142,7 @@ impl Message for DeviceCommand {
             dq: envelope.joints_like("dq", &command.dq, &q)?,
             opening: envelope.fraction("opening", command.opening)?,
             generation: generation_from(command.generation, envelope)?,
+            torque: torque_from(command.torque, envelope)?,
             q,
         })
     }
@@ -189,6 +215,7 @@ impl Message for ArmInfo {
             brakes: self.brakes,
             command_deadline_secs: self.command_deadline_secs,
             geometry: self.geometry.as_ref().map(geometry_to),
+            torque_switch: self.torque_switch,
         }
         .encode_to_vec()
     }
@@ -222,6 +249,7 @@ impl Message for ArmInfo {
                 .geometry
                 .map(|geometry| geometry_from(geometry, envelope))
                 .transpose()?,
+            torque_switch: info.torque_switch,
         };
         info.check()
             .map_err(|e| envelope.wrong(e.field, e.expected, e.actual))?;

@@ -214,19 +214,37 @@ fn chunk_from(chunk: pb::ActionChunk, envelope: &Envelope<'_>) -> Result<ActionC
 }
 
 fn refusal_to(refusal: &Refusal) -> pb::Refusal {
-    use pb::refusal::{Missing, Policy, Reason, Stale};
-    let reason = match refusal.reason.clone() {
-        RefusalReason::Missing { stream } => Reason::Missing(Missing { stream }),
+    use pb::refusal::{Ahead, Frozen, Missing, Policy, Reason, Stale};
+    let reason = match &refusal.reason {
+        RefusalReason::Missing { stream } => Reason::Missing(Missing {
+            stream: stream.to_string(),
+        }),
         RefusalReason::Stale {
             stream,
             age_millis,
             limit_millis,
         } => Reason::Stale(Stale {
-            stream,
-            age_millis,
-            limit_millis,
+            stream: stream.to_string(),
+            age_millis: *age_millis,
+            limit_millis: *limit_millis,
         }),
-        RefusalReason::Policy { message } => Reason::Policy(Policy { message }),
+        RefusalReason::Frozen {
+            stream,
+            still_millis,
+        } => Reason::Frozen(Frozen {
+            stream: stream.to_string(),
+            still_millis: *still_millis,
+        }),
+        RefusalReason::Ahead {
+            stream,
+            ahead_millis,
+        } => Reason::Ahead(Ahead {
+            stream: stream.to_string(),
+            ahead_millis: *ahead_millis,
+        }),
+        RefusalReason::Policy { message } => Reason::Policy(Policy {
+            message: message.to_string(),
+        }),
     };
     pb::Refusal {
         request_id: refusal.request_id,
@@ -239,15 +257,23 @@ fn refusal_from(refusal: pb::Refusal, envelope: &Envelope<'_>) -> Result<Refusal
     use pb::refusal::Reason;
     let reason = match envelope.present("reason", refusal.reason)? {
         Reason::Missing(missing) => RefusalReason::Missing {
-            stream: envelope.text("missing.stream", missing.stream)?,
+            stream: envelope.shared_text("missing.stream", missing.stream)?,
         },
         Reason::Stale(stale) => RefusalReason::Stale {
-            stream: envelope.text("stale.stream", stale.stream)?,
+            stream: envelope.shared_text("stale.stream", stale.stream)?,
             age_millis: stale.age_millis,
             limit_millis: stale.limit_millis,
         },
+        Reason::Frozen(frozen) => RefusalReason::Frozen {
+            stream: envelope.shared_text("frozen.stream", frozen.stream)?,
+            still_millis: frozen.still_millis,
+        },
+        Reason::Ahead(ahead) => RefusalReason::Ahead {
+            stream: envelope.shared_text("ahead.stream", ahead.stream)?,
+            ahead_millis: ahead.ahead_millis,
+        },
         Reason::Policy(policy) => RefusalReason::Policy {
-            message: envelope.text("policy.message", policy.message)?,
+            message: envelope.shared_text("policy.message", policy.message)?,
         },
     };
     Ok(Refusal {
@@ -312,7 +338,7 @@ pub(crate) fn stages_from(
     Ok(times)
 }
 
-fn stage_to(stage: Stage) -> pb::Stage {
+pub(crate) fn stage_to(stage: Stage) -> pb::Stage {
     match stage {
         Stage::Capture => pb::Stage::Capture,
         Stage::Transport => pb::Stage::Transport,

@@ -5,7 +5,8 @@
 //! - [`infer`] holds [`tactus_types::InferenceRequest`], [`ChunkReply`].
 //! - [`engine`] holds [`EngineStatus`].
 //! - [`applied`] holds [`AppliedBatch`].
-//! - [`mode`] holds [`ModeReport`], [`ModeOrder`], [`ModeOrderReply`].
+//! - [`mode`] holds [`ModeReport`], [`ModeOrder`], [`LeasedOrder`], [`ModeOrderReply`].
+//! - [`lease`] holds [`LeaseRequest`], [`LeaseReply`].
 //! - [`telemetry`] holds [`Telemetry`].
 //! - [`episode`] holds [`EpisodeEvent`].
 //! - [`sim`] holds [`SimWorld`], [`SimReset`], [`SimResetReply`].
@@ -16,6 +17,7 @@ pub mod device;
 pub mod engine;
 pub mod episode;
 pub mod infer;
+pub mod lease;
 pub mod mode;
 pub mod sim;
 pub mod telemetry;
@@ -26,6 +28,7 @@ pub use device::DeviceCommand;
 pub use engine::EngineStatus;
 pub use episode::{EpisodeEvent, EpisodePhase};
 pub use infer::ChunkReply;
-pub use mode::{Counters, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
+pub use lease::{LeaseReply, LeaseRequest};
+pub use mode::{Counters, LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
 pub use sim::{SimReset, SimResetReply, SimWorld};
 pub use telemetry::{Lateness, Telemetry};

@@ -1,9 +1,10 @@
-//! What an arm host is doing, and the orders it takes.
+//! What an arm host is doing, and the orders it takes. Which of them need a lease is decided in `tactus-control`.
 
 use prost::Message as _;
-use tactus_types::{Generation, Mode, Time};
+use tactus_types::{Generation, JointVec, LeaseHolder, LeaseId, Mode, Time, Under};
 
 use super::device::{generation_from, generation_to};
+use super::lease::{holder_from, holder_to};
 use crate::{
     Message, Qos, WireError,
     message::{Envelope, parse},
@@ -19,6 +20,8 @@ pub enum ModeWord {
     Ready,
     /// [`Mode::Policy`].
     Policy,
+    /// [`Mode::Goto`].
+    Goto,
     /// [`Mode::Hold`].
     Hold,
     /// [`Mode::Stopped`].
@@ -31,6 +34,7 @@ impl From<&Mode> for ModeWord {
             Mode::Boot => Self::Boot,
             Mode::Ready => Self::Ready,
             Mode::Policy => Self::Policy,
+            Mode::Goto => Self::Goto,
             Mode::Hold(_) => Self::Hold,
             Mode::Stopped => Self::Stopped,
         }
@@ -43,6 +47,7 @@ impl std::fmt::Display for ModeWord {
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Policy => "policy",
+            Self::Goto => "goto",
             Self::Hold => "hold",
             Self::Stopped => "stopped",
         })
@@ -54,6 +59,7 @@ fn word_to(word: ModeWord) -> i32 {
         ModeWord::Boot => pb::Mode::Boot,
         ModeWord::Ready => pb::Mode::Ready,
         ModeWord::Policy => pb::Mode::Policy,
+        ModeWord::Goto => pb::Mode::Goto,
         ModeWord::Hold => pb::Mode::Hold,
         ModeWord::Stopped => pb::Mode::Stopped,
     }
@@ -65,9 +71,10 @@ fn word_from(word: i32, envelope: &Envelope<'_>) -> Result<ModeWord, WireError> 
         Ok(pb::Mode::Boot) => Ok(ModeWord::Boot),
         Ok(pb::Mode::Ready) => Ok(ModeWord::Ready),
         Ok(pb::Mode::Policy) => Ok(ModeWord::Policy),
+        Ok(pb::Mode::Goto) => Ok(ModeWord::Goto),
         Ok(pb::Mode::Hold) => Ok(ModeWord::Hold),
         Ok(pb::Mode::Stopped) => Ok(ModeWord::Stopped),
-        Ok(pb::Mode::Unspecified) | Err(_) => Err(envelope.wrong("mode", "1 to 5", word)),
+        Ok(pb::Mode::Unspecified) | Err(_) => Err(envelope.wrong("mode", "1 to 6", word)),
     }
 }
 
@@ -88,6 +95,8 @@ pub struct Counters {
     pub chunks_accepted: u64,
     /// Chunks that did not.
     pub chunks_discarded: u64,
+    /// Orders that were refused.
+    pub orders_refused: u64,
 }
 
 /// What an arm host is doing; published on every change and periodically.
@@ -105,6 +114,8 @@ pub struct ModeReport {
     pub instruction: String,
     /// What happened so far.
     pub counters: Counters,
+    /// Who holds the lease.
+    pub lease: Option<LeaseHolder>,
 }
 
 impl Message for ModeReport {
@@ -120,6 +131,7 @@ impl Message for ModeReport {
             limited_ticks,
             chunks_accepted,
             chunks_discarded,
+            orders_refused,
         } = self.counters;
         pb::ModeReport {
             mode: word_to(self.mode),
@@ -135,7 +147,9 @@ impl Message for ModeReport {
                 limited_ticks,
                 chunks_accepted,
                 chunks_discarded,
+                orders_refused,
             }),
+            lease: self.lease.as_ref().map(holder_to),
         }
         .encode_to_vec()
     }
@@ -150,6 +164,7 @@ impl Message for ModeReport {
             limited_ticks,
             chunks_accepted,
             chunks_discarded,
+            orders_refused,
         } = envelope.present("counters", report.counters)?;
         Ok(Self {
             mode: word_from(report.mode, envelope)?,
@@ -165,13 +180,18 @@ impl Message for ModeReport {
                 limited_ticks,
                 chunks_accepted,
                 chunks_discarded,
+                orders_refused,
             },
+            lease: report
+                .lease
+                .map(|by| holder_from(by, envelope))
+                .transpose()?,
         })
     }
 }
 
 /// What an arm host can be told; a query on its mode key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ModeOrder {
     /// Leave Boot: the operator looked at the arm.
     Enable,
@@ -188,6 +208,31 @@ pub enum ModeOrder {
     StopEpisode,
     /// Controlled stop, from every mode.
     Stop,
+    /// Brake and hold; an episode may be resumed by an operator.
+    Hold,
+    /// Torque off, at rest.
+    TorqueOff {
+        /// The operator says that the arm is supported: needed for one without brakes.
+        arm_is_supported: bool,
+    },
+    /// Move to a pose, under the limits.
+    Goto {
+        /// Joint positions, rad.
+        q: JointVec,
+        /// Gripper opening, 0..1; `None` leaves it.
+        opening: Option<f64>,
+        /// Share of the limits that may be used, in (0, 1].
+        speed: f64,
+    },
+}
+
+/// An order and the lease that it is given under: what really travels. A bare [`ModeOrder`] is one without a lease.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeasedOrder {
+    /// The order.
+    pub order: ModeOrder,
+    /// The lease.
+    pub under: Option<Under>,
 }
 
 impl Message for ModeOrder {
@@ -195,38 +240,87 @@ impl Message for ModeOrder {
     const QOS: Qos = Qos::RealTime;
 
     fn encode(&self) -> Vec<u8> {
-        use pb::mode_order::{Enable, Order, StartEpisode, Stop, StopEpisode};
-        let order = match self.clone() {
-            Self::Enable => Order::Enable(Enable {}),
-            Self::StartEpisode {
-                episode,
-                instruction,
-                seed,
-            } => Order::StartEpisode(StartEpisode {
-                episode,
-                instruction,
-                seed,
-            }),
-            Self::StopEpisode => Order::StopEpisode(StopEpisode {}),
-            Self::Stop => Order::Stop(Stop {}),
-        };
-        pb::ModeOrder { order: Some(order) }.encode_to_vec()
+        encode_order(self, None)
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        use pb::mode_order::{Enable, Order, Stop, StopEpisode};
+        LeasedOrder::decode(payload, envelope).map(|leased| leased.order)
+    }
+}
+
+impl Message for LeasedOrder {
+    const SCHEMA: &'static str = ModeOrder::SCHEMA;
+    const QOS: Qos = ModeOrder::QOS;
+
+    fn encode(&self) -> Vec<u8> {
+        encode_order(&self.order, self.under)
+    }
+
+    fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
+        use pb::mode_order::{Enable, Goto, Hold, Order, Stop, StopEpisode, TorqueOff};
         let order: pb::ModeOrder = parse(Self::SCHEMA, payload, envelope)?;
-        Ok(match envelope.present("order", order.order)? {
-            Order::Enable(Enable {}) => Self::Enable,
-            Order::StartEpisode(start) => Self::StartEpisode {
+        let under = order.under.map(|under| Under {
+            lease: LeaseId(under.lease),
+            sequence: under.sequence,
+            bound: under.bound,
+        });
+        let order = match envelope.present("order", order.order)? {
+            Order::Enable(Enable {}) => ModeOrder::Enable,
+            Order::StartEpisode(start) => ModeOrder::StartEpisode {
                 episode: start.episode,
                 instruction: envelope.text("start_episode.instruction", start.instruction)?,
                 seed: start.seed,
             },
-            Order::StopEpisode(StopEpisode {}) => Self::StopEpisode,
-            Order::Stop(Stop {}) => Self::Stop,
-        })
+            Order::StopEpisode(StopEpisode {}) => ModeOrder::StopEpisode,
+            Order::Stop(Stop {}) => ModeOrder::Stop,
+            Order::Hold(Hold {}) => ModeOrder::Hold,
+            Order::TorqueOff(TorqueOff { arm_is_supported }) => {
+                ModeOrder::TorqueOff { arm_is_supported }
+            }
+            Order::Goto(Goto { q, opening, speed }) => ModeOrder::Goto {
+                q: envelope.joints("goto.q", &q)?,
+                opening: opening
+                    .map(|opening| envelope.fraction("goto.opening", opening))
+                    .transpose()?,
+                speed: envelope.fraction("goto.speed", speed)?,
+            },
+        };
+        Ok(Self { order, under })
     }
+}
+
+fn encode_order(order: &ModeOrder, under: Option<Under>) -> Vec<u8> {
+    use pb::mode_order::{Enable, Goto, Hold, Order, StartEpisode, Stop, StopEpisode, TorqueOff};
+    let order = match order.clone() {
+        ModeOrder::Enable => Order::Enable(Enable {}),
+        ModeOrder::StartEpisode {
+            episode,
+            instruction,
+            seed,
+        } => Order::StartEpisode(StartEpisode {
+            episode,
+            instruction,
+            seed,
+        }),
+        ModeOrder::StopEpisode => Order::StopEpisode(StopEpisode {}),
+        ModeOrder::Stop => Order::Stop(Stop {}),
+        ModeOrder::Hold => Order::Hold(Hold {}),
+        ModeOrder::TorqueOff { arm_is_supported } => {
+            Order::TorqueOff(TorqueOff { arm_is_supported })
+        }
+        ModeOrder::Goto { q, opening, speed } => Order::Goto(Goto {
+            q: q.as_slice().to_vec(),
+            opening,
+            speed,
+        }),
+    };
+    let under = under.map(|under| pb::Under {
+        lease: under.lease.0,
+        sequence: under.sequence,
+        bound: under.bound,
+    });
+    let order = Some(order);
+    pb::ModeOrder { order, under }.encode_to_vec()
 }
 
 /// The answer to a [`ModeOrder`].

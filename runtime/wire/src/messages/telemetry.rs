@@ -1,9 +1,9 @@
 //! Statistics of an arm host, for a live view. Nothing is decided by them.
 
 use prost::Message as _;
-use tactus_types::{MotionQuality, StageTimes};
+use tactus_types::{HostLoad, Misses, MotionQuality, Stage, StageTimes};
 
-use super::infer::{stages_from, stages_to};
+use super::infer::{stage_to, stages_from, stages_to};
 use crate::{
     Message, Qos, WireError,
     message::{Envelope, parse},
@@ -47,6 +47,12 @@ pub struct Telemetry {
     pub queue_millis: f64,
     /// How smooth the commanded motion of the episode is so far.
     pub motion: MotionQuality,
+    /// Load of the arm host just now.
+    pub host: HostLoad,
+    /// The same around the last deadline that was missed; `None` before the first.
+    pub host_at_miss: Option<HostLoad>,
+    /// Deadlines missed since the arm was enabled.
+    pub misses: Misses,
 }
 
 impl Message for Telemetry {
@@ -76,6 +82,9 @@ impl Message for Telemetry {
             request_id: self.request_id,
             ticks: self.ticks,
             motion: Some(motion_to(&self.motion)),
+            host: Some(host_to(&self.host)),
+            host_at_miss: self.host_at_miss.as_ref().map(host_to),
+            misses: Some(misses_to(&self.misses)),
         }
         .encode_to_vec()
     }
@@ -100,6 +109,12 @@ impl Message for Telemetry {
             request_id: telemetry.request_id,
             ticks: telemetry.ticks,
             motion: motion_from(&envelope.present("motion", telemetry.motion)?, envelope)?,
+            host: host_from(&envelope.present("host", telemetry.host)?, envelope)?,
+            host_at_miss: telemetry
+                .host_at_miss
+                .map(|host| host_from(&host, envelope))
+                .transpose()?,
+            misses: misses_from(&envelope.present("misses", telemetry.misses)?, envelope)?,
         })
     }
 }
@@ -139,4 +154,79 @@ fn motion_from(
         jerk_max: number("motion.jerk_max", motion.jerk_max)?,
         sparc: envelope.finite("motion.sparc", motion.sparc)?,
     })
+}
+
+fn host_to(host: &HostLoad) -> pb::telemetry::HostLoad {
+    let HostLoad {
+        steal,
+        busy,
+        runnable,
+        cores,
+        pressure,
+        mhz,
+        throttles,
+    } = *host;
+    pb::telemetry::HostLoad {
+        steal,
+        busy,
+        runnable,
+        cores,
+        pressure,
+        mhz,
+        throttles,
+    }
+}
+
+fn host_from(
+    host: &pb::telemetry::HostLoad,
+    envelope: &Envelope<'_>,
+) -> Result<HostLoad, WireError> {
+    let pressure = host.pressure.map(|p| envelope.fraction("host.pressure", p));
+    let mhz = host.mhz.map(|v| envelope.not_negative("host.mhz", v));
+    Ok(HostLoad {
+        steal: envelope.fraction("host.steal", host.steal)?,
+        busy: envelope.fraction("host.busy", host.busy)?,
+        runnable: host.runnable,
+        cores: host.cores,
+        pressure: pressure.transpose()?,
+        mhz: mhz.transpose()?,
+        throttles: host.throttles,
+    })
+}
+
+fn misses_to(misses: &Misses) -> pb::telemetry::Misses {
+    let counted = |stage: &Stage| misses.of(*stage) > 0;
+    let of_stage = |stage: Stage| pb::telemetry::misses::OfStage {
+        stage: stage_to(stage).into(),
+        count: misses.of(stage),
+    };
+    pb::telemetry::Misses {
+        stages: Stage::ALL
+            .into_iter()
+            .filter(counted)
+            .map(of_stage)
+            .collect(),
+        host: misses.host,
+        unanswered: misses.unanswered,
+    }
+}
+
+fn misses_from(
+    misses: &pb::telemetry::Misses,
+    envelope: &Envelope<'_>,
+) -> Result<Misses, WireError> {
+    envelope.at_most("misses.stages", &misses.stages, Stage::ALL.len())?;
+    let mut counted = Misses {
+        host: misses.host,
+        unanswered: misses.unanswered,
+        ..Misses::default()
+    };
+    for of in &misses.stages {
+        let stage = Stage::ALL
+            .into_iter()
+            .find(|stage| i32::from(stage_to(*stage)) == of.stage)
+            .ok_or_else(|| envelope.wrong("misses.stages.stage", "a known stage", of.stage))?;
+        counted.stages[stage as usize] = of.count;
+    }
+    Ok(counted)
 }

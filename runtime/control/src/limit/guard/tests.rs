@@ -35,6 +35,7 @@ fn info() -> ArmInfo {
         gripper: true,
         state_rate_hz: 500.0,
         brakes: true,
+        torque_switch: true,
         command_deadline_secs: 0.1,
         geometry: Some(ArmGeometry {
             urdf: include_str!("../../../../kinematics/tests/data/seven_arm.urdf").into(),

@@ -1,0 +1,56 @@
+//! `[engine]`: who runs the policy, on what, and how old its frames may be.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tactus_wire::Name;
+
+use super::{CellError, Check};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEngine {
+    name: String,
+    provider: RawProvider,
+    intra_threads: u32,
+    denoise_steps: Option<u32>,
+    frame_limit_ms: f64,
+    max_skew_ms: f64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawProvider {
+    Cpu,
+    Cuda,
+}
+
+/// The engine of a cell.
+#[derive(Debug, Clone)]
+pub(super) struct CellEngine {
+    pub(super) name: Name,
+    pub(super) cuda: bool,
+    pub(super) intra_threads: usize,
+    pub(super) denoise_steps: Option<usize>,
+    pub(super) frame_limit: Duration,
+    pub(super) max_skew: Duration,
+}
+
+impl RawEngine {
+    pub(super) fn read(&self, check: &Check<'_>) -> Result<CellEngine, CellError> {
+        check.bounded("engine.intra_threads", f64::from(self.intra_threads))?;
+        Ok(CellEngine {
+            name: check.name("engine.name", &self.name)?,
+            cuda: matches!(self.provider, RawProvider::Cuda),
+            intra_threads: self.intra_threads as usize,
+            denoise_steps: match self.denoise_steps {
+                None => None,
+                Some(steps) => {
+                    Some(check.bounded("engine.denoise_steps", f64::from(steps))? as usize)
+                }
+            },
+            frame_limit: check.millis("engine.frame_limit_ms", self.frame_limit_ms)?,
+            max_skew: check.millis("engine.max_skew_ms", self.max_skew_ms)?,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+use super::*;
+
+const DEMO: &str = include_str!("../../cells/demo.toml");
+
+fn parsed(text: &str) -> Result<Cell, String> {
+    parse(text, Path::new("cells/x.toml")).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_demo_cell_is_legal() {
+    let cell = parsed(DEMO).expect("legal");
+    assert_eq!(cell.resume, Resume::Auto);
+    let sim = CellSim {
+        seed: 0,
+        variation: true,
+        brakes: true,
+    };
+    assert_eq!(cell.sim, Some(sim));
+    assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
+    assert!(cell.assembly(&["wrist".into(), "scene".into()]).is_ok());
+    let missing = cell
+        .assembly(&["left".into()])
+        .expect_err("not there")
+        .to_string();
+    assert!(
+        missing.contains("`left`") && missing.contains("scene, wrist"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_black_box_is_kept_where_the_cell_says_so() {
+    assert_eq!(parsed(DEMO).expect("legal").record, None);
+    let with = |lines: &str| parsed(&format!("{DEMO}\n[record]\n{lines}"));
+    let cell = with("black_box = true\nseconds = 2.5\nfolder = \"boxes\"").expect("legal");
+    let record = CellRecord {
+        black_box: true,
+        window: Duration::from_millis(2500),
+        folder: Some("cells/boxes".into()),
+    };
+    assert_eq!(cell.record, Some(record));
+    for (lines, wanted) in [
+        ("black_box = true", "missing field `seconds`"),
+        (
+            "black_box = true\nseconds = 0.5",
+            "`record.seconds`: expected 1 to 120 s, got 0.5",
+        ),
+        (
+            "black_box = true\nseconds = nan",
+            "`record.seconds`: expected 1 to 120 s, got NaN",
+        ),
+        (
+            "black_box = 1\nseconds = 10",
+            "invalid type: integer `1`, expected a boolean",
+        ),
+        (
+            "black_box = true\nseconds = 10\nfile = \"x\"",
+            "unknown field `file`",
+        ),
+    ] {
+        let error = with(lines).expect_err(lines);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn limits_in_space_are_on_where_the_arm_describes_its_links() {
+    let sim = tactus_sim::arm_info();
+    let mut bare = sim.clone();
+    bare.geometry = None;
+    let with = |lines: &str| {
+        let text = DEMO.replacen("tail_ms = 150", &format!("tail_ms = 150\n{lines}"), 1);
+        parsed(&text)
+    };
+    let guard = |lines: &str, info: &ArmInfo| {
+        let spec = with(lines).and_then(|c| c.arm_spec(1, info).map_err(|e| e.to_string()))?;
+        Ok::<_, String>(spec.guard)
+    };
+    assert!(guard("", &sim).expect("legal").is_some());
+    assert_eq!(guard("", &bare), Ok(None));
+    assert_eq!(guard("self_collision = false", &bare), Ok(None));
+    let wider = guard("workspace = { min = [-1, -1, -1], max = [1, 1, 1] }", &sim);
+    assert_ne!(wider, guard("", &sim));
+    for (lines, info, wanted) in [
+        ("self_collision = true", &bare, "`tactus-sim-6`"),
+        (
+            "workspace = { min = [0, 0, 0], max = [1, 1, 1] }",
+            &bare,
+            "URDF",
+        ),
+        (
+            "workspace = { min = [0, 0, 0], max = [1, 0, 1] }",
+            &sim,
+            "`arm.workspace`: expected min < max along x, y and z, got [0.0, 0.0, 0.0] .. [1.0, 0.0, 1.0]",
+        ),
+        (
+            "workspace = { min = [0, 0, 0], max = [1, nan, 1] }",
+            &sim,
+            "`arm.workspace`: expected -10 to 10 m, got NaN",
+        ),
+        (
+            "workspace = { min = [0, 0], max = [1, 1, 1] }",
+            &sim,
+            "workspace",
+        ),
+        (
+            "clearance_m = 1",
+            &sim,
+            "`arm.clearance_m`: expected 0 to 0.1 m, got 1",
+        ),
+        ("leave_out = [\"tail\"]", &sim, "`tail`"),
+    ] {
+        let error = guard(lines, info).expect_err(lines);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn poses_are_named_bounded_and_fit_the_arm() {
+    let cell = parsed(DEMO).expect("legal");
+    let info = tactus_sim::arm_info();
+    let file = Path::new("cells/x.toml");
+    assert!(cell.poses.named.contains_key("home") && cell.poses.check(file, &info).is_ok());
+    assert_eq!(cell.arm_spec(1, &info).expect("legal").start, None);
+    let with =
+        |poses: &str| parsed(&DEMO.replacen("[schedule]", &format!("{poses}\n[schedule]"), 1));
+    let start = "start = { q = [0, 0, 1, 0, 1, 0], opening = 1 }\n";
+    let refused = with(start).expect_err("no tolerance");
+    assert!(
+        refused.contains("`arm.start_tolerance_rad`: expected a number"),
+        "{refused}"
+    );
+    let tolerant = DEMO.replacen(
+        "settle_ms = 200",
+        "start_tolerance_rad = 0.1\nsettle_ms = 200",
+        1,
+    );
+    let refused = parsed(&tolerant).expect_err("no start");
+    assert!(
+        refused.contains("`arm.poses.start`: expected a pose"),
+        "{refused}"
+    );
+    let both = tolerant.replacen("[schedule]", &format!("{start}\n[schedule]"), 1);
+    let cell = parsed(&both).expect("legal");
+    assert_eq!(
+        cell.arm_spec(1, &info)
+            .expect("legal")
+            .start
+            .map(|s| (s.q[2], s.tolerance)),
+        Some((1.0, 0.1))
+    );
+    let short = with("away = [0, 1]\n").expect("legal by itself");
+    let refused = short
+        .poses
+        .check(file, &info)
+        .expect_err("short")
+        .to_string();
+    assert!(
+        refused.contains("`arm.poses.away`: expected 6 numbers: base_yaw"),
+        "{refused}"
+    );
+    let far = with("away = [0, 2.5, 0, 0, 0, 0]\n").expect("legal by itself");
+    let refused = far.poses.check(file, &info).expect_err("far").to_string();
+    assert!(
+        refused.contains("shoulder_pitch within -1.3 to 2 rad, got 2.5"),
+        "{refused}"
+    );
+    for (bad, wanted) in [
+        (
+            "away = [0, nan]",
+            "`arm.poses`: expected -100 to 100 rad, got NaN",
+        ),
+        (
+            "away = []",
+            "`arm.poses.away`: expected 1 to 16 numbers, got 0",
+        ),
+        (
+            "away = { q = [0], opening = 2 }",
+            "`opening`: expected 0 to 1, got 2",
+        ),
+        ("away = { q = [0] }", "a pose: a list of rad"),
+    ] {
+        let refused = with(bad).expect_err(bad);
+        assert!(refused.contains(wanted), "{refused}");
+    }
+}
+
+#[test]
+fn every_refusal_names_file_field_expected_and_actual() {
+    for (from, to, wanted) in [
+        (
+            "control_rate_hz = 500",
+            "control_rate_hz = 5000",
+            "`arm.control_rate_hz`: expected 50 to 1000 Hz, got 5000",
+        ),
+        (
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\nspin_us = 900",
+            "`arm.spin_us`: expected 0 to 500 us, got 900",
+        ),
+        (
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\ncpu = 5000",
+            "`arm.cpu`: expected 0 to 1023, got 5000",
+        ),
+        (
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\ncpu = -1",
+            "invalid value: integer `-1`",
+        ),
+        (
+            "intra_threads = 1",
+            "intra_threads = 1\ndenoise_steps = 0",
+            "`engine.denoise_steps`: expected 1 to 100 steps, got 0",
+        ),
+        (
+            "tail_ms = 150",
+            "tail_ms = nan",
+            "`arm.tail_ms`: expected 0 to 1000 ms, got NaN",
+        ),
+        (
+            "intra_threads = 1",
+            "intra_threads = 0",
+            "`engine.intra_threads`: expected 1 to 64 threads, got 0",
+        ),
+        (
+            "vision = 12",
+            "vision = -1",
+            "`budget.vision`: expected 0 to 10000 ms, got -1",
+        ),
+        (
+            "name = \"arm\"",
+            "name = \"Arm 1\"",
+            "`arm.name`: expected 1 to 64 characters",
+        ),
+        (
+            "name = \"wrist\"",
+            "name = \"scene\"",
+            "`camera.name`: expected each name once, got scene",
+        ),
+        ("schema = 1", "schema = 2", "`schema`: expected 1, got 2"),
+        ("tail_ms", "tial_ms", "unknown field `tial_ms`"),
+        (
+            "resume = \"auto\"",
+            "resume = \"maybe\"",
+            "unknown variant `maybe`",
+        ),
+        ("limit = 0.5", "", "missing field `limit`"),
+        (
+            "variation = true",
+            "variation = \"some\"",
+            "invalid type: string \"some\", expected a boolean",
+        ),
+    ] {
+        let error = parsed(&DEMO.replacen(from, to, 1)).expect_err(to);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn spinning_a_core_and_fewer_steps_are_asked_for_or_not_done() {
+    let cell = parsed(DEMO).expect("legal");
+    assert_eq!(
+        (cell.realtime.spin, cell.realtime.cpu),
+        (Duration::ZERO, None)
+    );
+    assert_eq!((cell.realtime.priority, cell.denoise_steps), (80, None));
+    let text = DEMO
+        .replace(
+            "limit_scale = 1.0",
+            "limit_scale = 1.0\nspin_us = 150\ncpu = 1",
+        )
+        .replace("intra_threads = 1", "intra_threads = 1\ndenoise_steps = 2");
+    let cell = parsed(&text).expect("legal");
+    assert_eq!(cell.realtime.spin, Duration::from_micros(150));
+    assert_eq!((cell.realtime.cpu, cell.denoise_steps), (Some(1), Some(2)));
+}

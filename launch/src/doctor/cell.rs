@@ -1,0 +1,224 @@
+//! The cell: bundle, ONNX Runtime, cameras, joints, and whether the latency budget holds; and who is alive.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tactus_bundle::Bundle;
+use tactus_types::{ArmInfo, Policy};
+use tactus_vla::VlaPolicy;
+use tactus_wire::Role;
+
+use super::{Finding, Report, busy};
+use crate::cell::Cell;
+use crate::cli::{DoctorArgs, RoleArgs};
+use crate::roles::{PROBE_CHUNKS, PROBE_WITHIN};
+use crate::{holds, result, roles};
+
+/// How long a running cell may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Adds what it finds.
+pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Result<()> {
+    let device = match &args.connect {
+        Some(endpoint) => alive(report, cell, endpoint)?,
+        None => None,
+    };
+    let dir = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
+    let bar = busy("checking the bundle");
+    let bundle = Bundle::open(dir);
+    bar.finish_and_clear();
+    let bundle = match bundle {
+        Ok(bundle) => bundle,
+        Err(e) => {
+            let mend = "every file has to be as the manifest says: copy or export the bundle again";
+            return report.add(Finding::fail("bundle", e.to_string(), mend));
+        }
+    };
+    let manifest = bundle.manifest();
+    let id = bundle.id().get(..12).unwrap_or_default();
+    report.add(Finding::pass(
+        "bundle",
+        format!("{} {id}, every hash as it should be", manifest.name),
+    ))?;
+    report.add(cameras(cell, &bundle))?;
+    let declared = holds::judge(cell, manifest, None);
+    if let Some(policy) = policy(report, cell, args, &bundle, device)? {
+        return budget(report, cell, &bundle, policy);
+    }
+    // Without a policy the declared times are all there is.
+    if let Some(reason) = declared.refusal() {
+        report.add(Finding::fail("latency budget", reason, MEND_BUDGET))?;
+    }
+    report.figures.insert("budget".into(), declared.json());
+    Ok(())
+}
+
+/// What to do about times that do not fit.
+const MEND_BUDGET: &str = "launch/cells/README.md, \"When the budget does not fit\"";
+
+fn cameras(cell: &Cell, bundle: &Bundle) -> Finding {
+    let wanted: Vec<Arc<str>> = bundle
+        .manifest()
+        .cameras
+        .iter()
+        .map(|camera| camera.name.as_str().into())
+        .collect();
+    match cell.assembly(&wanted) {
+        Ok(_) => Finding::pass("cameras", format!("the bundle wants {}", wanted.join(", "))),
+        Err(e) => Finding::fail(
+            "cameras",
+            e.to_string(),
+            "name the cell's cameras as the bundle does",
+        ),
+    }
+}
+
+/// Opens the policy for the arm's joints, where they are known: a running arm's, or the simulator's.
+fn policy(
+    report: &mut Report,
+    cell: &Cell,
+    args: &DoctorArgs,
+    bundle: &Bundle,
+    device: Option<ArmInfo>,
+) -> anyhow::Result<Option<VlaPolicy>> {
+    let simulated = || cell.sim.map(|_| tactus_sim::arm_info());
+    let known = device.or_else(simulated);
+    let of_bundle = &bundle.manifest().action.joints;
+    let joints = known.as_ref().map_or(of_bundle, |info| &info.joints);
+    let bar = busy("opening the policy");
+    let policy = roles::open_policy(cell, &args.policy, joints, known.as_ref());
+    bar.finish_and_clear();
+    let policy = match policy {
+        Ok(policy) => policy,
+        Err(e) => {
+            let mend = "./launch/setup fetches ONNX Runtime; the bundle has to fit the arm's joints and the strategy";
+            report.add(Finding::fail("policy", format!("{e:#}"), mend))?;
+            return Ok(None);
+        }
+    };
+    let provider = policy.provider();
+    let found = format!(
+        "ONNX Runtime on provider `{provider}`, {} threads, {} denoising steps",
+        cell.intra_threads,
+        policy.steps()
+    );
+    report.add(if cell.cuda && provider == "cpu" {
+        Finding::warn(
+            "policy",
+            format!("{found}; the cell asks for cuda"),
+            "--require-cuda says why CUDA does not work",
+        )
+    } else if policy.steps() < bundle.manifest().denoise.steps {
+        Finding::warn(
+            "policy",
+            format!("{found} instead of {}", bundle.manifest().denoise.steps),
+            "engine.denoise_steps asks for it: evaluate the policy as it runs",
+        )
+    } else {
+        Finding::pass("policy", found)
+    })?;
+    report.add(match known {
+        Some(info) => Finding::pass(
+            "joints",
+            format!(
+                "the policy's are among the arm's: {}",
+                info.joints.join(", ")
+            ),
+        ),
+        None => Finding::warn(
+            "joints",
+            "the arm was not asked",
+            "start its device process and say --connect ENDPOINT",
+        ),
+    })?;
+    Ok(Some(policy))
+}
+
+fn budget(
+    report: &mut Report,
+    cell: &Cell,
+    bundle: &Bundle,
+    mut policy: VlaPolicy,
+) -> anyhow::Result<()> {
+    let bar = busy("probing the policy's stages");
+    let conditioning = cell.schedule.strategy.conditioning();
+    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN, || ());
+    bar.finish_and_clear();
+    let probe = match probe {
+        Ok(probe) => Some(probe),
+        Err(e) => {
+            let mend = "`tactus bundle verify` looks closer";
+            report.add(Finding::fail("inference", e.to_string(), mend))?;
+            None
+        }
+    };
+    let judgement = holds::judge(cell, bundle.manifest(), probe.as_ref());
+    let cautions = judgement.cautions();
+    let worst = judgement.worst().unwrap_or_default();
+    report.add(match (judgement.refusal(), &cautions[..]) {
+        (Some(reason), _) => Finding::fail("latency budget", reason, MEND_BUDGET),
+        (None, []) => Finding::pass("latency budget", worst),
+        (None, _) => {
+            let found = format!("{}; {worst}", cautions.join("; "));
+            Finding::warn("latency budget", found, MEND_BUDGET)
+        }
+    })?;
+    result::line(judgement.table())?;
+    report.figures.insert("budget".into(), judgement.json());
+    Ok(())
+}
+
+/// Who answers at `endpoint`; the info of the cell's device, if it does.
+fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Option<ArmInfo>> {
+    let role = RoleArgs {
+        cell: cell.file.clone(),
+        connect: vec![endpoint.to_owned()],
+        listen: vec![],
+        supervised: false,
+    };
+    let bar = busy("asking the running cell");
+    let session = match roles::session(&role, "doctor") {
+        Ok(session) => session,
+        Err(e) => {
+            bar.finish_and_clear();
+            let mend = "`tactus run` prints the endpoint of its cell";
+            report.add(Finding::fail("running cell", format!("{e:#}"), mend))?;
+            return Ok(None);
+        }
+    };
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let to = seen.clone();
+    let _watch = session.watch_alive(&cell.wire, move |role, name, is_alive| {
+        if is_alive {
+            let word = match role {
+                Role::Engine => "engine",
+                Role::Camera => "camera",
+                Role::Arm => "arm",
+                Role::Device => "device",
+            };
+            let mut seen = to.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(format!("{word} {name}"));
+        }
+    })?;
+    let asked = tactus_drivers_api::wire_driver::ask_info(
+        &session,
+        &cell.wire,
+        &cell.device,
+        ANSWER_WITHIN,
+    );
+    bar.finish_and_clear();
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    seen.sort();
+    report.add(match &asked {
+        Ok(info) => Finding::pass(
+            "running cell",
+            format!("alive: {}; the arm is a {}", seen.join(", "), info.model),
+        ),
+        Err(e) => Finding::fail(
+            "running cell",
+            format!("{e}; alive: {}", seen.join(", ")),
+            "start the device process",
+        ),
+    })?;
+    Ok(asked.ok())
+}

@@ -1,0 +1,297 @@
+//! What a drill found, as a table, as JSON and as a picture; and what can be drilled.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use comfy_table::{CellAlignment, Table, presets};
+use plotters::prelude::*;
+use serde::Serialize;
+use tactus_control::{LadderSpec, rule};
+use tactus_types::FaultKind;
+
+use super::{CATALOGUE, Expect, In, Outcome, Wish};
+
+/// All repetitions of a fault in a mode.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The fault as it is written.
+    pub fault: String,
+    /// The mode that it met.
+    pub mode: &'static str,
+    /// Repetitions, and those of them in which nothing fell short.
+    pub repetitions: u64,
+    /// Repetitions in which nothing fell short.
+    pub passes: u64,
+    /// Repetitions that ended in a hold.
+    pub holds: u64,
+    /// The reasons of the holds.
+    pub reasons: Vec<&'static str>,
+    /// Longest time from the fault to the hold, ms.
+    pub hold_after_ms: Option<f64>,
+    /// Its bound in that repetition, ms.
+    pub bound_ms: Option<f64>,
+    /// Largest change of a joint's command in one tick, mrad.
+    pub largest_step_mrad: f64,
+    /// Largest distance of a command from the arm, mrad.
+    pub largest_lead_mrad: f64,
+    /// Largest jerk of the commands, rad/s^3.
+    pub peak_jerk: f64,
+    /// Repetitions after which the cell worked again.
+    pub recovered: u64,
+    /// The first thing that fell short.
+    pub short: Option<String>,
+}
+
+impl Row {
+    /// Whether nothing fell short.
+    pub fn passed(&self) -> bool {
+        self.passes == self.repetitions
+    }
+
+    fn rung(&self) -> String {
+        match (self.holds, self.mode) {
+            (0, "policy") => "goes on".into(),
+            (0, _) => "stays".into(),
+            (holds, _) if holds == self.repetitions => "hold".into(),
+            (holds, _) => format!("hold in {holds} of {}", self.repetitions),
+        }
+    }
+}
+
+/// What `--json` holds.
+#[derive(Serialize)]
+pub struct Document<'a> {
+    /// Seed of the first repetition.
+    pub seed: u64,
+    /// Repetitions of each fault in each mode.
+    pub repetitions: u64,
+    /// The bundle whose chunks were played.
+    pub bundle_id: String,
+    /// The matrix.
+    pub rows: &'a [Row],
+}
+
+/// One row per fault and mode.
+pub fn rows(
+    scenes: &[(String, Vec<Wish>)],
+    jobs: &[(usize, In, u64)],
+    outcomes: &[Outcome],
+) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for ((scene, mode, _), outcome) in jobs.iter().zip(outcomes) {
+        let fault = scenes.get(*scene).map_or("", |(name, _)| name.as_str());
+        let same = |row: &&mut Row| row.fault == fault && row.mode == mode.word();
+        if rows.last_mut().filter(same).is_none() {
+            rows.push(Row {
+                fault: fault.into(),
+                mode: mode.word(),
+                repetitions: 0,
+                passes: 0,
+                holds: 0,
+                reasons: Vec::new(),
+                hold_after_ms: None,
+                bound_ms: None,
+                largest_step_mrad: 0.0,
+                largest_lead_mrad: 0.0,
+                peak_jerk: 0.0,
+                recovered: 0,
+                short: None,
+            });
+        }
+        if let Some(row) = rows.last_mut() {
+            add(row, outcome);
+        }
+    }
+    rows
+}
+
+fn add(row: &mut Row, outcome: &Outcome) {
+    row.repetitions += 1;
+    row.passes += u64::from(outcome.short.is_empty());
+    row.recovered += u64::from(outcome.recovered);
+    row.largest_step_mrad = row.largest_step_mrad.max(outcome.largest_step * 1e3);
+    row.largest_lead_mrad = row.largest_lead_mrad.max(outcome.largest_lead * 1e3);
+    row.peak_jerk = row.peak_jerk.max(outcome.peak_jerk);
+    if row.short.is_none() {
+        row.short = outcome.short.first().cloned();
+    }
+    let Some(reason) = outcome.reason else { return };
+    row.holds += 1;
+    if !row.reasons.contains(&reason.name()) {
+        row.reasons.push(reason.name());
+    }
+    let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
+    if let (Some(after), Some(bound)) = (outcome.hold_after, outcome.bound)
+        && row.hold_after_ms.is_none_or(|longest| longest < ms(after))
+    {
+        (row.hold_after_ms, row.bound_ms) = (Some(ms(after)), Some(ms(bound)));
+    }
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header(head);
+    table
+}
+
+fn whole(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |v| format!("{v:.0}"))
+}
+
+/// The matrix for a terminal.
+pub fn matrix(rows: &[Row]) -> String {
+    let mut table = table(&[
+        "fault",
+        "in",
+        "followed",
+        "reason",
+        "hold, ms",
+        "bound, ms",
+        "step, mrad",
+        "jerk, rad/s3",
+        "worked again",
+        "",
+    ]);
+    for row in rows {
+        let verdict = match &row.short {
+            None => "pass".to_owned(),
+            Some(short) => format!("FAIL {}/{}: {short}", row.passes, row.repetitions),
+        };
+        table.add_row([
+            row.fault.clone(),
+            row.mode.into(),
+            row.rung(),
+            row.reasons.join(", "),
+            whole(row.hold_after_ms),
+            whole(row.bound_ms),
+            format!("{:.2}", row.largest_step_mrad),
+            format!("{:.0}", row.peak_jerk),
+            format!("{}/{}", row.recovered, row.repetitions),
+            verdict,
+        ]);
+    }
+    for column in 4..9 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+/// The matrix in a sentence.
+pub fn summary(rows: &[Row]) -> String {
+    let trials: u64 = rows.iter().map(|row| row.repetitions).sum();
+    let passes: u64 = rows.iter().map(|row| row.passes).sum();
+    let short = rows.iter().filter(|row| !row.passed()).count();
+    format!(
+        "{passes} of {trials} trials passed; {} of {} rows; largest step {:.2} mrad, peak jerk {:.0} rad/s^3",
+        rows.len() - short,
+        rows.len(),
+        rows.iter()
+            .map(|row| row.largest_step_mrad)
+            .fold(0.0, f64::max),
+        rows.iter().map(|row| row.peak_jerk).fold(0.0, f64::max),
+    )
+}
+
+/// What can be injected, and the ladder's table with the cell's bounds.
+pub fn list(ladder: &LadderSpec) -> String {
+    let mut faults = table(&["fault", "what it does", "what must follow in an episode"]);
+    for entry in CATALOGUE {
+        let names = |kinds: &[FaultKind]| {
+            let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+            names.join(" or ")
+        };
+        let follows = match entry.expect {
+            Expect::Hold(kinds) => format!("hold: {}", names(kinds)),
+            Expect::Through => "the policy goes on".into(),
+            Expect::Either(kinds) => format!("the policy goes on, or hold: {}", names(kinds)),
+        };
+        faults.add_row([entry.name.to_owned(), entry.does.into(), follows]);
+    }
+    let mut rungs = table(&[
+        "reason",
+        "what it is",
+        "noticed within, ms",
+        "setting",
+        "rung",
+        "hold within, ms",
+    ]);
+    for kind in FaultKind::ALL {
+        let rule = rule(kind);
+        let ms = |d: std::time::Duration| format!("{:.0}", d.as_secs_f64() * 1e3);
+        rungs.add_row([
+            kind.name().to_owned(),
+            rule.what.into(),
+            ms(rule.noticed.within(ladder)),
+            rule.noticed.setting().into(),
+            rule.rung.word().into(),
+            ms(rule.hold_within(ladder)),
+        ]);
+    }
+    format!("{faults}\n{rungs}")
+}
+
+/// Colours of a cell of the picture.
+const HELD: RGBColor = RGBColor(200, 225, 245);
+const STAYED: RGBColor = RGBColor(222, 240, 222);
+const SHORT: RGBColor = RGBColor(245, 190, 180);
+
+/// The matrix as a picture: faults down, modes across.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn picture(rows: &[Row], file: &Path) -> anyhow::Result<()> {
+    draw(rows, file)
+        .map_err(|e| anyhow!("{e}"))
+        .with_context(|| format!("write {}", file.display()))
+}
+
+fn draw(rows: &[Row], file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut faults: Vec<&str> = rows.iter().map(|row| row.fault.as_str()).collect();
+    faults.dedup();
+    let modes: Vec<&str> = In::ALL
+        .iter()
+        .map(|mode| mode.word())
+        .filter(|word| rows.iter().any(|row| row.mode == *word))
+        .collect();
+    let (left, top, wide, high) = (150, 60, 200, 20);
+    let size = (
+        left + wide * modes.len() as u32 + 20,
+        top + high * faults.len() as u32 + 20,
+    );
+    let root = SVGBackend::new(file, size).into_drawing_area();
+    root.fill(&WHITE)?;
+    let text = |size: i32| ("sans-serif", size).into_font();
+    root.draw(&Text::new(summary(rows), (10, 8), text(13)))?;
+    for (i, mode) in modes.iter().enumerate() {
+        let x = (left + wide * i as u32) as i32 + 6;
+        root.draw(&Text::new(format!("in {mode}"), (x, 36), text(14)))?;
+    }
+    for (k, fault) in faults.iter().enumerate() {
+        let y = (top + high * k as u32) as i32;
+        root.draw(&Text::new((*fault).to_owned(), (10, y + 3), text(13)))?;
+        for (i, mode) in modes.iter().enumerate() {
+            let Some(row) = rows.iter().find(|r| r.fault == *fault && r.mode == *mode) else {
+                continue;
+            };
+            let x = (left + wide * i as u32) as i32;
+            let colour = match (row.passed(), row.holds) {
+                (false, _) => SHORT,
+                (true, 0) => STAYED,
+                (true, _) => HELD,
+            };
+            let area = [(x, y), (x + wide as i32 - 2, y + high as i32 - 2)];
+            root.draw(&Rectangle::new(area, colour.filled()))?;
+            let said = match (row.hold_after_ms, row.bound_ms) {
+                _ if !row.passed() => format!("{}/{} passed", row.passes, row.repetitions),
+                (Some(after), Some(bound)) => format!("hold in {after:.0} of {bound:.0} ms"),
+                _ => row.rung(),
+            };
+            root.draw(&Text::new(said, (x + 6, y + 3), text(12)))?;
+        }
+    }
+    root.present()?;
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! What comes to the arm host from outside besides chunks: orders, leases, stops; each through a ring of its own, so that
+//! a flood of one kind keeps no other waiting.
+//!
+//! ```text
+//!   arm/<name>/mode  --ModeOrder-----> orders -+
+//!   arm/<name>/lease --LeaseRequest--> leases -+-> control thread, one of each per tick
+//!   arm/<name>/stop  --anything------> stops  -+
+//! ```
+//! Decides nothing: which order is carried out, and who gets the lease, is decided in `tactus-control`. A stop is taken
+//! whatever its payload, header or clock: whoever reaches the key may stop the arm.
+
+use std::sync::{Mutex, PoisonError};
+
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
+use tactus_control::{ArmCycle, LeaseRefused, Order, OrderRefused, Pose, TickInput};
+use tactus_types::{Time, Under};
+use tactus_wire::{
+    Cell, Delivery, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply, ModeWord,
+    Name, Queryable, Responder, Session, SessionError, Topic,
+};
+
+/// Questions of one kind that may wait for a tick.
+const WAITING: usize = 8;
+
+type Asked<Q, A> = (Q, Responder<A>);
+
+/// The control thread's end.
+pub(crate) struct Orders {
+    orders: Consumer<Asked<(Order, Option<Under>), ModeOrderReply>>,
+    leases: Consumer<Asked<LeaseRequest, LeaseReply>>,
+    stops: Consumer<Asked<(), ModeOrderReply>>,
+    /// Waits to hear how switching torque went.
+    switching: Option<Responder<ModeOrderReply>>,
+}
+
+/// Keeps the keys declared.
+pub(crate) struct OrderKeys {
+    _mode: Queryable,
+    _lease: Queryable,
+    _stop: Queryable,
+}
+
+/// An answer, for the messenger to send.
+pub(crate) enum Answer {
+    Order(
+        Responder<ModeOrderReply>,
+        Result<(), OrderRefused>,
+        ModeWord,
+    ),
+    Lease(Responder<LeaseReply>, LeaseReply),
+}
+
+/// Declares the keys of arm `arm`.
+///
+/// # Errors
+/// [`SessionError`].
+pub(crate) fn listen(
+    session: &Session,
+    cell: &Cell,
+    arm: &Name,
+) -> Result<(Orders, OrderKeys), SessionError> {
+    let (to_orders, orders) = RingBuffer::new(WAITING);
+    let (to_leases, leases) = RingBuffer::new(WAITING);
+    let (to_stops, stops) = RingBuffer::new(WAITING);
+    let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
+    // A ring has one producer; Zenoh may call from any of its threads. The locks are on their side only.
+    let to_orders = Mutex::new(to_orders);
+    let mode = session.queryable(
+        &key(Topic::ArmMode),
+        move |q: Delivery<LeasedOrder>, responder| {
+            let LeasedOrder { order, under } = &q.message;
+            push(&to_orders, (order_of(order), *under), responder);
+        },
+    )?;
+    let to_leases = Mutex::new(to_leases);
+    let lease = session.queryable(
+        &key(Topic::ArmLease),
+        move |q: Delivery<LeaseRequest>, responder| push(&to_leases, q.message, responder),
+    )?;
+    let to_stops = Mutex::new(to_stops);
+    let stop = session.queryable_unchecked(&key(Topic::ArmStop), move |responder| {
+        push(&to_stops, (), responder);
+    })?;
+    let orders = Orders {
+        orders,
+        leases,
+        stops,
+        switching: None,
+    };
+    let keys = OrderKeys {
+        _mode: mode,
+        _lease: lease,
+        _stop: stop,
+    };
+    Ok((orders, keys))
+}
+
+fn push<Q, A: tactus_wire::Message>(
+    ring: &Mutex<Producer<Asked<Q, A>>>,
+    question: Q,
+    responder: Responder<A>,
+) {
+    let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(PushError::Full((_, responder))) = ring.push((question, responder)) {
+        responder.refuse("the control thread does not take so many at once");
+    }
+}
+
+fn order_of(order: &ModeOrder) -> Order {
+    match order {
+        ModeOrder::Enable => Order::Enable,
+        ModeOrder::StartEpisode {
+            instruction, seed, ..
+        } => Order::Start {
+            instruction: instruction.as_str().into(),
+            seed: *seed,
+        },
+        ModeOrder::StopEpisode => Order::EndEpisode,
+        ModeOrder::Stop => Order::Stop,
+        ModeOrder::Hold => Order::Hold,
+        ModeOrder::TorqueOff { arm_is_supported } => Order::TorqueOff {
+            supported: *arm_is_supported,
+        },
+        ModeOrder::Goto { q, opening, speed } => Order::Goto {
+            pose: Pose {
+                q: *q,
+                opening: *opening,
+            },
+            speed: *speed,
+        },
+    }
+}
+
+fn lease(cycle: &mut ArmCycle, request: &LeaseRequest, now: Time) -> LeaseReply {
+    let granted = match request {
+        LeaseRequest::Acquire { holder, rank, ttl } => {
+            cycle.acquire(&holder.as_str().into(), *rank, *ttl, now)
+        }
+        LeaseRequest::Renew { lease } => cycle.renew(*lease, now),
+        LeaseRequest::Release { lease } => match cycle.release(*lease, now) {
+            Ok(()) => return LeaseReply::Released,
+            Err(e) => Err(e),
+        },
+    };
+    match granted {
+        Ok(grant) => LeaseReply::Granted {
+            lease: grant.lease,
+            expires: grant.expires,
+        },
+        Err(e) => LeaseReply::Refused {
+            over: matches!(e, LeaseRefused::Ended(_) | LeaseRefused::Unknown),
+            reason: e.to_string(),
+        },
+    }
+}
+
+impl Orders {
+    /// Takes at most one question of each kind before a tick, and hands what is answered to `answer`: stops first.
+    pub(crate) fn take(
+        &mut self,
+        cycle: &mut ArmCycle,
+        input: &TickInput<'_>,
+        now: Time,
+    ) -> [Option<Answered>; 3] {
+        let stop = self.stops.pop().ok().map(|((), responder)| {
+            let result = cycle.order(&Order::Stop, input, now);
+            Answered::Order(responder, result)
+        });
+        let lease =
+            self.leases.pop().ok().map(|(request, responder)| {
+                Answered::Lease(responder, lease(cycle, &request, now))
+            });
+        let order = self
+            .orders
+            .pop()
+            .ok()
+            .and_then(|((order, under), responder)| {
+                let switched_before = cycle.is_switching();
+                let result = cycle.order_under(&order, under, input, now);
+                if result.is_ok() && cycle.is_switching() && !switched_before {
+                    self.switching = Some(responder);
+                    return None;
+                }
+                Some(Answered::Order(responder, result))
+            });
+        [stop, lease, order]
+    }
+
+    /// How switching torque went, for whoever asked for it.
+    pub(crate) fn switched(&mut self, result: Result<(), OrderRefused>) -> Option<Answered> {
+        let responder = self.switching.take()?;
+        Some(Answered::Order(responder, result))
+    }
+}
+
+/// A question that was dealt with before a tick; the mode that its answer says is the one after the tick.
+pub(crate) enum Answered {
+    Order(Responder<ModeOrderReply>, Result<(), OrderRefused>),
+    Lease(Responder<LeaseReply>, LeaseReply),
+}
+
+impl Answered {
+    /// With the mode after the tick.
+    pub(crate) fn in_mode(self, mode: ModeWord) -> Answer {
+        match self {
+            Self::Order(responder, result) => Answer::Order(responder, result, mode),
+            Self::Lease(responder, reply) => Answer::Lease(responder, reply),
+        }
+    }
+}
+
+impl Answer {
+    /// Sends it.
+    pub(crate) fn send(self) {
+        match self {
+            Self::Lease(responder, reply) => responder.answer(&reply),
+            Self::Order(responder, result, mode) => {
+                let accepted = result.is_ok();
+                let message = match result {
+                    Ok(()) => String::new(),
+                    Err(e) => e.to_string(),
+                };
+                responder.answer(&ModeOrderReply {
+                    accepted,
+                    message,
+                    mode,
+                });
+            }
+        }
+    }
+}
