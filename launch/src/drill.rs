@@ -174,7 +174,7 @@ fn record(
     repetitions: u64,
 ) -> anyhow::Result<Playback> {
     let info = tactus_sim::arm_info();
-    let policy = roles::open_policy(cell, &args.policy, &info.joints)?;
+    let policy = roles::open_policy(cell, &args.policy, &info.joints, Some(&info))?;
     let cameras = policy.cameras().to_vec();
     let bundle_id = policy.bundle_id().clone();
     let chunks = Arc::<Mutex<Chunks>>::default();

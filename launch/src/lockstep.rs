@@ -196,7 +196,7 @@ impl<P: Policy> Policy for Counted<P> {
 pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Summary> {
     let episodes = args.episodes.unwrap_or(20);
     let info = tactus_sim::arm_info();
-    let policy = roles::open_policy(cell, &args.policy, &info.joints)?;
+    let policy = roles::open_policy(cell, &args.policy, &info.joints, Some(&info))?;
     let provider = policy.provider().to_owned();
     let cameras = policy.cameras().to_vec();
     let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
-use tactus_types::{Clock, Conditioning, Policy};
+use tactus_types::{ArmInfo, Clock, Conditioning, Policy};
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
 use tactus_wire::{MonotonicClock, Session, SessionOptions};
 
@@ -86,16 +86,22 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// Opens the policy of a cell for an arm with these joints.
-pub fn open_policy(cell: &Cell, args: &PolicyArgs, joints: &[String]) -> anyhow::Result<VlaPolicy> {
-    open_policy_for(cell, args, joints, cell.schedule.strategy.conditioning())
+/// Opens the policy of a cell for an arm with these joints; `arm` is that arm's info, which tool poses need.
+pub fn open_policy(
+    cell: &Cell,
+    args: &PolicyArgs,
+    joints: &[String],
+    arm: Option<&ArmInfo>,
+) -> anyhow::Result<VlaPolicy> {
+    let conditioning = cell.schedule.strategy.conditioning();
+    open_policy_for(cell, args, (joints, arm), conditioning)
 }
 
 /// As [`open_policy`], for requests of another conditioning than the cell's.
 pub fn open_policy_for(
     cell: &Cell,
     args: &PolicyArgs,
-    joints: &[String],
+    (joints, arm): (&[String], Option<&ArmInfo>),
     conditioning: Conditioning,
 ) -> anyhow::Result<VlaPolicy> {
     let options = VlaOptions {
@@ -108,6 +114,7 @@ pub fn open_policy_for(
             Provider::Cpu
         },
         joints,
+        arm,
         conditioning,
         denoise_steps: cell.denoise_steps,
     };
@@ -145,10 +152,10 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         stop,
     } = join(&args.role, &format!("engine/{}", cell.engine))?;
     let wire = cell.wire.clone();
-    // The arm's joint names decide which column of the policy is which joint.
+    // The arm's joint names decide which column of the policy is which joint, its links what a tool pose is.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
-    let mut policy = open_policy(&cell, &args.policy, &info.joints)?;
+    let mut policy = open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
     enforce_budget(&cell, &mut policy)?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {

@@ -36,7 +36,12 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         ],
         "models/bundle" => &["runtime/types"],
         "models/onnx" => &["runtime/types", "models/bundle"],
-        "models/vla" => &["runtime/types", "models/bundle", "models/onnx"],
+        "models/vla" => &[
+            "runtime/types",
+            "runtime/kinematics",
+            "models/bundle",
+            "models/onnx",
+        ],
         "calibration/data" => &["runtime/types"],
         "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
         // A device driver: a new one is a new folder, and needs no line here.

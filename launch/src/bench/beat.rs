@@ -196,7 +196,7 @@ impl Drop for Engine {
 fn be_engine(args: &PolicyArgs) -> anyhow::Result<()> {
     let cell = cell::load(&checkout::demo_cell()?)?;
     let bundle = Bundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
-    let mut policy = roles::open_policy(&cell, args, &bundle.manifest().action.joints)?;
+    let mut policy = roles::open_policy(&cell, args, &bundle.manifest().action.joints, None)?;
     let ended = Arc::new(AtomicBool::new(false));
     let flag = ended.clone();
     std::thread::Builder::new()

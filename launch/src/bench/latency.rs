@@ -266,7 +266,12 @@ impl<'a> Worker<'a> {
                 )
             });
         let conditioning = conditioning.unwrap_or_default();
-        let policy = roles::open_policy_for(cell, &args.policy, &info.joints, conditioning)?;
+        let policy = roles::open_policy_for(
+            cell,
+            &args.policy,
+            (&info.joints, Some(&info)),
+            conditioning,
+        )?;
         let cameras = policy.cameras().to_vec();
         let plant = SimPlant::new(args.seed, variation(args.variation, cell), cameras)?;
         Ok(Self {

@@ -1,7 +1,7 @@
 //! What a bundle is, on one page.
 
 use comfy_table::{CellAlignment, Table, presets};
-use tactus_bundle::{Bundle, Manifest, Vision};
+use tactus_bundle::{Action, Anchor, BinaryGripper, Bundle, Manifest, Vision};
 use tactus_vla::resize::{Size, smart_resize};
 
 /// The page.
@@ -90,13 +90,14 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
         (
             "action",
             format!(
-                "{} ({}, {}), padded to {}",
+                "{} ({}), {} columns padded to {}",
                 columns(&action.joints, action.gripper),
-                action.representation.word(),
                 action.normalisation.word(),
+                action.columns(),
                 action.width
             ),
         ),
+        ("actions are", meaning(action)),
         (
             "chunk",
             format!(
@@ -113,6 +114,34 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         ("golden cases", manifest.golden.len().to_string()),
     ]
+}
+
+/// What the columns of an action mean.
+fn meaning(action: &Action) -> String {
+    let mut parts = vec![action.representation.word().to_owned()];
+    if let Some(tool) = &action.tool {
+        let (tip, base) = (&tool.tool_link, &tool.base_link);
+        parts.push(format!("of `{tip}` in `{base}`, {}", tool.rotation.word()));
+        if action.representation.is_anchored() {
+            parts.push(format!("in the {} frame", tool.frame.word()));
+        }
+    }
+    if action.representation.is_anchored() {
+        parts.push(match action.anchor {
+            Anchor::Measured => "from where the arm is measured".to_owned(),
+            Anchor::Command => "from where the arm is commanded".to_owned(),
+        });
+    }
+    if let Some(BinaryGripper {
+        open_above,
+        close_below,
+    }) = action.binary_gripper
+    {
+        parts.push(format!(
+            "gripper open above {open_above}, closed below {close_below}"
+        ));
+    }
+    parts.join(", ")
 }
 
 fn cameras(manifest: &Manifest) -> Table {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tactus_bundle::Bundle;
-use tactus_types::Policy;
+use tactus_types::{ArmInfo, Policy};
 use tactus_vla::VlaPolicy;
 use tactus_wire::Role;
 
@@ -79,14 +79,14 @@ fn policy(
     cell: &Cell,
     args: &DoctorArgs,
     bundle: &Bundle,
-    device: Option<Vec<String>>,
+    device: Option<ArmInfo>,
 ) -> anyhow::Result<Option<VlaPolicy>> {
-    let simulated = || cell.sim.map(|_| tactus_sim::arm_info().joints);
+    let simulated = || cell.sim.map(|_| tactus_sim::arm_info());
     let known = device.or_else(simulated);
     let of_bundle = &bundle.manifest().action.joints;
-    let joints = known.as_ref().unwrap_or(of_bundle);
+    let joints = known.as_ref().map_or(of_bundle, |info| &info.joints);
     let bar = busy("opening the policy");
-    let policy = roles::open_policy(cell, &args.policy, joints);
+    let policy = roles::open_policy(cell, &args.policy, joints, known.as_ref());
     bar.finish_and_clear();
     let policy = match policy {
         Ok(policy) => policy,
@@ -118,9 +118,12 @@ fn policy(
         Finding::pass("policy", found)
     })?;
     report.add(match known {
-        Some(joints) => Finding::pass(
+        Some(info) => Finding::pass(
             "joints",
-            format!("the policy's are among the arm's: {}", joints.join(", ")),
+            format!(
+                "the policy's are among the arm's: {}",
+                info.joints.join(", ")
+            ),
         ),
         None => Finding::warn(
             "joints",
@@ -165,8 +168,8 @@ fn budget(
     Ok(())
 }
 
-/// Who answers at `endpoint`; the joints of the cell's device, if it does.
-fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Option<Vec<String>>> {
+/// Who answers at `endpoint`; the info of the cell's device, if it does.
+fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Option<ArmInfo>> {
     let role = RoleArgs {
         cell: cell.file.clone(),
         connect: vec![endpoint.to_owned()],
@@ -217,5 +220,5 @@ fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Opt
             "start the device process",
         ),
     })?;
-    Ok(asked.ok().map(|info| info.joints))
+    Ok(asked.ok())
 }

@@ -38,8 +38,9 @@ pub use bundle::Bundle;
 pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{
-    Action, Alignment, Backbone, CameraSpec, Cost, Denoise, Family, Graph, GraphFile, Manifest,
-    NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision, Processor,
-    Prompt, Representation, SCHEMA, Source, State, Variant, Vision,
+    Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Denoise, Family, Graph,
+    GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds,
+    Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State, Tool, Variant,
+    Vision, WayFrame,
 };
 pub use stats::{Affine, Stats};

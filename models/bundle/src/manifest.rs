@@ -113,14 +113,92 @@ words!(
     }
 );
 words!(
-    /// What the joint columns of an action mean. The gripper column is always an absolute opening.
+    /// What the columns of an action mean, but for the gripper's, which is always an absolute opening. Row `i` of a chunk is
+    /// due at `observed_at + first_action_offset + i * period`; the *anchor* is where the arm is at `observed_at`.
     Representation {
-        /// Target minus the joint position at `observed_at`, rad.
+        /// Target minus the anchor's joint positions, rad.
         RelativeJoints = "relative_joints",
         /// Target, rad.
         AbsoluteJoints = "absolute_joints",
+        /// Target minus the target of the row before, rad; of row 0, minus the anchor.
+        JointSteps = "joint_steps",
+        /// Joint velocity, rad/s, held for one period: the target is the row before's, or the anchor, plus that times this.
+        JointVelocities = "joint_velocities",
+        /// Pose of the tool in the base frame: x, y, z, m, then the rotation.
+        ToolPoses = "tool_poses",
+        /// Way from the anchor's tool pose to the target: x, y, z, m, then the rotation.
+        RelativeToolPoses = "relative_tool_poses",
+        /// Way from the tool pose of the row before, of row 0 from the anchor's, to the target.
+        ToolSteps = "tool_steps",
     }
 );
+words!(
+    /// Where the arm is at `observed_at`, for actions that count from there.
+    Anchor {
+        /// The measured joints.
+        Measured = "measured",
+        /// The joints that were commanded at that instant.
+        Command = "command",
+    }
+);
+words!(
+    /// The numbers in which a rotation is written, angles in rad. What each means: `RotationFormat` of the kinematics crate.
+    Rotation {
+        /// Quaternion x, y, z, w.
+        QuaternionXyzw = "quaternion_xyzw",
+        /// Quaternion w, x, y, z.
+        QuaternionWxyz = "quaternion_wxyz",
+        /// Axis times angle.
+        Vector = "rotation_vector",
+        /// First two columns of the matrix, one after the other.
+        SixColumns = "six_columns",
+        /// First two rows of the matrix, one after the other (PyTorch3D's `matrix_to_rotation_6d`).
+        SixRows = "six_rows",
+        /// About the body's x, then y, then z axis (scipy's `XYZ`).
+        EulerIntrinsic = "euler_xyz_intrinsic",
+        /// About the fixed x, then y, then z axis: roll, pitch, yaw (scipy's `xyz`).
+        EulerExtrinsic = "euler_xyz_extrinsic",
+    }
+);
+words!(
+    /// In whose axes a way of the tool is expressed.
+    WayFrame {
+        /// The base frame's: `p = p0 + d`, `R = D R0`.
+        Base = "base",
+        /// The tool's own where the way begins: `X = X0 D`.
+        Tool = "tool",
+    }
+);
+
+impl Representation {
+    /// Whether its columns are tool poses.
+    pub fn is_tool(self) -> bool {
+        match self {
+            Self::ToolPoses | Self::RelativeToolPoses | Self::ToolSteps => true,
+            Self::RelativeJoints
+            | Self::AbsoluteJoints
+            | Self::JointSteps
+            | Self::JointVelocities => false,
+        }
+    }
+
+    /// Whether its actions count from the anchor.
+    pub fn is_anchored(self) -> bool {
+        !matches!(self, Self::AbsoluteJoints | Self::ToolPoses)
+    }
+}
+
+impl Rotation {
+    /// How many numbers it is.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Vector | Self::EulerIntrinsic | Self::EulerExtrinsic => 3,
+            Self::QuaternionXyzw | Self::QuaternionWxyz => 4,
+            Self::SixColumns | Self::SixRows => 6,
+        }
+    }
+}
+
 words!(
     /// Which instant's proprioception accompanied an image in training.
     Alignment {
@@ -285,15 +363,43 @@ impl State {
     }
 }
 
-/// Actions as the policy makes them.
+/// Frames and numbers of tool poses.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    /// Link of the arm's description that is the base frame.
+    pub base_link: String,
+    /// Link whose frame is the tool's.
+    pub tool_link: String,
+    /// How rotations are written.
+    pub rotation: Rotation,
+    /// In whose axes ways are expressed; [`WayFrame::Base`] for poses, which are no ways.
+    pub frame: WayFrame,
+}
+
+/// A gripper that is open or closed: it opens above one opening and closes below another, and stays as it is in between.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BinaryGripper {
+    /// Opening from which on it opens, above `close_below`.
+    pub open_above: f64,
+    /// Opening down from which it closes.
+    pub close_below: f64,
+}
+
+/// Actions as the policy makes them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Action {
-    /// Joint names, one column each, in order.
+    /// Names of the joints that are moved, all of the arm's; one column each, in order, unless the columns are tool poses.
     pub joints: Vec<String>,
     /// Whether one more column holds the gripper's opening.
     pub gripper: bool,
-    /// What the joint columns mean.
+    /// Its thresholds, where the gripper is only ever open or closed.
+    pub binary_gripper: Option<BinaryGripper>,
+    /// What the other columns mean.
     pub representation: Representation,
+    /// What anchored actions count from.
+    pub anchor: Anchor,
+    /// Of tool poses, and only of these.
+    pub tool: Option<Tool>,
     /// How the columns are normalised.
     pub normalisation: Normalisation,
     /// Actions per chunk.
@@ -313,7 +419,11 @@ pub struct Action {
 impl Action {
     /// Number of columns.
     pub fn columns(&self) -> usize {
-        self.joints.len() + usize::from(self.gripper)
+        let motion = match &self.tool {
+            Some(tool) => 3 + tool.rotation.count(),
+            None => self.joints.len(),
+        };
+        motion + usize::from(self.gripper)
     }
 }
 

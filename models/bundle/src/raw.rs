@@ -105,7 +105,10 @@ pub(crate) struct RawState {
 pub(crate) struct RawAction {
     pub joints: Vec<String>,
     pub gripper: bool,
+    pub binary_gripper: Option<RawBinaryGripper>,
     pub representation: String,
+    pub anchor: Option<String>,
+    pub tool: Option<RawTool>,
     pub normalisation: String,
     pub horizon: i64,
     pub period_s: f64,
@@ -113,6 +116,22 @@ pub(crate) struct RawAction {
     pub alignment: String,
     pub max_prefix: i64,
     pub width: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawBinaryGripper {
+    pub open_above: f64,
+    pub close_below: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawTool {
+    pub base_link: String,
+    pub tool_link: String,
+    pub rotation: String,
+    pub frame: Option<String>,
 }
 
 #[derive(Deserialize)]

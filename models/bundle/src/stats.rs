@@ -75,7 +75,7 @@ impl Stats {
             )?,
         };
         if action.gripper {
-            let column = action.joints.len();
+            let column = action.columns() - 1;
             let (offset, scale) = (stats.action.offset[column], stats.action.scale[column]);
             if (offset - 0.5).abs() > 1e-6 || (scale - 0.5).abs() > 1e-6 {
                 let keys = action.normalisation.keys().join(", ");

@@ -9,13 +9,14 @@ use crate::{
     bundle::{MANIFEST, STATS},
     error::BundleError,
     manifest::{
-        Action, Alignment, Backbone, CameraSpec, Cost, Denoise, Family, GraphFile, Manifest,
-        NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds, Precision,
-        Processor, Prompt, Representation, SCHEMA, Source, State, Variant, Vision,
+        Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Denoise, Family,
+        GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide,
+        PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State,
+        Tool, Variant, Vision, WayFrame,
     },
     raw::{
-        RawAction, RawBackbone, RawCamera, RawDenoise, RawGraph, RawManifest, RawPrompt, RawSchema,
-        RawState, RawVision,
+        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDenoise, RawGraph, RawManifest,
+        RawPrompt, RawSchema, RawState, RawTool, RawVision,
     },
 };
 
@@ -318,19 +319,17 @@ fn action(raw: RawAction) -> Result<Action, BundleError> {
             ));
         }
     };
-    let (joint_names, gripper) = (joints("action.joints", raw.joints)?, raw.gripper);
-    let columns = joint_names.len() + usize::from(gripper);
+    let representation = Representation::parse("action.representation", &raw.representation)?;
     let width = bounds::ACTION_WIDTH.count(raw.width)?;
-    if width < columns {
-        let expected = format!("at least the {columns} declared columns");
-        return Err(BundleError::manifest("action.width", expected, width));
-    }
     // The bounds make both durations representable.
     let secs = |value: f64| Duration::from_nanos((value * 1e9).round() as u64);
-    Ok(Action {
-        joints: joint_names,
-        gripper,
-        representation: Representation::parse("action.representation", &raw.representation)?,
+    let action = Action {
+        joints: joints("action.joints", raw.joints)?,
+        gripper: raw.gripper,
+        binary_gripper: binary_gripper(raw.binary_gripper, raw.gripper)?,
+        anchor: anchor(raw.anchor, representation)?,
+        tool: tool(raw.tool, representation)?,
+        representation,
         normalisation: Normalisation::parse("action.normalisation", &raw.normalisation)?,
         horizon,
         period: secs(bounds::PERIOD_SECS.real(raw.period_s)?),
@@ -340,7 +339,90 @@ fn action(raw: RawAction) -> Result<Action, BundleError> {
         alignment: Alignment::parse("action.alignment", &raw.alignment)?,
         max_prefix,
         width,
-    })
+    };
+    let columns = action.columns();
+    if width < columns {
+        let expected = format!("at least the {columns} declared columns");
+        return Err(BundleError::manifest("action.width", expected, width));
+    }
+    Ok(action)
+}
+
+/// What actions count from: measured joints, unless the manifest says otherwise.
+fn anchor(raw: Option<String>, representation: Representation) -> Result<Anchor, BundleError> {
+    match raw {
+        None => Ok(Anchor::Measured),
+        Some(word) if representation.is_anchored() => Anchor::parse("action.anchor", &word),
+        Some(word) => Err(BundleError::manifest(
+            "action.anchor",
+            format!(
+                "none, since `{}` counts from nothing",
+                representation.word()
+            ),
+            format!("`{word}`"),
+        )),
+    }
+}
+
+fn tool(raw: Option<RawTool>, representation: Representation) -> Result<Option<Tool>, BundleError> {
+    let word = representation.word();
+    let (raw, field) = match (raw, representation.is_tool()) {
+        (None, false) => return Ok(None),
+        (Some(raw), true) => (raw, "action.tool.frame"),
+        (raw, _) => {
+            let (expected, actual) = match raw {
+                Some(_) => ("none, since no tool is in", "a table"),
+                None => ("base_link, tool_link and rotation of", "nothing"),
+            };
+            let expected = format!("{expected} `{word}`");
+            return Err(BundleError::manifest("action.tool", expected, actual));
+        }
+    };
+    let frame = match (raw.frame, representation.is_anchored()) {
+        (Some(word), true) => WayFrame::parse(field, &word)?,
+        (None, false) => WayFrame::Base,
+        (frame, anchored) => {
+            let expected = match anchored {
+                true => format!("`base` or `tool`, in whose axes `{word}` go"),
+                false => format!("none, since `{word}` are in the base frame"),
+            };
+            let actual = frame.map_or("nothing".into(), |word| format!("`{word}`"));
+            return Err(BundleError::manifest(field, expected, actual));
+        }
+    };
+    Ok(Some(Tool {
+        base_link: non_empty("action.tool.base_link", raw.base_link)?,
+        tool_link: non_empty("action.tool.tool_link", raw.tool_link)?,
+        rotation: Rotation::parse("action.tool.rotation", &raw.rotation)?,
+        frame,
+    }))
+}
+
+fn binary_gripper(
+    raw: Option<RawBinaryGripper>,
+    gripper: bool,
+) -> Result<Option<BinaryGripper>, BundleError> {
+    let Some(RawBinaryGripper {
+        open_above,
+        close_below,
+    }) = raw
+    else {
+        return Ok(None);
+    };
+    let field = "action.binary_gripper";
+    if !gripper {
+        let expected = "none, since `action.gripper` is false";
+        return Err(BundleError::manifest(field, expected, "a table"));
+    }
+    if !(0.0 <= close_below && close_below < open_above && open_above <= 1.0) {
+        let expected = "0 <= close_below < open_above <= 1";
+        let actual = format!("{close_below} and {open_above}");
+        return Err(BundleError::manifest(field, expected, actual));
+    }
+    Ok(Some(BinaryGripper {
+        open_above,
+        close_below,
+    }))
 }
 
 fn denoise(raw: RawDenoise) -> Result<Denoise, BundleError> {

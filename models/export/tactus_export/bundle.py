@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tactus_export import (
+    actions,
     cell,
     checkpoint,
     cost,
@@ -103,7 +104,7 @@ def prepare(request: Request) -> Job:
             request.head, f"{checkpoint_.text.hidden} features, the width of the language model", head.config.features,
             key="model.transformer_blocks.0.attn1.to_k.weight",
         )  # fmt: skip
-    if policy_["action.representation"] == "relative_joints":
+    if actions.ANCHORED[policy_["action.representation"]]:
         for joint in policy_.action.joints:
             if joint not in policy_.state.joints:
                 raise ExportError(

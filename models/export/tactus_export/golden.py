@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from tactus_export import images, prompt
+from tactus_export import actions, images, prompt
 from tactus_export.cell import Camera
 from tactus_export.error import ExportError
 from tactus_export.graphs import context_names
@@ -79,7 +79,7 @@ class Maker:
         return {name: np.ascontiguousarray(value) for name, value in out.items()}
 
     def _head(self, features: torch.Tensor, rng, committed: int, out: dict) -> dict[str, torch.Tensor]:
-        """The head's boundaries, from the features to the last denoised chunk; puts the raw state and the absolute
+        """The head's boundaries, from the features to the last denoised chunk; puts the raw state and the
         actions into `out`."""
         c, state_stats = self.head.config, self.stats.state
         normal = lambda *shape: torch.from_numpy(rng.standard_normal(shape, np.float32))
@@ -103,7 +103,7 @@ class Maker:
         if self.guided:
             tensors |= self._guided(tensors, wanted, features, state)
         out["state_raw"] = raw
-        out["actions"] = absolute(x[0].numpy(), raw, self.policy, self.stats)
+        out["actions"] = actions.meant(x[0].numpy(), raw, self.policy, self.stats)
         return tensors
 
     def _guided(self, tensors: dict, wanted: torch.Tensor, features, state) -> dict[str, torch.Tensor]:
@@ -123,15 +123,3 @@ class Maker:
             own["x"], own["time"], dt, own["prefix"], mask, features, state, wanted, weight, own["guidance"]
         )
         return {f"vjp.{name}": value for name, value in own.items()}
-
-
-def absolute(x: np.ndarray, raw_state: np.ndarray, policy, stats: Stats) -> np.ndarray:
-    """Normalised chunk [H, A] -> joint targets (rad) and opening (0..1), [H, columns]. Padded columns are dropped."""
-    names = policy.action.names()
-    actions = stats.action.restore(x[:, : len(names)])
-    if policy["action.representation"] == "relative_joints":
-        at = {name: float(value) for name, value in zip(policy.state.names(), raw_state)}
-        actions[:, : len(policy.action.joints)] += [at[joint] for joint in policy.action.joints]
-    if policy.action.gripper:
-        actions[:, -1] = np.clip(actions[:, -1], 0.0, 1.0)
-    return actions.astype(np.float32)

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 import transformers
 
+from tactus_export import actions
+
 FAMILY = {"qwen2_5_vl": "qwen2_5_vl+gr00t_n1_5", "qwen3_vl": "qwen3_vl+gr00t_n1_5"}
 POSITIONS = {"qwen2_5_vl": "mrope_chunked", "qwen3_vl": "mrope_interleaved"}
 NAME = "bundle.toml"
@@ -37,6 +39,7 @@ def text(folder: Path, job, costs: dict, revision: str) -> str:
         f", cost = {{ weight_bytes = {cost.weight_bytes}, operations = {cost.operations} }} }}" if cost else " }"
     )
     graphs = "\n".join(graph(name, precision, costs[name]) for name, precision in job.precisions.items())
+    lines, tool = actions.toml(policy, j)
     hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
     return f"""schema = 1
 name = {j(policy["name"])}
@@ -93,14 +96,14 @@ normalisation = "{policy.state.normalisation}"
 joints = {j(list(policy.action.joints))}
 gripper = {j(policy.action.gripper)}
 representation = "{policy["action.representation"]}"
-normalisation = "{policy.action.normalisation}"
+{lines}normalisation = "{policy.action.normalisation}"
 horizon = {c.horizon}
 period_s = {float(policy["action.period_s"])}
 first_action_offset_s = {float(policy["action.first_action_offset_s"])}
 alignment = "{policy["action.alignment"]}"
 max_prefix = {policy["action.max_prefix"]}
 width = {c.max_action}
-
+{tool}
 [denoise]
 steps = {c.steps}
 time_from = 0.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tactus_export import actions
 from tactus_export.cell import read_toml
 from tactus_export.error import ExportError
 from tactus_export.stats import KEYS
@@ -50,7 +51,14 @@ FIELDS: dict[str, Field] = {
     "state.normalisation": Field(str, words=tuple(KEYS)),
     "action.joints": Field(list, None),
     "action.gripper": Field(bool),
-    "action.representation": Field(str, words=("relative_joints", "absolute_joints")),
+    "action.representation": Field(str, words=tuple(actions.ANCHORED)),
+    "action.anchor": Field(str, None, words=("measured", "command")),
+    "action.binary_gripper.open_above": Field(float, None, least=0.0),
+    "action.binary_gripper.close_below": Field(float, None, least=0.0),
+    "action.tool.base_link": Field(str, None),
+    "action.tool.tool_link": Field(str, None),
+    "action.tool.rotation": Field(str, None, words=tuple(actions.IDENTITY)),
+    "action.tool.frame": Field(str, None, words=("base", "tool")),
     "action.normalisation": Field(str, words=tuple(KEYS)),
     "action.horizon": Field(int, None, least=1),
     "action.period_s": Field(float, least=1e-3),
@@ -65,15 +73,16 @@ FIELDS: dict[str, Field] = {
 
 @dataclass(frozen=True)
 class Vector:
-    """Columns of the state or the action."""
+    """Columns of the state or the action: the joints', or where there is one a tool pose's, then the gripper's."""
 
     joints: tuple[str, ...]
     gripper: bool
     normalisation: str
+    pose: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """Column names."""
-        return [*self.joints, *(["gripper"] if self.gripper else [])]
+        return [*(self.pose or self.joints), *(["gripper"] if self.gripper else [])]
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ def load(path: Path, joints: tuple[str, ...] | None = None) -> Policy:
             raise ExportError(path, _expected(spec), "nothing", key=name)
         else:
             values[name] = spec.default
+    actions.check(path, values)
     out = Policy(
         path,
         values,
@@ -171,7 +181,8 @@ def _vector(path: Path, values: dict, of: str, joints: tuple[str, ...] | None) -
     if joints is not None and not set(names) <= set(joints):
         unknown = ", ".join(sorted(set(names) - set(joints)))
         raise ExportError(path, f"joints of the cell ({', '.join(joints)})", unknown, key=f"{of}.joints")
-    return Vector(names, values[f"{of}.gripper"], values[f"{of}.normalisation"])
+    pose = actions.pose_columns(values) if of == "action" else ()
+    return Vector(names, values[f"{of}.gripper"], values[f"{of}.normalisation"], pose)
 
 
 def camera_sizes(path: Path) -> dict[str, tuple[int, int]]:

@@ -1,10 +1,10 @@
 """Tiny random checkpoints with the architectures of the real ones: for tests, and to try the exporter.
 
-    python -m tactus_export.tiny qwen2_5_vl|qwen3_vl OUT [--cell FILE]
+    python -m tactus_export.tiny qwen2_5_vl|qwen3_vl OUT [--cell FILE] [--representation WORD]
 
 Writes OUT/mllm (a Hugging Face folder), OUT/head.safetensors with its configuration, OUT/stats.json, OUT/cell.toml
 and OUT/policy.toml, and prints the export command. With `--cell` the policy is one for that cell's cameras, 224x224 pixels
-each, and can move the demo's arm. Nothing in them is trained: they show that numbers agree, not that
+each, and can move the demo's arm; `--representation` says what its actions are. Nothing in them is trained: they show that numbers agree, not that
 a robot does anything useful. Weights are drawn so that activations keep their size through the layers.
 """
 
@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+
+from tactus_export import actions
 
 SPECIALS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
@@ -260,6 +262,11 @@ def make_declarations(family: str, out: Path, o: Options) -> None:
     pairs = {"state": (middle[0], spread[0]), "action": (middle[1], spread[1])}
     keys = {"mean_std": ("mean", "std"), "min_max": ("min", "max"), "quantile": ("q01", "q99")}[o.normalisation]
     stats = {}
+    word, rotation = o.policy.get("action.representation"), o.policy.get("action.tool.rotation")
+    if word in actions.TOOLS:
+        # Ways of a centimetre and a hundredth of a radian, about none.
+        turn = actions.IDENTITY[rotation]
+        pairs["action"] = np.array([0.0, 0.0, 0.0, *turn]), np.array([0.01] * (3 + len(turn)))
     for of, (centre, scale) in pairs.items():
         centre, scale = [*centre.round(4), 0.5], [*scale.round(4), 0.5]
         low = centre if o.normalisation == "mean_std" else [c - s for c, s in zip(centre, scale)]
@@ -290,9 +297,18 @@ def make_declarations(family: str, out: Path, o: Options) -> None:
     for table in sorted({key.split(".")[0] for key in values if "." in key}):
         lines.append(f"\n[{table}]")
         lines += [
-            f"{key.split('.')[1]} = {json.dumps(value)}" for key, value in values.items() if key.startswith(table + ".")
+            f"{key.split('.', 1)[1]} = {json.dumps(value)}" for key, value in values.items() if key.startswith(table + ".")
         ]
     (out / "policy.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def declared(representation: str, rotation: str = "six_columns", frame: str = "tool") -> dict[str, object]:
+    """Fields of a policy whose actions are these; tool poses are of the simulated arm's tip."""
+    out: dict[str, object] = {"action.representation": representation}
+    if representation in actions.TOOLS:
+        out |= {"action.tool.base_link": "base", "action.tool.tool_link": "tip", "action.tool.rotation": rotation}
+        out |= {"action.tool.frame": frame} if actions.ANCHORED[representation] else {}
+    return out
 
 
 def make(family: str, out: Path, options: Options | None = None) -> Path:
@@ -314,6 +330,7 @@ def main() -> None:
     parser.add_argument("family", choices=sorted(CAMERAS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--cell", type=Path, help="cell file whose cameras the policy is for")
+    parser.add_argument("--representation", choices=list(actions.ANCHORED), help="what actions are")
     args = parser.parse_args()
     options = Options(normalisation="min_max" if args.family == "qwen2_5_vl" else "quantile")
     cell = args.out / "cell.toml"
@@ -326,6 +343,8 @@ def main() -> None:
         if args.family == "qwen3_vl":
             # More image tokens than the usual cameras make.
             options.policy["backbone.padded_length"] = 200
+    if args.representation:
+        options.policy |= declared(args.representation)
     out = make(args.family, args.out, options)
     if args.cell:
         # A cell file does not say how large images are; the policy may.

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from safetensors.numpy import load_file
 
-from tactus_export import data_file, golden
+from tactus_export import actions, data_file
 from tactus_export.error import ExportError
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
@@ -92,8 +92,8 @@ def verify(folder: Path, job) -> list[Row]:
         return rows
     worst = max(TOLERANCE[precision] for precision in job.precisions.values())
     for case, g in cases.items():
-        actions = golden.absolute(chained[case]["x"][0], g["state_raw"], job.policy, job.stats)
-        rows.append(row(case, "actions", actions, g["actions"], worst))
+        meant = actions.meant(chained[case]["x"][0], g["state_raw"], job.policy, job.stats)
+        rows.append(row(case, "actions", meant, g["actions"], worst))
     return rows
 
 

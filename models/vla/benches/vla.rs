@@ -189,6 +189,7 @@ fn inference(bencher: Bencher) {
         provider: Provider::Cpu,
         require_provider: false,
         joints: &joints,
+        arm: None,
         conditioning: Conditioning::None,
         denoise_steps: None,
     };

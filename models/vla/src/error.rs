@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use tactus_bundle::BundleError;
+use tactus_kinematics::KinematicsError;
 use tactus_onnx::OnnxError;
 use tactus_types::PolicyError;
 
-use crate::{decode::DecodeError, prompt::PromptError};
+use crate::{decode::DecodeError, prompt::PromptError, represent::RepresentError};
 
 /// Why a bundle cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,18 @@ pub enum VlaError {
         /// What it holds.
         actual: String,
     },
+    /// Actions are tool poses, and the arm does not say where its links are.
+    #[error(
+        "bundle.toml: field `action.representation`: `{representation}` needs an arm whose info describes its links (URDF), \
+         got none"
+    )]
+    NoGeometry {
+        /// The representation.
+        representation: &'static str,
+    },
+    /// The arm's description does not have the frames that the bundle's tool poses are between.
+    #[error("bundle.toml: field `action.tool`: {0}")]
+    Kinematics(KinematicsError),
     /// There is nothing to measure a bundle with.
     #[error("bundle.toml: field `golden.cases`: expected at least one file, got none")]
     NoGoldenCase,
@@ -107,6 +120,20 @@ pub enum InferError {
         expected: &'static str,
         /// What was asked.
         actual: String,
+    },
+    /// The request does not say where the command was at the observation, which the actions count from.
+    #[error(
+        "request: field `leftover`: expected the command at the observation, which `action.anchor = \"command\"` counts \
+         from, got nothing"
+    )]
+    NoCommand,
+    /// An action leads nowhere.
+    #[error("action {index}: {error}")]
+    Action {
+        /// Index in the chunk.
+        index: usize,
+        /// Why.
+        error: RepresentError,
     },
     /// An action is not a finite number.
     #[error("action {index}: expected finite numbers, got {actual}")]

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tactus_bundle::{BundleError, CameraSpec, GoldenCase, Manifest};
 use tactus_types::{
-    CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState, JointVec,
-    Observation, Time, TimedAction,
+    Action, CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState,
+    JointVec, Observation, Time, TimedAction,
 };
 
-use crate::{error::VlaError, normalise::ActionColumns};
+use crate::{error::VlaError, gripper::is_open, normalise::ActionColumns};
 
 /// When golden cases were observed. Any time would do.
 const OBSERVED_AT: Time = Time::from_millis(1_000);
@@ -36,20 +36,37 @@ impl GoldenInput<'_> {
         })
     }
 
-    /// The golden instruction, and the golden prefix as committed actions.
+    /// The golden instruction, and the golden prefix as committed actions. A prefix of tool poses is left out: without an
+    /// arm they are no actions.
     pub fn request(&self, columns: &ActionColumns) -> Result<InferenceRequest, VlaError> {
         let action = &self.manifest.action;
         let state = self.state()?;
-        let mask = self.case.f32("prefix_mask")?;
-        let committed = mask.iter().filter(|mask| **mask == 1.0).count();
+        let committed = match action.tool {
+            None => self.committed()?,
+            Some(_) => 0,
+        };
         let rows = self.case.f32("prefix")?.chunks_exact(action.width);
         let due = |row| OBSERVED_AT + action.first_action_offset + action.period * row;
-        let prefix = (0..)
-            .zip(rows.take(committed))
-            .map(|(row, normalised)| TimedAction {
-                due: due(row),
-                action: columns.action(normalised, &state),
-            });
+        // The command at the observation is where the golden state is; an action that is due then says it as well.
+        let anchor = Action {
+            q: state.q,
+            opening: state.opening,
+        };
+        let rest = TimedAction {
+            due: OBSERVED_AT,
+            action: anchor,
+        };
+        let prefix = match committed {
+            0 => Vec::new(),
+            _ => columns
+                .actions(rows.take(committed), &anchor, is_open(anchor.opening))
+                .map_err(|e| e.at("golden prefix"))?,
+        };
+        let prefix = (0..).zip(prefix).map(|(row, action)| TimedAction {
+            due: due(row),
+            action,
+        });
+        let rest = [rest].into_iter().filter(|rest| rest.due < due(0));
         Ok(InferenceRequest {
             id: 0,
             generation: Generation::default(),
@@ -61,10 +78,16 @@ impl GoldenInput<'_> {
                 0 => Duration::ZERO,
                 rows => action.first_action_offset + action.period * (rows - 1) as u32,
             },
-            leftover: prefix.collect(),
+            leftover: rest.chain(prefix).collect(),
             conditioning: Conditioning::Prefix,
             seed: 0,
         })
+    }
+
+    /// How many rows of the golden chunk were decided before it was made.
+    pub fn committed(&self) -> Result<usize, VlaError> {
+        let mask = self.case.f32("prefix_mask")?;
+        Ok(mask.iter().filter(|mask| **mask == 1.0).count())
     }
 
     /// The golden image of `camera`.
@@ -90,10 +113,10 @@ impl GoldenInput<'_> {
         let Manifest { state, action, .. } = self.manifest;
         let raw = self.case.f32("state_raw")?;
         let column = |joint: &String| state.joints.iter().position(|name| name == joint);
-        let value = |joint| {
-            column(joint)
-                .and_then(|i| raw.get(i))
-                .map(|v| f64::from(*v))
+        let value = |joint| match column(joint) {
+            Some(i) => raw.get(i).map(|v| f64::from(*v)),
+            // Any place would do for a joint that neither the policy sees nor its actions count from.
+            None => (!action.representation.is_anchored()).then_some(0.0),
         };
         let q: Option<Vec<f64>> = action.joints.iter().map(value).collect();
         let q = q.and_then(|q| JointVec::from_slice(&q));

@@ -34,25 +34,34 @@ impl RowTimes {
 /// interpolation. Ends before the first row that lies outside `leftover`, which is in order of time, and before an
 /// action that is not finite.
 pub fn planned_rows(leftover: &[TimedAction], times: RowTimes, rows: usize) -> Vec<Action> {
-    let planned = |row: usize| {
-        let due = times.due(row);
-        let after = leftover.partition_point(|timed| timed.due < due);
-        let next = leftover.get(after)?;
-        let action = match after.checked_sub(1).and_then(|i| leftover.get(i)) {
-            _ if next.due == due => next.action,
-            None => return None,
-            Some(last) => {
-                let t = due.secs_from(last.due) / next.due.secs_from(last.due);
-                let opening = last.action.opening;
-                Action {
-                    q: last.action.q.lerp(&next.action.q, t),
-                    opening: opening + t * (next.action.opening - opening),
-                }
-            }
-        };
-        (action.q.is_finite() && action.opening.is_finite()).then_some(action)
-    };
+    let planned = |row: usize| planned_at(leftover, times.due(row));
     (0..rows).map_while(planned).collect()
+}
+
+/// The planned action at `due`, as of [`planned_rows`].
+fn planned_at(leftover: &[TimedAction], due: Time) -> Option<Action> {
+    let after = leftover.partition_point(|timed| timed.due < due);
+    let next = leftover.get(after)?;
+    let action = match after.checked_sub(1).and_then(|i| leftover.get(i)) {
+        _ if next.due == due => next.action,
+        None => return None,
+        Some(last) => {
+            let t = due.secs_from(last.due) / next.due.secs_from(last.due);
+            let opening = last.action.opening;
+            Action {
+                q: last.action.q.lerp(&next.action.q, t),
+                opening: opening + t * (next.action.opening - opening),
+            }
+        }
+    };
+    (action.q.is_finite() && action.opening.is_finite()).then_some(action)
+}
+
+/// What is commanded at `at`: the planned action, before the first the first, and after the last the last, where the arm
+/// then rests. `None` when nothing is planned.
+pub fn commanded_at(leftover: &[TimedAction], at: Time) -> Option<Action> {
+    let (first, last) = (leftover.first()?, leftover.last()?);
+    planned_at(leftover, at.clamp(first.due, last.due))
 }
 
 #[cfg(test)]
@@ -109,6 +118,14 @@ mod tests {
     fn decided_rows_are_those_due_by_the_hand_over() {
         let by = |millis| TIMES.due_by(Time::from_millis(millis), 16);
         assert_eq!([by(1000), by(1050), by(1120), by(9000)], [0, 1, 2, 16]);
+    }
+
+    #[test]
+    fn the_command_outside_what_is_planned_is_that_of_its_ends() {
+        let at = |millis| commanded_at(&planned(&[1000, 1100]), Time::from_millis(millis));
+        let openings = [900, 1000, 1025, 1100, 2000].map(|millis| at(millis).map(|a| a.opening));
+        assert_eq!(openings, [0.0, 0.0, 0.25, 1.0, 1.0].map(Some));
+        assert_eq!(commanded_at(&[], Time::from_millis(1000)), None);
     }
 
     #[test]

@@ -14,7 +14,9 @@
 //! - [`prompt`]: instruction to token ids.
 //! - [`position`]: positions of tokens and patches, attention windows.
 //! - [`joints`]: the bundle's joints found, by name, in the arm's.
+//! - [`represent`]: what the numbers of an action mean: joints, steps, velocities, tool poses.
 //! - [`normalise`]: joint state and actions to normalised columns and back.
+//! - [`gripper`]: one that is only ever open or closed.
 //! - [`leftover`]: what is still planned, at the rows of a chunk; [`guide`]: how a chunk is drawn towards it.
 //! - [`graphs`]: what the four graphs must look like.
 //! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
@@ -30,6 +32,7 @@ pub mod decode;
 pub mod error;
 mod golden;
 pub mod graphs;
+pub mod gripper;
 pub mod guide;
 pub mod images;
 pub mod joints;
@@ -42,6 +45,7 @@ pub mod position;
 pub mod probe;
 pub mod prompt;
 pub mod report;
+pub mod represent;
 pub mod resample;
 pub mod resize;
 pub mod sequence;

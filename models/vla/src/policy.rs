@@ -9,19 +9,20 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use tactus_bundle::{Bundle, Graph};
+use tactus_bundle::{Anchor, Bundle, Graph};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
 use tactus_types::{
-    Action, ActionChunk, CameraFrame, Conditioning, Encoding, FrameRef, Generation,
-    InferenceRequest, Jacobian, JointState, JointVec, Leftover, Observation, Policy, PolicyError,
-    Stage, StageTimes, Time,
+    Action, ActionChunk, ArmInfo, CameraFrame, Conditioning, Encoding, FrameRef, Generation,
+    InferenceRequest, Jacobian, JointState, JointVec, Observation, Policy, PolicyError, Stage,
+    StageTimes, Time, TimedAction,
 };
 
 use crate::{
     error::{InferError, VlaError},
+    gripper::open_before,
     guide::{Pull, guidance_weight, identity_step, soft_mask},
     images::Images,
-    leftover::{RowTimes, planned_rows},
+    leftover::{RowTimes, commanded_at, planned_rows},
     normalise::{ActionColumns, StateColumns},
     patch::Grid,
     position::{VisionIndex, mrope},
@@ -42,6 +43,8 @@ pub struct VlaOptions<'a> {
     pub require_provider: bool,
     /// The arm's joints, in the order of every joint vector.
     pub joints: &'a [String],
+    /// The arm they belong to, for policies whose actions are tool poses; `None` where there is none, as in verification.
+    pub arm: Option<&'a ArmInfo>,
     /// What requests will ask for. Guidance with the exact derivative takes a graph of its own.
     pub conditioning: Conditioning,
     /// Fewer denoising steps than the bundle says: quicker, and further from what the policy was verified at. `None` is
@@ -102,6 +105,7 @@ impl VlaPolicy {
             provider,
             require_provider,
             joints,
+            arm,
             conditioning,
             denoise_steps,
         } = options;
@@ -117,7 +121,7 @@ impl VlaPolicy {
             });
         }
         let state_columns = StateColumns::new(&bundle, joints)?;
-        let action_columns = ActionColumns::new(&bundle, joints)?;
+        let action_columns = ActionColumns::new(&bundle, joints, arm)?;
         let images = Images::new(manifest)?;
         let grids = images.grids();
         let vision = &manifest.vision;
@@ -221,11 +225,20 @@ impl VlaPolicy {
             observe_after: Time::ZERO,
             deadline: Time::ZERO,
             expected_delay: Duration::ZERO,
-            leftover: Leftover::none(),
+            leftover: [TimedAction {
+                due: Time::ZERO,
+                action: Action {
+                    q: zero,
+                    opening: 0.0,
+                },
+            }]
+            .into_iter()
+            .collect(),
             conditioning: Conditioning::None,
             seed: 0,
         };
-        self.infer(&observation, &request).map(|chunk| chunk.stages)
+        let chunk = self.infer_anyway(&observation, &request)?;
+        Ok(chunk.stages)
     }
 
     /// As [`Policy::infer`], with the noise given instead of seeded: `[horizon * columns]`, standard normal.
@@ -235,6 +248,85 @@ impl VlaPolicy {
         request: &InferenceRequest,
         noise: Noise<'_>,
     ) -> Result<ActionChunk, PolicyError> {
+        let made = self.denoised(observation, request, noise)?;
+        let started = Instant::now();
+        let actions = self.actions(observation, request, &made);
+        let actions = actions.map_err(|e| e.at(Stage::Denoise.name()))?;
+        Ok(self.chunk(observation, request, made, (actions, started.elapsed())))
+    }
+
+    /// As [`Policy::infer`], to see what it takes: where tool poses are out of reach, or there is no arm, the chunk is one at
+    /// rest.
+    ///
+    /// # Errors
+    /// [`PolicyError`] as [`Policy::infer`], but for such poses.
+    pub(crate) fn infer_anyway(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+    ) -> Result<ActionChunk, PolicyError> {
+        let made = self.denoised(observation, request, Noise::Seed(request.seed))?;
+        let started = Instant::now();
+        let actions = match self.actions(observation, request, &made) {
+            Err(InferError::Action { .. }) => {
+                vec![made.anchor; self.bundle.manifest().action.horizon]
+            }
+            made => made.map_err(|e| e.at(Stage::Denoise.name()))?,
+        };
+        Ok(self.chunk(observation, request, made, (actions, started.elapsed())))
+    }
+
+    /// What the rows of the chunk in the sequence mean for the arm.
+    fn actions(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        made: &Denoised,
+    ) -> Result<Vec<Action>, InferError> {
+        let (leftover, measured) = (request.leftover.as_slice(), observation.state.opening);
+        let open = open_before(leftover, made.times.first_due, measured);
+        let x = self.sequence.x(self.sequence.steps())?;
+        let rows = x.chunks_exact(self.bundle.manifest().action.width);
+        self.action_columns.actions(rows, &made.anchor, open)
+    }
+
+    /// The chunk of `actions`, which took `sought` to find.
+    fn chunk(
+        &self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        made: Denoised,
+        (actions, sought): (Vec<Action>, Duration),
+    ) -> ActionChunk {
+        let Denoised {
+            mut stages, times, ..
+        } = made;
+        stages.set(Stage::Preprocess, stages.get(Stage::Preprocess) + sought);
+        let frame_ref = |frame: &CameraFrame| FrameRef {
+            camera: Arc::clone(&frame.camera),
+            seq: frame.seq,
+            captured_at: frame.captured_at,
+        };
+        ActionChunk {
+            request_id: request.id,
+            generation: request.generation,
+            observed_at: observation.observed_at,
+            first_due: times.first_due,
+            period: times.period,
+            actions,
+            bundle_id: Arc::clone(self.bundle.id()),
+            frames: observation.frames.iter().map(frame_ref).collect(),
+            stages,
+        }
+    }
+
+    /// Everything of [`VlaPolicy::infer_from`] but what the rows mean for an arm.
+    pub(crate) fn denoised(
+        &mut self,
+        observation: &Observation,
+        request: &InferenceRequest,
+        noise: Noise<'_>,
+    ) -> Result<Denoised, PolicyError> {
         let mut stages = StageTimes::default();
         self.check(observation)
             .map_err(|e| e.at(Stage::Assemble.name()))?;
@@ -244,19 +336,26 @@ impl VlaPolicy {
             .sequence
             .pixel_values()
             .map_err(|e| InferError::from(e).at(preprocess))?;
-        let times = self
+        let took = self
             .images
             .run(&observation.frames, pixel_values)
             .map_err(|e| InferError::from(e).at(Stage::Decode.name()))?;
-        stages.set(Stage::Decode, times.decode);
+        stages.set(Stage::Decode, took.decode);
         let started = Instant::now();
-        let first_due = observation.observed_at + self.bundle.manifest().action.first_action_offset;
+        let action = &self.bundle.manifest().action;
+        let times = RowTimes {
+            first_due: observation.observed_at + action.first_action_offset,
+            period: action.period,
+        };
+        let anchor = self
+            .anchor(observation, request)
+            .map_err(|e| e.at(preprocess))?;
         self.set_instruction(&request.instruction)
             .map_err(|e| e.at(preprocess))?;
         let steps = self
-            .set_inputs(observation, request, first_due, noise)
+            .set_inputs(observation, request, (times, &anchor), noise)
             .map_err(|e| e.at(preprocess))?;
-        stages.set(Stage::Preprocess, times.patch + started.elapsed());
+        stages.set(Stage::Preprocess, took.patch + started.elapsed());
 
         for (stage, run) in [
             (Stage::Vision, Sequence::run_vision as Run),
@@ -271,25 +370,10 @@ impl VlaPolicy {
             Stage::Denoise,
             took.map_err(|e| InferError::from(e).at(Stage::Denoise.name()))?,
         );
-
-        let actions = self
-            .actions(&observation.state)
-            .map_err(|e| e.at(Stage::Denoise.name()))?;
-        let frame_ref = |frame: &CameraFrame| FrameRef {
-            camera: Arc::clone(&frame.camera),
-            seq: frame.seq,
-            captured_at: frame.captured_at,
-        };
-        Ok(ActionChunk {
-            request_id: request.id,
-            generation: request.generation,
-            observed_at: observation.observed_at,
-            first_due,
-            period: self.bundle.manifest().action.period,
-            actions,
-            bundle_id: Arc::clone(self.bundle.id()),
-            frames: observation.frames.iter().map(frame_ref).collect(),
+        Ok(Denoised {
             stages,
+            times,
+            anchor,
         })
     }
 
@@ -366,17 +450,13 @@ impl VlaPolicy {
         &mut self,
         observation: &Observation,
         request: &InferenceRequest,
-        first_due: Time,
+        (times, anchor): (RowTimes, &Action),
         noise: Noise<'_>,
     ) -> Result<Steps, InferError> {
-        let state = &observation.state;
-        self.state_columns.normalise(state, self.sequence.state()?);
+        self.state_columns
+            .normalise(&observation.state, self.sequence.state()?);
         noise.write(self.sequence.noise()?);
         let action = &self.bundle.manifest().action;
-        let times = RowTimes {
-            first_due,
-            period: action.period,
-        };
         let hand_over = observation.observed_at + request.expected_delay;
         let decided = times.due_by(hand_over, action.horizon);
         let planned = |rows| planned_rows(request.leftover.as_slice(), times, rows);
@@ -387,11 +467,11 @@ impl VlaPolicy {
             Conditioning::None => return Ok(Steps::Plain),
             Conditioning::Prefix => {
                 let committed = planned(decided.min(action.max_prefix));
-                let rows = values.chunks_exact_mut(action.width).zip(mask);
-                for ((row, committed_row), action) in rows.zip(&committed) {
-                    self.action_columns.normalise(action, state, row);
-                    *committed_row = 1.0;
-                }
+                let rows = values.chunks_exact_mut(action.width);
+                self.action_columns.normalise(&committed, anchor, rows)?;
+                mask.iter_mut()
+                    .take(committed.len())
+                    .for_each(|row| *row = 1.0);
                 return Ok(Steps::Plain);
             }
             Conditioning::Guided { beta, jacobian } => (planned(action.horizon), beta, jacobian),
@@ -401,9 +481,8 @@ impl VlaPolicy {
         }
         // Columns that the head was padded with are drawn to 0, which is what it was padded with.
         let mut target = vec![0.0; action.horizon * action.width];
-        for (row, action) in target.chunks_exact_mut(action.width).zip(&planned) {
-            self.action_columns.normalise(action, state, row);
-        }
+        let rows = target.chunks_exact_mut(action.width);
+        self.action_columns.normalise(&planned, anchor, rows)?;
         let weight = soft_mask(action.horizon, decided, planned.len());
         match jacobian {
             Jacobian::Identity => {
@@ -449,21 +528,19 @@ impl VlaPolicy {
         Ok(took)
     }
 
-    fn actions(&mut self, anchor: &JointState) -> Result<Vec<Action>, InferError> {
-        let result = self.sequence.x(self.sequence.steps())?;
-        let rows = result.chunks_exact(self.bundle.manifest().action.width);
-        rows.enumerate()
-            .map(|(index, row)| {
-                let action = self.action_columns.action(row, anchor);
-                match action.q.is_finite() && action.opening.is_finite() {
-                    true => Ok(action),
-                    false => Err(InferError::NotFinite {
-                        index,
-                        actual: format!("{action:?}"),
-                    }),
-                }
-            })
-            .collect()
+    /// Where the arm was at the observation, for actions that count from there.
+    fn anchor(
+        &self,
+        observation: &Observation,
+        request: &InferenceRequest,
+    ) -> Result<Action, InferError> {
+        let JointState { q, opening, .. } = observation.state;
+        match self.bundle.manifest().action.anchor {
+            Anchor::Measured => Ok(Action { q, opening }),
+            Anchor::Command => commanded_at(request.leftover.as_slice(), observation.observed_at)
+                .filter(|command| command.q.len() == q.len())
+                .ok_or(InferError::NoCommand),
+        }
     }
 
     pub(crate) fn parts(&mut self) -> Parts<'_> {
@@ -475,6 +552,13 @@ impl VlaPolicy {
             sequence: &mut self.sequence,
         }
     }
+}
+
+/// A chunk in the sequence, and what its rows count from.
+pub(crate) struct Denoised {
+    stages: StageTimes,
+    times: RowTimes,
+    anchor: Action,
 }
 
 /// The policy's parts, for verification of each by itself.

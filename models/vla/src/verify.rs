@@ -17,18 +17,21 @@
 //! | `JPEG to actions` | range of the column | 1e-2: the JPEG decoder is another one |
 //!
 //! The range of an action column is that of the training targets (four standard deviations, or lowest to highest), of
-//! the gripper its stroke.
+//! the gripper its stroke; of joint steps and velocities it is that times the rows that add up. Tool poses are compared as the numbers that they are: a bundle is verified without an arm. For
+//! the same reason a golden case of tool poses with committed rows has no row from pixels or from JPEG files.
 
 use std::path::{Path, PathBuf};
 
 use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Precision};
 use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
-use tactus_types::{Action, Conditioning, Encoding, PolicyError};
+use tactus_types::{Action, Conditioning, Encoding};
 
 use crate::{
     decode::decode,
     error::{InferError, VlaError},
     golden::GoldenInput,
+    gripper::is_open,
+    normalise::ActionColumns,
     patch::Patcher,
     policy::{Noise, Parts, VlaOptions, VlaPolicy},
     position::{VisionIndex, mrope},
@@ -85,6 +88,7 @@ impl RunOptions {
             provider: self.provider,
             require_provider: self.require_provider,
             joints,
+            arm: None,
             conditioning: Conditioning::None,
             denoise_steps: None,
         }
@@ -155,6 +159,10 @@ impl Case<'_> {
             self.guided(session)?;
         }
         self.actions(policy)?;
+        // Decided tool poses are no actions without an arm, and the golden chunk was made with them.
+        if self.manifest.action.tool.is_some() && self.input().committed()? > 0 {
+            return Ok(());
+        }
         self.end_to_end(policy, "pixels to actions", Encoding::Rgb8)?;
         self.end_to_end(policy, "JPEG to actions", Encoding::Jpeg)
     }
@@ -321,10 +329,22 @@ impl Case<'_> {
         let anchor = self.input().state()?;
         let last = self.case.f32(&format!("x.{}", sequence.steps()))?;
         let rows = last.chunks_exact(self.manifest.action.width);
-        let ours: Vec<Action> = rows
-            .map(|row| action_columns.action(row, &anchor))
-            .collect();
-        let ranges = action_columns.ranges();
+        let open = is_open(anchor.opening);
+        let ours = match self.manifest.action.tool {
+            Some(_) => action_columns.said(rows, open),
+            None => {
+                let anchor = Action {
+                    q: anchor.q,
+                    opening: anchor.opening,
+                };
+                let actions = action_columns.actions(rows, &anchor, open);
+                flat(
+                    &actions.map_err(|e| e.at("golden actions"))?,
+                    action_columns,
+                )
+            }
+        };
+        let ranges = action_columns.ranges(self.manifest.action.horizon);
         self.push_actions("actions", &ours, &ranges, BOUNDARY)
     }
 
@@ -371,19 +391,36 @@ impl Case<'_> {
         };
         let observation = self.input().observation(encoding)?;
         let Parts { action_columns, .. } = policy.parts();
-        let ranges = action_columns.ranges();
+        let ranges = action_columns.ranges(self.manifest.action.horizon);
         let request = self.input().request(action_columns)?;
         let noise = Noise::Given(self.case.f32("noise")?);
         // The prompt in the sequence is the golden one; the path makes its own.
         policy.forget_instruction();
-        match policy.infer_from(&observation, &request, noise) {
-            Ok(chunk) => self.push_actions(boundary, &chunk.actions, &ranges, tolerance),
+        let made = match self.manifest.action.tool {
+            None => policy
+                .infer_from(&observation, &request, noise)
+                .map(|chunk| flat(&chunk.actions, policy.parts().action_columns)),
+            // Without an arm, tool poses are compared as they are.
+            Some(_) => match policy.denoised(&observation, &request, noise) {
+                Ok(_) => {
+                    let Parts {
+                        action_columns,
+                        sequence,
+                        ..
+                    } = policy.parts();
+                    let rows = sequence.x(sequence.steps())?;
+                    let rows = rows.chunks_exact(self.manifest.action.width);
+                    Ok(action_columns.said(rows, is_open(observation.state.opening)))
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let Ok(ours) = made else {
             // NaN and infinity are a failed comparison.
-            Err(PolicyError { .. }) => {
-                self.push(boundary.into(), f64::NAN, 1.0, tolerance);
-                Ok(())
-            }
-        }
+            self.push(boundary.into(), f64::NAN, 1.0, tolerance);
+            return Ok(());
+        };
+        self.push_actions(boundary, &ours, &ranges, tolerance)
     }
 
     fn input(&self) -> GoldenInput<'_> {
@@ -428,29 +465,19 @@ impl Case<'_> {
     fn push_actions(
         &mut self,
         boundary: &str,
-        ours: &[Action],
+        ours: &[f64],
         ranges: &[f64],
         tolerance: f64,
     ) -> Result<(), VlaError> {
         let golden = self.case.f32("actions")?;
-        if golden.len() != ours.len() * ranges.len() {
-            return Err(self
-                .input()
-                .shape("actions", ours.len() * ranges.len(), golden.len()));
+        if golden.len() != ours.len() {
+            return Err(self.input().shape("actions", ours.len(), golden.len()));
         }
-        let values = ours.iter().flat_map(|action| {
-            action
-                .q
-                .iter()
-                .copied()
-                .chain([action.opening])
-                .take(ranges.len())
-                .collect::<Vec<_>>()
-        });
+        let values = ours.iter();
         // The column with the largest error relative to its own range is the row's.
         let worst = values
             .zip(golden)
-            .zip(ranges.iter().cycle())
+            .zip(ranges)
             .map(|((ours, golden), range)| ((ours - f64::from(*golden)).abs(), *range))
             .max_by(|(a, of_a), (b, of_b)| (a / of_a).total_cmp(&(b / of_b)));
         let (error, range) = worst.unwrap_or((f64::NAN, 1.0));
@@ -473,6 +500,15 @@ impl Case<'_> {
             passed: max_rel_to_scale <= tolerance,
         });
     }
+}
+
+/// The columns of `actions`, one after the other: joints in the bundle's order, the opening.
+fn flat(actions: &[Action], columns: &ActionColumns) -> Vec<f64> {
+    let of = |action: &Action| {
+        let values = action.q.iter().copied().chain([action.opening]);
+        values.take(columns.len()).collect::<Vec<_>>()
+    };
+    actions.iter().flat_map(of).collect()
 }
 
 /// Mean difference of the bytes of two images; NaN when their lengths differ.

@@ -21,6 +21,7 @@ fn a_missing_library_is_an_error_that_says_how_to_get_it() {
         provider: Provider::Cpu,
         require_provider: false,
         joints: &joints,
+        arm: None,
         conditioning: Conditioning::None,
         denoise_steps: None,
     };

@@ -37,6 +37,7 @@ fn options(joints: &[String]) -> VlaOptions<'_> {
         provider: Provider::Cpu,
         require_provider: false,
         joints,
+        arm: None,
         conditioning: Conditioning::None,
         denoise_steps: None,
     }

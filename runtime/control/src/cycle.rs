@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{
-    ActionChunk, ArmInfo, ChunkFlaw, Command, Conditioning, Fault, Generation, InferenceRequest,
-    JointState, JointVec, Mode, Refusal, Setpoint, Source, Time,
+    Action, ActionChunk, ArmInfo, ChunkFlaw, Command, Fault, Generation, InferenceRequest,
+    JointState, JointVec, Mode, Refusal, Setpoint, Source, Time, TimedAction,
 };
 
 use crate::assemble::CLOCK_TOLERANCE;
@@ -601,15 +601,22 @@ impl ArmCycle {
         self.counters.reseeds += 1;
     }
 
-    /// The next request, if one is due, with what is planned from its observation on.
+    /// The next request, if one is due, with what is commanded from its observation on.
     fn ask(&mut self, now: Time) -> Option<InferenceRequest> {
         let lasts = self.scheduler.lasts(now);
         let mut request = self
             .requester
             .poll(self.generation, &self.instruction, lasts, now)?;
         request.conditioning = self.scheduler.strategy().conditioning();
-        if request.conditioning != Conditioning::None {
-            request.leftover = self.scheduler.leftover(request.observe_after);
+        request.leftover = self.scheduler.leftover(request.observe_after);
+        if request.leftover.is_empty() {
+            // Nothing is planned: the command stays where the hold ends, or is about to begin.
+            let now = (self.limiter.q(), self.limiter.opening());
+            let (q, opening) = if self.holding { self.hold } else { now };
+            request.leftover.push(TimedAction {
+                due: request.observe_after,
+                action: Action { q, opening },
+            });
         }
         Some(request)
     }

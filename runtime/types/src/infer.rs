@@ -158,7 +158,8 @@ pub struct InferenceRequest {
     pub deadline: Time,
     /// How long after `observed_at` the arm host expects the chunk to take over.
     pub expected_delay: std::time::Duration,
-    /// What is planned from `observe_after` on; empty where `conditioning` needs none.
+    /// What is planned from `observe_after` on; where nothing is, the one action at which the command rests. Actions that
+    /// count from the command count from here.
     pub leftover: Leftover,
     /// What the policy is to do with it.
     pub conditioning: Conditioning,

@@ -364,3 +364,42 @@ fn the_same_messages_give_the_same_commands() {
     };
     assert_eq!(run(), run());
 }
+
+/// Actions that count from the command count from what a request says of it.
+#[test]
+fn a_request_says_where_the_command_is_at_its_observation() {
+    let mut b = Bench::new(Resume::Auto);
+    b.state.q[0] = 0.3;
+    b.run(20);
+    b.order(Order::Enable).expect("enabled");
+    b.run(20);
+    // Something large in the gripper: commanded as it was, measured otherwise.
+    b.state.opening = 0.4;
+    b.answers = false;
+    b.order(Order::Start {
+        instruction: "pick".into(),
+        seed: 3,
+    })
+    .expect("started");
+    b.run(20);
+    let request = b.asked.clone().expect("asked");
+    let [rest] = request.leftover.as_slice() else {
+        panic!("{:?}", request.leftover);
+    };
+    assert_eq!(
+        (rest.due, rest.action.q[0], rest.action.opening),
+        (request.observe_after, 0.3, 0.7)
+    );
+    b.answers = true;
+    b.run(400);
+    b.answers = false;
+    b.run(120);
+    let request = b.asked.clone().expect("asked");
+    let planned = request.leftover.as_slice()[0];
+    assert_eq!(planned.due, request.observe_after);
+    b.run(100);
+    let at = |(due, _): &&(Time, Command)| *due >= request.observe_after;
+    let (_, commanded) = b.outputs.iter().find(at).expect("commanded then");
+    let off = commanded.q[0] - planned.action.q[0];
+    assert!(off.abs() < 0.02, "{off} rad, moving at 1 rad/s");
+}
