@@ -127,7 +127,10 @@ fn write(output: &[[u8; LANES]], first: usize, width: usize, out: &mut [u8]) {
         let from = at.min(last);
         if let Some(columns) = output[from..].first_chunk::<LANES>() {
             let square = transposed(*columns);
+            // An iterator would put the square into memory first, which takes half as long again.
+            #[allow(clippy::needless_range_loop)]
             for i in 0..LANES {
+                // No such line where there are fewer.
                 let line = out.get_mut(i * width + first + from..);
                 if let Some(part) = line.and_then(<[u8]>::first_chunk_mut) {
                     *part = square[i];
