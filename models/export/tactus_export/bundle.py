@@ -117,9 +117,14 @@ def prepare(request: Request) -> Job:
     tokens = {policy_["prompt.image_token"]: "prompt.image_token"}
     if policy_["backbone.padding"] != "none":
         tokens[policy_["prompt.pad_token"]] = "prompt.pad_token"
+    # Not part of any prompt, but a tokenizer without them is not the one that the checkpoint was aligned with.
+    tokens |= {token: "prompt.action_tokens" for token in policy_["prompt.action_tokens"] or ()}
     checkpoint.check_tokenizer(checkpoint_, tokens)
     tokenizer = load_tokenizer(checkpoint_)
     template = prompt.template(checkpoint_, policy_, tokenizer)
+    marked = {marker: "prompt.template" for marker in prompt.markers(template)}
+    marked |= {marker: "prompt.image" for marker in prompt.markers(policy_["prompt.image"])}
+    checkpoint.check_tokenizer(checkpoint_, tokens | marked)
     job = Job(checkpoint_, head, policy_, cell_, stats_, processor, tokenizer, template, layers, precisions)
     # Building a graph's module costs nothing and finds missing names and wrong shapes now.
     for name, precision in precisions.items():

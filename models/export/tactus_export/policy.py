@@ -44,6 +44,7 @@ FIELDS: dict[str, Field] = {
     "prompt.image": Field(str, "<|vision_start|>{pads}<|vision_end|>"),
     "prompt.image_token": Field(str, "<|image_pad|>"),
     "prompt.pad_token": Field(str, "<|endoftext|>"),
+    "prompt.action_tokens": Field(list, None),
     "prompt.lowercase": Field(bool),
     "prompt.strip_punctuation": Field(bool),
     "state.joints": Field(list, None),

@@ -4,6 +4,7 @@ Decides: the families' templates, how an instruction is cleaned. Does not decide
 (transformers' processor in `reference.py`, the runtime's own code at run time).
 """
 
+import re
 import string
 
 from tactus_export.checkpoint import Checkpoint
@@ -55,6 +56,11 @@ def fill(text: str, images: str, instruction: str) -> str:
     """Puts both parts into a template; what the instruction holds is never read as a placeholder."""
     before, after = text.split("{images}")
     return images.join(part.replace("{instruction}", instruction) for part in (before, after))
+
+
+def markers(text: str) -> list[str]:
+    """What is spelled `<|...|>`: always one token, or it would mean nothing to the policy."""
+    return re.findall(r"<\|[^\s<]*?\|>", text)
 
 
 def clean(instruction: str, lowercase: bool, strip_punctuation: bool) -> str:

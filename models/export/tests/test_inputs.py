@@ -143,6 +143,34 @@ def test_tokenizer_without_padding_token(copied, capsys):
     refused(capsys, folder, says=("tokenizer.json", "`<|filler|>`", "prompt.pad_token"))
 
 
+def test_tokenizer_without_action_tokens(copied, capsys):
+    folder = copied()
+    wanted = {"prompt.action_tokens": ["<ACTION_START>", "<ACTION_END>", "<robot_action_0>"]}
+    declare(folder, tiny.Options(policy=wanted), "qwen2_5_vl")
+    refused(capsys, folder, says=("tokenizer.json", "`<ACTION_START>`", "prompt.action_tokens", "no such token"))
+    path = folder / "mllm/tokenizer.json"
+    raw = json.loads(path.read_text())
+    last = max(token["id"] for token in raw["added_tokens"])
+    for i, token in enumerate(wanted["prompt.action_tokens"]):
+        raw["added_tokens"].append(raw["added_tokens"][-1] | {"id": last + 1 + i, "content": token})
+    path.write_text(json.dumps(raw))
+    # It passes with them; what stops it now is looked at later.
+    path = folder / "mllm/tokenizer_config.json"
+    path.write_text(path.read_text().replace("helpful assistant", "robot"))
+    refused(capsys, folder, says=("`prompt.template`", "chat template", "robot"))
+
+
+def test_tokenizer_without_a_marker_of_the_prompt(copied, capsys):
+    folder = copied()
+    for changes, says in (
+        ({"prompt.template": "<|act_start|>{images}{instruction}", "prompt.order": None}, ("`<|act_start|>`", "prompt.template")),
+        ({"prompt.image": "<|image_start|>{pads}", "prompt.template": "{images}{instruction}", "prompt.order": None},
+         ("`<|image_start|>`", "prompt.image")),
+    ):  # fmt: skip
+        declare(folder, tiny.Options(policy=changes), "qwen2_5_vl")
+        refused(capsys, folder, says=("tokenizer.json", *says, "no such token"))
+
+
 def test_padded_length_too_short(copied, capsys):
     folder = copied()
     declare(folder, tiny.Options(policy={"backbone.padding": "right", "backbone.padded_length": 20}), "qwen2_5_vl")

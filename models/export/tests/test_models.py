@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILIES, declare, request
+from conftest import FAMILIES, REPOSITORY, declare, request
+from safetensors.numpy import load_file
 
-from tactus_export import bundle, graphs, images, prompt, tiny
+from tactus_export import bundle, graphs, images, pixels, prompt, tiny
 from tactus_export.cell import Camera
 from tactus_export.reference import Reference
 from tactus_export.source import materialise
@@ -137,6 +138,14 @@ def test_resized_pixels_are_those_of_the_patches(checkpoints, kind):
     given = torch.from_numpy(np.ascontiguousarray(planes)) if kind == "torchvision" else planes
     theirs = np.asarray(built(images=[given], return_tensors="np")["pixel_values"])
     assert np.abs(x - theirs).max() < 1e-5
+
+
+def test_committed_pixels_are_what_the_processors_make():
+    committed = load_file(REPOSITORY / "models/export/tests/bundles/pixels.safetensors")
+    made = pixels.tensors()
+    assert set(made) == set(committed)
+    for name, value in made.items():
+        assert np.array_equal(value, committed[name]), name
 
 
 def test_sides_round_to_the_even_multiple(checkpoints):

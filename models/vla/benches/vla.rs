@@ -1,8 +1,8 @@
 //! What an inference costs, part by part: `cargo bench -p tactus-vla`. One intra-op thread.
 //!
 //! `preprocess` is what this crate does to two 224x224 JPEG files, with `decode`, `resize` and `patch` of one by
-//! themselves; `inference` is a whole chunk, from frames that were not prepared ahead; `graph_*` are the graphs. Results
-//! depend on `./launch/setup` having placed ONNX Runtime.
+//! themselves, and `preprocess_raw` all of it without the decoding; `inference` is a whole chunk, from frames that were
+//! not prepared ahead; `graph_*` are the graphs. Results depend on `./launch/setup` having placed ONNX Runtime.
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +69,38 @@ fn preprocess(bencher: Bencher) {
     let mut pixel_values = vec![0.0; images.pixel_values_len()];
     bencher.bench_local(|| {
         // New frames: the same ones would not be decoded again.
+        frames.iter_mut().for_each(|frame| frame.seq += 1);
+        images.run(&frames, &mut pixel_values).expect("frames")
+    });
+}
+
+/// Two cameras of this size with raw images, for a policy that sees them at Qwen2.5-VL's usual sizes: 640x480 becomes
+/// 644x476, and 224x224 stays.
+#[divan::bench(name = "preprocess_raw", args = [(224, 224), (640, 480)])]
+fn raw(bencher: Bencher, (width, height): (usize, usize)) {
+    let (bundle, _) = demo();
+    let mut manifest = bundle.manifest().clone();
+    manifest.vision.max_pixels = 12_845_056;
+    for camera in &mut manifest.cameras {
+        (camera.width, camera.height) = (width, height);
+    }
+    let pixels: Vec<u8> = (0..width * height * 3)
+        .map(|i| (i * 7 % 251) as u8)
+        .collect();
+    let frame = |camera: &CameraSpec| CameraFrame {
+        camera: camera.name.as_str().into(),
+        captured_at: Time::ZERO,
+        received_at: Time::ZERO,
+        seq: 0,
+        width: width as u32,
+        height: height as u32,
+        encoding: Encoding::Rgb8,
+        data: pixels.clone().into(),
+    };
+    let mut frames: Vec<CameraFrame> = manifest.cameras.iter().map(frame).collect();
+    let mut images = Images::new(&manifest).expect("sizes");
+    let mut pixel_values = vec![0.0; images.pixel_values_len()];
+    bencher.bench_local(|| {
         frames.iter_mut().for_each(|frame| frame.seq += 1);
         images.run(&frames, &mut pixel_values).expect("frames")
     });

@@ -48,26 +48,36 @@ impl Grid {
     }
 }
 
-/// Writes patches; holds the normalised value of every byte value.
+/// Side of the largest patch that there is a loop of its own for.
+#[cfg(target_arch = "x86_64")]
+const LARGEST: usize = 16;
+
+/// Writes patches; holds how every byte value is normalised.
 #[derive(Debug, Clone)]
 pub struct Patcher {
     patch: usize,
     frames: usize,
     merge: usize,
-    normalised: [[f32; 256]; 3],
+    /// Of every colour: what a byte is multiplied with, and what is added then.
+    colours: [(f32, f32); 3],
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<pulp::x86::V3>,
 }
 
 impl Patcher {
     /// A patcher for the bundle's vision settings.
     pub fn new(vision: &Vision) -> Self {
         let colour = |c: usize| {
-            std::array::from_fn(|v| ((v as f64 / 255.0 - vision.mean[c]) / vision.std[c]) as f32)
+            let (mean, std) = (vision.mean[c], vision.std[c]);
+            ((1.0 / (255.0 * std)) as f32, (-mean / std) as f32)
         };
         Self {
             patch: vision.patch,
             frames: vision.temporal_patch,
             merge: vision.merge,
-            normalised: [colour(0), colour(1), colour(2)],
+            colours: [colour(0), colour(1), colour(2)],
+            #[cfg(target_arch = "x86_64")]
+            wide: pulp::x86::V3::try_new(),
         }
     }
 
@@ -75,48 +85,147 @@ impl Patcher {
     /// lengths and grid do not agree; `out` is then not written.
     #[must_use]
     pub fn run(&self, rgb: &[u8], grid: Grid, out: &mut [f32]) -> bool {
-        let Self {
-            patch,
-            frames,
-            merge,
-            normalised,
-        } = self;
-        let (patch, frames) = (*patch, *frames);
-        let area = patch * patch;
-        let row_len = 3 * frames * area;
-        let stride = grid.columns * patch * 3;
-        if rgb.len() != grid.rows * patch * stride || out.len() != grid.patches() * row_len {
+        let row_len = 3 * self.frames * self.patch * self.patch;
+        let stride = grid.columns * self.patch * 3;
+        if rgb.len() != grid.rows * self.patch * stride || out.len() != grid.patches() * row_len {
             return false;
         }
-        let [red, green, blue] = normalised;
-        for (row, (y, x)) in out.chunks_exact_mut(row_len).zip(grid.merge_order(*merge)) {
-            let (reds, rest) = row.split_at_mut(frames * area);
-            let (greens, blues) = rest.split_at_mut(frames * area);
-            // First frame: one strip of `patch` pixels per line of the patch.
-            let strips = rgb[y * patch * stride + x * patch * 3..].chunks(stride);
-            for (((r, g), b), strip) in reds[..area]
-                .chunks_exact_mut(patch)
-                .zip(greens[..area].chunks_exact_mut(patch))
-                .zip(blues[..area].chunks_exact_mut(patch))
-                .zip(strips)
-            {
-                let pixels = strip[..patch * 3].as_chunks::<3>().0;
-                for (((r, g), b), pixel) in r.iter_mut().zip(g).zip(b).zip(pixels) {
-                    *r = red[usize::from(pixel[0])];
-                    *g = green[usize::from(pixel[1])];
-                    *b = blue[usize::from(pixel[2])];
-                }
+        let image = Image { rgb, stride, grid };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = self.wide {
+            let patcher = self;
+            // Qwen2.5-VL's and Qwen3-VL's.
+            match self.patch {
+                14 => simd.vectorize(Wide::<14> {
+                    simd,
+                    patcher,
+                    image,
+                    out,
+                }),
+                16 => simd.vectorize(Wide::<16> {
+                    simd,
+                    patcher,
+                    image,
+                    out,
+                }),
+                _ => self.cut(image, out),
             }
-            // The other frames are copies.
-            for colour in [reds, greens, blues] {
-                let (first, others) = colour.split_at_mut(area);
-                others
-                    .chunks_exact_mut(area)
-                    .for_each(|frame| frame.copy_from_slice(first));
-            }
+            return true;
         }
+        self.cut(image, out);
         true
     }
+
+    /// The plain way.
+    fn cut(&self, image: Image<'_>, out: &mut [f32]) {
+        let Self { patch, frames, .. } = *self;
+        let area = patch * patch;
+        for ((y, x), row) in image
+            .grid
+            .merge_order(self.merge)
+            .zip(out.chunks_exact_mut(3 * frames * area))
+        {
+            for (colour, planes) in row.chunks_exact_mut(frames * area).enumerate() {
+                let (factor, offset) = self.colours[colour];
+                for (i, value) in planes.iter_mut().enumerate() {
+                    let (line, column) = (y * patch + i % area / patch, x * patch + i % patch);
+                    let byte = image.rgb[line * image.stride + 3 * column + colour];
+                    *value = f32::from(byte).mul_add(factor, offset);
+                }
+            }
+        }
+    }
+}
+
+/// An image and its grid, found to agree.
+#[derive(Clone, Copy)]
+struct Image<'a> {
+    rgb: &'a [u8],
+    /// Bytes of a line.
+    stride: usize,
+    grid: Grid,
+}
+
+/// The same with registers of eight numbers. A patch is made in a buffer first: its lines are not aligned, and stores
+/// that cross a cache line are cheap only there.
+#[cfg(target_arch = "x86_64")]
+struct Wide<'a, const PATCH: usize> {
+    simd: pulp::x86::V3,
+    patcher: &'a Patcher,
+    image: Image<'a>,
+    out: &'a mut [f32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const PATCH: usize> pulp::NullaryFnOnce for Wide<'_, PATCH> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self {
+            simd,
+            patcher,
+            image,
+            out,
+        } = self;
+        let (area, frames) = (PATCH * PATCH, patcher.frames);
+        let mut colours = [(simd.avx._mm256_setzero_ps(), simd.avx._mm256_setzero_ps()); 3];
+        for (wide, (factor, offset)) in colours.iter_mut().zip(patcher.colours) {
+            *wide = (
+                simd.avx._mm256_set1_ps(factor),
+                simd.avx._mm256_set1_ps(offset),
+            );
+        }
+        let picks = [pick(0), pick(1), pick(2)];
+        let mut buffer = [[0.0_f32; LARGEST * LARGEST]; 3];
+        let patches = image.grid.merge_order(patcher.merge);
+        for ((y, x), row) in patches.zip(out.chunks_exact_mut(3 * frames * area)) {
+            let corner = y * PATCH * image.stride + x * PATCH * 3;
+            for line in 0..PATCH {
+                let strip = &image.rgb[corner + line * image.stride..][..3 * PATCH];
+                // Eight pixels at a time; the last eight overlap those before them.
+                for at in [0, PATCH - 8] {
+                    let pixels = &strip[3 * at..][..24];
+                    let (Some(first), Some(last)) = (pixels.first_chunk(), pixels.last_chunk())
+                    else {
+                        return;
+                    };
+                    let (first, last): ([u8; 16], [u8; 16]) = (*first, *last);
+                    let pixels = simd.avx2._mm256_inserti128_si256::<1>(
+                        simd.avx._mm256_castsi128_si256(pulp::cast(first)),
+                        pulp::cast(last),
+                    );
+                    for c in 0..3 {
+                        let bytes = simd.avx2._mm256_shuffle_epi8(pixels, pulp::cast(picks[c]));
+                        let values = simd.avx._mm256_cvtepi32_ps(bytes);
+                        let (factor, offset) = colours[c];
+                        let values = simd.fma._mm256_fmadd_ps(values, factor, offset);
+                        if let Some(to) = buffer[c][line * PATCH + at..].first_chunk_mut::<8>() {
+                            *to = pulp::cast(values);
+                        }
+                    }
+                }
+            }
+            for (plane, row) in buffer.iter().zip(row.chunks_exact_mut(frames * area)) {
+                for frame in row.chunks_exact_mut(area) {
+                    frame.copy_from_slice(&plane[..area]);
+                }
+            }
+        }
+    }
+}
+
+/// Which bytes are one colour of eight pixels, each widened to four: of bytes 0..16 the first four pixels, of bytes
+/// 8..24 the others.
+#[cfg(target_arch = "x86_64")]
+fn pick(colour: u8) -> [u8; 32] {
+    // A set highest bit makes a zero.
+    let mut out = [0x80; 32];
+    for pixel in 0..4 {
+        out[usize::from(4 * pixel)] = 3 * pixel + colour;
+        out[usize::from(16 + 4 * pixel)] = 4 + 3 * pixel + colour;
+    }
+    out
 }
 
 #[cfg(test)]
@@ -177,6 +286,34 @@ mod tests {
             assert_eq!(rows[row][4..8], red, "second frame of row {row}");
             assert_eq!(rows[row][8..16], [127.5; 8], "green of row {row}");
             assert_eq!(rows[row][16..], [-0.5; 8], "blue of row {row}");
+        }
+    }
+
+    #[test]
+    fn every_processor_writes_the_same_patches() {
+        for (patch, temporal_patch) in [(14, 2), (16, 2), (14, 1), (16, 3), (8, 2)] {
+            let vision = Vision {
+                patch,
+                temporal_patch,
+                mean: [0.481, 0.458, 0.408],
+                std: [0.269, 0.261, 0.276],
+                ..tiny()
+            };
+            let grid = Grid {
+                rows: 2,
+                columns: 4,
+            };
+            let rgb: Vec<u8> = (0..grid.patches() * patch * patch * 3)
+                .map(|i| (i * 31 % 257) as u8)
+                .collect();
+            let mut out = vec![f32::NAN; grid.patches() * vision.row_len()];
+            assert!(Patcher::new(&vision).run(&rgb, grid, &mut out));
+            let mut plain = vec![f32::NAN; out.len()];
+            let stride = grid.columns * patch * 3;
+            let rgb = &rgb;
+            Patcher::new(&vision).cut(Image { rgb, stride, grid }, &mut plain);
+            // Not `assert_eq`, which would print both.
+            assert!(out == plain, "patches of {patch}, {temporal_patch} frames");
         }
     }
 

@@ -108,8 +108,8 @@ impl Prompter {
     /// A prompter with the tokenizer in `file`. `tokens_per_image` has one entry per camera, in prompt order.
     ///
     /// # Errors
-    /// [`VlaError::Tokenizer`] when the file is not a tokenizer or does not know the image token, or the one that
-    /// fills, as one token.
+    /// [`VlaError::Tokenizer`] when the file is not a tokenizer or does not know the image token, the one that fills, or
+    /// a marker of the template (`<|...|>`) as one token: it is not the one the policy was trained with.
     pub fn open(
         file: &Path,
         prompt: &Prompt,
@@ -135,6 +135,14 @@ impl Prompter {
             }
         };
         let image_token = id_of("prompt.image_token", &prompt.image_token)?;
+        for (field, text) in [
+            ("prompt.template", &prompt.template),
+            ("prompt.image", &prompt.image),
+        ] {
+            for marker in markers(text) {
+                id_of(field, marker)?;
+            }
+        }
         let padding = padding
             .map(|padding| {
                 let id = id_of("prompt.pad_token", &padding.token)?;
@@ -200,6 +208,15 @@ impl Prompter {
     }
 }
 
+/// What is spelled `<|...|>`. Such text is always one token; cut into several, it would mean nothing to the policy.
+fn markers(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("<|").filter_map(|(at, _)| {
+        let (name, _) = text[at + 2..].split_once("|>")?;
+        let word = !name.contains(|c: char| c.is_whitespace() || c == '<');
+        word.then(|| &text[at..at + name.len() + 4])
+    })
+}
+
 /// The instruction as the policy was trained to read it.
 fn clean(prompt: &Prompt, instruction: &str) -> String {
     let cased = match prompt.lowercase {
@@ -256,6 +273,17 @@ mod tests {
             assert_eq!(clean(&prompt(true), said), heard);
         }
         assert_eq!(clean(&prompt(false), "Stop!"), "stop!");
+    }
+
+    #[test]
+    fn markers_are_found_between_other_text() {
+        let found = |text| markers(text).collect::<Vec<_>>();
+        assert_eq!(
+            found("<|im_start|>user\n{images}<|im_end|>x"),
+            ["<|im_start|>", "<|im_end|>"]
+        );
+        assert_eq!(found("a <| b |> <|open <|c|> |>"), ["<|c|>"]);
+        assert!(found("<s>{instruction}</s>").is_empty());
     }
 
     #[test]

@@ -12,143 +12,55 @@
 //! `image` crates and OpenCV do not round in between, or keep 16-bit coefficients only, and so differ by a grey level
 //! in some per cent of the pixels.
 
+mod across;
+mod axis;
+mod down;
+mod registers;
+
 use tactus_bundle::Processor;
 
+use self::{
+    across::Across,
+    axis::Axis,
+    down::Down,
+    registers::{Plain, Registers},
+};
 use crate::resize::Size;
 
-/// Half the width of the filter at scale 1, pixels.
-const SUPPORT: f64 = 2.0;
-/// Bits that PIL keeps after the point.
-const PIL_BITS: u32 = 22;
-/// Numbers that are filtered at once: the three of a pixel and the first of the next, which is not looked at. Lines have
-/// one number more than their pixels for it.
-const LANES: usize = 4;
-/// Numbers that are added up at once.
-const BLOCK: usize = 16;
-/// Added to a whole number of 0..=255, it leaves that number in the lowest byte of the float.
-const BYTE: f32 = 8_388_608.0;
-
-/// Along one side: for every output pixel, where its inputs start and what each of them counts.
-#[derive(Debug, Clone)]
-struct Axis {
-    /// First input of each output; they never fall.
-    starts: Vec<usize>,
-    /// Inputs per output.
-    taps: usize,
-    /// `[outputs, taps]`.
-    coefficients: Vec<f32>,
-}
-
-impl Axis {
-    fn new(from: usize, to: usize, processor: Processor) -> Self {
-        let scale = from as f64 / to as f64;
-        let widened = scale.max(1.0);
-        let support = SUPPORT * widened;
-        let mut rows: Vec<(usize, Vec<f64>)> = Vec::with_capacity(to);
-        for i in 0..to {
-            let centre = (i as f64 + 0.5) * scale;
-            let first = ((centre - support + 0.5).max(0.0)) as usize;
-            let last = ((centre + support + 0.5) as usize).min(from);
-            let weight = |j: usize| catmull_rom((j as f64 - centre + 0.5) / widened);
-            let weights: Vec<f64> = (first..last).map(weight).collect();
-            let sum: f64 = weights.iter().sum();
-            rows.push((first, weights.iter().map(|w| w / sum).collect()));
-        }
-        let bits = match processor {
-            Processor::Pil => PIL_BITS,
-            Processor::Torchvision => {
-                let all = rows.iter().flat_map(|(_, weights)| weights);
-                bits_of_16(all.copied().fold(0.0, f64::max))
-            }
-        };
-        let unit = f64::from(1_u32 << bits);
-        let taps = rows
-            .iter()
-            .map(|(_, weights)| weights.len())
-            .max()
-            .unwrap_or(0);
-        let mut out = Self {
-            starts: Vec::with_capacity(to),
-            taps,
-            coefficients: vec![0.0; to * taps],
-        };
-        for ((first, weights), row) in rows.iter().zip(out.coefficients.chunks_exact_mut(taps)) {
-            // Every row has as many taps; one at the far end starts earlier, with zeros.
-            let start = (*first).min(from - taps);
-            out.starts.push(start);
-            let inputs = row[first - start..].iter_mut();
-            for (coefficient, weight) in inputs.zip(weights) {
-                // Half away from zero, as both references round.
-                *coefficient = ((weight * unit).round() / unit) as f32;
-            }
-        }
-        out
-    }
-}
-
-/// Bits after the point that let `largest` and every smaller number fit into 16 bits with a sign.
-fn bits_of_16(largest: f64) -> u32 {
-    let fits = |bits: u32| 0.5 + largest * f64::from(1_u32 << bits) < f64::from(1 << 15);
-    (0..PIL_BITS).take_while(|bits| fits(bits + 1)).count() as u32
-}
-
-/// The filter. Source: Keys 1981, eq. 15 with a = -0.5.
-fn catmull_rom(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
-}
+/// Lines that are filtered side by side, and numbers of a line that are turned at once.
+const LANES: usize = 16;
 
 /// Resamples images of one size to another; keeps coefficients and buffers between images.
 #[derive(Debug, Clone)]
 pub struct Resample {
     from: Size,
     to: Size,
-    across: Axis,
-    down: Axis,
     columns_first: bool,
-    /// One input line.
-    line: Vec<f32>,
-    /// As many lines as an output line needs, in a ring; filtered already unless columns come first.
-    ring: Vec<f32>,
-    /// What each line of the ring counts.
-    turned: Vec<f32>,
-    /// One line of what the ring adds up to.
-    sums: Vec<f32>,
-    /// One output line.
-    out: Vec<f32>,
-    arch: pulp::Arch,
+    across: Across,
+    down: Down,
+    /// [`LANES`] lines that one direction is done with.
+    between: Vec<u8>,
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<pulp::x86::V3>,
 }
 
 impl Resample {
     /// Resampling from `from` to `to`, neither of which is empty, as `processor` does it.
     pub fn new(from: Size, to: Size, processor: Processor) -> Self {
-        let across = Axis::new(from.width, to.width, processor);
-        let down = Axis::new(from.height, to.height, processor);
         let columns_first = match processor {
             Processor::Pil => columns_first(from, to),
             Processor::Torchvision => false,
         };
-        let line = |width: usize| (3 * width + 1).next_multiple_of(BLOCK);
-        let between = line(if columns_first { from.width } else { to.width });
+        let width = 3 * if columns_first { from.width } else { to.width };
         Self {
             columns_first,
-            line: vec![0.0; line(from.width)],
-            ring: vec![0.0; between * down.taps],
-            turned: vec![0.0; down.taps],
-            sums: vec![0.0; between],
-            out: vec![0.0; line(to.width)],
-            arch: pulp::Arch::new(),
+            across: Across::new(Axis::new(from.width, to.width, processor), from, to),
+            down: Down::new(Axis::new(from.height, to.height, processor), width),
+            between: vec![0; LANES * width],
+            #[cfg(target_arch = "x86_64")]
+            wide: pulp::x86::V3::try_new(),
             from,
             to,
-            across,
-            down,
         }
     }
 
@@ -159,75 +71,81 @@ impl Resample {
             out[..length].copy_from_slice(&rgb[..length]);
             return;
         }
-        self.arch.dispatch(Filter {
-            resample: self,
-            rgb,
-            out,
-        });
+        if rgb.len() < self.from.rgb_len() || out.len() < self.to.rgb_len() {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(registers) = self.wide {
+            return registers.vectorize(Filter {
+                registers,
+                resample: self,
+                rgb,
+                out,
+            });
+        }
+        self.filter(Plain, rgb, out);
     }
 
     #[inline(always)]
-    fn filter(&mut self, rgb: &[u8], out: &mut [u8]) {
+    fn filter<R: Registers>(&mut self, registers: R, rgb: &[u8], out: &mut [u8]) {
         let Self {
             from,
             to,
+            columns_first,
             across,
             down,
-            columns_first,
-            line,
-            ring,
-            turned,
-            sums,
-            out: pixels,
+            between,
             ..
         } = self;
-        let mut lines = rgb.chunks_exact(3 * from.width);
-        let width = sums.len();
-        let mut taken = 0;
-        let rows = down
-            .starts
-            .iter()
-            .zip(down.coefficients.chunks_exact(down.taps));
-        for ((start, coefficients), out) in rows.zip(out.chunks_exact_mut(3 * to.width)) {
-            while taken < start + down.taps {
-                let Some(rgb) = lines.next() else { return };
-                let at = taken % down.taps * width;
-                let slot = &mut ring[at..at + width];
-                if *columns_first {
-                    widen(rgb, slot);
-                } else {
-                    widen(rgb, line);
-                    filter_line(line, across, slot);
-                }
-                taken += 1;
+        let out = &mut out[..to.rgb_len()];
+        down.begin();
+        let (from_line, to_line) = (3 * from.width, 3 * to.width);
+        if *columns_first {
+            let mut row = 0;
+            for out in out.chunks_mut(LANES * to_line) {
+                let count = out.len() / to_line;
+                let lines = &mut between[..count * from_line];
+                down.run(registers, rgb, 0, row, lines);
+                across.run(registers, lines, out);
+                row += count;
             }
-            for (tap, coefficient) in coefficients.iter().enumerate() {
-                turned[(start + tap) % down.taps] = *coefficient;
-            }
-            add_up(ring, turned, sums);
-            if *columns_first {
-                filter_line(sums, across, pixels);
-                narrow(pixels, out);
-            } else {
-                narrow(sums, out);
+        } else {
+            let mut done = 0;
+            for (block, lines) in rgb[..from.rgb_len()].chunks(LANES * from_line).enumerate() {
+                let count = lines.len() / from_line;
+                let lines_made = &mut between[..count * to_line];
+                across.run(registers, lines, lines_made);
+                let first = block * LANES;
+                let ready = down.rows_of(first + count);
+                down.run(
+                    registers,
+                    lines_made,
+                    first,
+                    done,
+                    &mut out[done * to_line..ready * to_line],
+                );
+                down.keep(lines_made, first, first + count);
+                done = ready;
             }
         }
     }
 }
 
-/// A run, in a form that is compiled once more for processors with wider registers; `pulp` chooses at run time.
-struct Filter<'a> {
+/// A run, in a form that is compiled once more for processors with wider registers; `pulp` chooses at run time. What
+/// it calls is inlined: a function or closure by itself would be compiled for the narrow ones.
+struct Filter<'a, R> {
+    registers: R,
     resample: &'a mut Resample,
     rgb: &'a [u8],
     out: &'a mut [u8],
 }
 
-impl pulp::WithSimd for Filter<'_> {
+impl<R: Registers> pulp::NullaryFnOnce for Filter<'_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        self.resample.filter(self.rgb, self.out);
+    fn call(self) {
+        self.resample.filter(self.registers, self.rgb, self.out);
     }
 }
 
@@ -236,110 +154,6 @@ fn columns_first(from: Size, to: Size) -> bool {
     let less = |from: usize, to: usize| from as i64 - to as i64;
     let (narrower, lower) = (less(from.width, to.width), less(from.height, to.height));
     lower > 0 && lower > 2 * narrower
-}
-
-#[inline(always)]
-fn widen(rgb: &[u8], line: &mut [f32]) {
-    for (byte, value) in rgb.iter().zip(line) {
-        *value = f32::from(*byte);
-    }
-}
-
-/// Filters along a line; what it makes is whole numbers of 0..=255.
-#[inline(always)]
-fn filter_line(line: &[f32], axis: &Axis, out: &mut [f32]) {
-    // The usual numbers of taps get loops of known length: from enlarging to shrinking by two.
-    match axis.taps {
-        4 => filter_taps::<4>(line, axis, out),
-        5 => filter_taps::<5>(line, axis, out),
-        6 => filter_taps::<6>(line, axis, out),
-        7 => filter_taps::<7>(line, axis, out),
-        8 => filter_taps::<8>(line, axis, out),
-        9 => filter_taps::<9>(line, axis, out),
-        _ => filter_many(line, axis, out),
-    }
-}
-
-#[inline(always)]
-fn filter_taps<const TAPS: usize>(line: &[f32], axis: &Axis, out: &mut [f32]) {
-    let rows = axis
-        .starts
-        .iter()
-        .zip(axis.coefficients.as_chunks::<TAPS>().0);
-    for (x, (start, coefficients)) in rows.enumerate() {
-        let pixels = &line[3 * start..][..3 * TAPS + 1];
-        let mut sum = [0.0; LANES];
-        for tap in 0..TAPS {
-            if let Some(pixel) = pixels[3 * tap..].first_chunk::<LANES>() {
-                sum = plus(sum, pixel, coefficients[tap]);
-            }
-        }
-        // The fourth number is overwritten by the next pixel.
-        if let Some(out) = out[3 * x..].first_chunk_mut::<LANES>() {
-            *out = bytes(sum);
-        }
-    }
-}
-
-#[inline(always)]
-fn filter_many(line: &[f32], axis: &Axis, out: &mut [f32]) {
-    let rows = axis
-        .starts
-        .iter()
-        .zip(axis.coefficients.chunks_exact(axis.taps));
-    for (x, (start, coefficients)) in rows.enumerate() {
-        let mut sum = [0.0; LANES];
-        let mut rest = &line[3 * start..];
-        for coefficient in coefficients {
-            if let Some(pixel) = rest.first_chunk::<LANES>() {
-                sum = plus(sum, pixel, *coefficient);
-                rest = &rest[3..];
-            }
-        }
-        if let Some(out) = out[3 * x..].first_chunk_mut::<LANES>() {
-            *out = bytes(sum);
-        }
-    }
-}
-
-/// Adds the lines of a ring up; what it makes is whole numbers of 0..=255.
-#[inline(always)]
-fn add_up(ring: &[f32], coefficients: &[f32], sums: &mut [f32]) {
-    let width = sums.len();
-    for (block, sums) in sums.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-        let mut sum = [0.0; BLOCK];
-        for (line, coefficient) in ring.chunks_exact(width).zip(coefficients) {
-            sum = plus(sum, &line.as_chunks::<BLOCK>().0[block], *coefficient);
-        }
-        *sums = bytes(sum);
-    }
-}
-
-/// Arrays of known length, because those become registers. Fused, so that every processor gets the same sum.
-#[inline(always)]
-fn plus<const N: usize>(sum: [f32; N], values: &[f32; N], coefficient: f32) -> [f32; N] {
-    let mut out = sum;
-    for (sum, value) in out.iter_mut().zip(values) {
-        *sum = value.mul_add(coefficient, *sum);
-    }
-    out
-}
-
-/// The nearest bytes, a half rounded up, as floats.
-#[inline(always)]
-fn bytes<const N: usize>(sum: [f32; N]) -> [f32; N] {
-    let mut out = sum;
-    for value in &mut out {
-        *value = (*value + 0.5).floor().clamp(0.0, 255.0);
-    }
-    out
-}
-
-#[inline(always)]
-fn narrow(line: &[f32], out: &mut [u8]) {
-    for (value, byte) in line.iter().zip(out) {
-        *byte = (value + BYTE).to_bits() as u8;
-    }
 }
 
 #[cfg(test)]
@@ -401,14 +215,6 @@ mod tests {
         assert!(inner.iter().all(|v| (120..=136).contains(v)), "{inner:?}");
     }
 
-    #[test]
-    fn torchvision_keeps_as_many_bits_as_fit() {
-        // The largest coefficient of an enlargement is about 1: 1.0 * 2^15 does not fit, 2^14 does.
-        assert_eq!(bits_of_16(1.0), 14);
-        assert_eq!(bits_of_16(0.49), 16);
-        assert_eq!(bits_of_16(0.0), PIL_BITS);
-    }
-
     proptest! {
         #[test]
         fn one_colour_stays_one_colour(
@@ -421,6 +227,20 @@ mod tests {
             // 16-bit coefficients need not add up to 1 exactly.
             let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= u8::from(!pil);
             prop_assert!(out.iter().zip(colour.iter().cycle()).all(near), "{out:?} of {colour:?}");
+        }
+
+        #[test]
+        fn every_processor_makes_the_same_image(
+            width in 1..90_usize, height in 1..40_usize, to_width in 1..90_usize, to_height in 1..40_usize,
+            seed in any::<u8>(), pil in any::<bool>(),
+        ) {
+            let processor = if pil { Processor::Pil } else { Processor::Torchvision };
+            let (from, to) = (size(width, height), size(to_width, to_height));
+            prop_assume!(from != to);
+            let rgb: Vec<u8> = (0..from.rgb_len()).map(|i| (i * i * 31 / 7 % 256) as u8 ^ seed).collect();
+            let mut plain = vec![0; to.rgb_len()];
+            Resample::new(from, to, processor).filter(Plain, &rgb, &mut plain);
+            prop_assert_eq!(resampled(from, to, processor, &rgb), plain);
         }
 
         #[test]

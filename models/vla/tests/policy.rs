@@ -531,6 +531,34 @@ fn a_changed_or_missing_file_a_newer_schema_and_a_newer_library_are_named() {
 }
 
 #[test]
+fn a_tokenizer_without_the_tokens_of_the_prompt_is_named() {
+    let joints = joints();
+    for (from, to, says) in [
+        (
+            "image_token = \"<|image_pad|>\"",
+            "image_token = \"<|nothing|>\"",
+            "the token `<|nothing|>` (prompt.image_token), got no such token",
+        ),
+        (
+            "<|im_start|>user",
+            "<|action_start|>user",
+            "the token `<|action_start|>` (prompt.template), got no such token",
+        ),
+        (
+            "<|vision_end|>",
+            "<|vision_stop|>",
+            "the token `<|vision_stop|>` (prompt.image), got no such token",
+        ),
+    ] {
+        let error = refusal(edited(from, to).path(), &joints);
+        assert!(
+            error.contains("tokenizer.json: expected ") && error.ends_with(says),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn joints_that_are_not_the_arm_s_are_named() {
     let mut joints = joints();
     joints[5] = "wrist_yaw".into();

@@ -1,0 +1,141 @@
+//! Images of real cameras' sizes through the runtime's preprocessing, held against what transformers' processors made of
+//! them (`models/export/tactus_export/pixels.py`, which keeps every so many-th number).
+
+use std::path::{Path, PathBuf};
+
+use safetensors::{SafeTensors, tensor::TensorView};
+use tactus_bundle::{Processor, Vision};
+use tactus_vla::{
+    patch::{Grid, Patcher},
+    resample::Resample,
+    resize::{Size, smart_resize},
+};
+
+/// Distances between kept numbers.
+const RESIZED: usize = 997;
+const PIXEL_VALUES: usize = 3989;
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../export/tests/bundles/pixels.safetensors")
+}
+
+/// The real checkpoints' settings.
+fn vision(family: &str, processor: &str) -> Vision {
+    let processor = match processor {
+        "pil" => Processor::Pil,
+        "torchvision" => Processor::Torchvision,
+        other => panic!("processor {other}"),
+    };
+    let qwen2_5 = Vision {
+        patch: 14,
+        temporal_patch: 2,
+        merge: 2,
+        window: 112,
+        position_table: 0,
+        deepstack: 0,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        min_pixels: 3136,
+        max_pixels: 12_845_056,
+        processor,
+    };
+    match family {
+        "qwen2_5_vl" => qwen2_5,
+        "qwen3_vl" => Vision {
+            patch: 16,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            min_pixels: 65_536,
+            max_pixels: 16_777_216,
+            ..qwen2_5
+        },
+        other => panic!("family {other}"),
+    }
+}
+
+/// The image of the same name in `pixels.py`.
+fn image(size: Size) -> Vec<u8> {
+    let mut out = Vec::with_capacity(size.rgb_len());
+    for y in 0..size.height as u32 {
+        for x in 0..size.width as u32 {
+            for c in 0..3_u32 {
+                let noise = x.wrapping_mul(0x9E37_79B1)
+                    ^ y.wrapping_mul(0x85EB_CA77)
+                    ^ c.wrapping_mul(0xC2B2_AE3D);
+                let noise = noise ^ (noise >> 15);
+                out.push(((3 * x + 5 * y) / 4 % 192 + (noise >> 8) % 64) as u8);
+            }
+        }
+    }
+    out
+}
+
+fn numbers<const N: usize, T>(tensor: &TensorView<'_>, read: fn([u8; N]) -> T) -> Vec<T> {
+    let bytes = tensor.data().as_chunks().0;
+    bytes.iter().copied().map(read).collect()
+}
+
+#[test]
+fn of_real_cameras_are_the_processors_own() {
+    let bytes = std::fs::read(file()).expect("golden pixels");
+    let golden = SafeTensors::deserialize(&bytes).expect("golden pixels");
+    let names = golden.names();
+    let cases: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".grid"))
+        .collect();
+    assert_eq!(cases.len(), 16, "{cases:?}");
+    let (mut off, mut kept) = (0_u64, 0);
+    for case in cases {
+        let tensor = |name: &str| golden.tensor(&format!("{case}.{name}")).expect("a tensor");
+        let [family, processor, camera] = case.split('.').collect::<Vec<_>>()[..] else {
+            panic!("{case}");
+        };
+        let (width, height) = camera.split_once('x').expect("a size");
+        let from = Size {
+            width: width.parse().expect("pixels"),
+            height: height.parse().expect("pixels"),
+        };
+        let vision = vision(family, processor);
+        let to = smart_resize(from, &vision).expect("a size");
+        let grid = Grid::of(to, &vision);
+        let expected = numbers(&tensor("grid"), i64::from_le_bytes);
+        assert_eq!(
+            [grid.rows as i64, grid.columns as i64],
+            expected[..],
+            "{case}"
+        );
+
+        let mut resized = vec![0; to.rgb_len()];
+        Resample::new(from, to, vision.processor).run(&image(from), &mut resized);
+        let ours = resized.iter().step_by(RESIZED);
+        let view = tensor("resized");
+        assert_eq!(ours.len(), view.data().len(), "{case}");
+        for (at, (ours, theirs)) in ours.zip(view.data()).enumerate() {
+            let level = ours.abs_diff(*theirs);
+            assert!(
+                level <= 1,
+                "{case}: byte {}: {ours} for {theirs}",
+                at * RESIZED
+            );
+            off += u64::from(level);
+            kept += 1;
+        }
+
+        let mut patches = vec![f32::NAN; grid.patches() * vision.row_len()];
+        assert!(Patcher::new(&vision).run(&resized, grid, &mut patches));
+        let theirs = numbers(&tensor("pixel_values"), f32::from_le_bytes);
+        let ours = patches.iter().step_by(PIXEL_VALUES);
+        assert_eq!(ours.len(), theirs.len(), "{case}");
+        // One grey level where the resized byte is another, and nearly nothing elsewhere.
+        let level = 1.0 / (255.0 * vision.std.iter().fold(f64::INFINITY, |a, b| a.min(*b)));
+        let errors = ours.zip(&theirs).map(|(a, b)| f64::from((a - b).abs()));
+        let errors: Vec<f64> = errors.map(|error| error / level).collect();
+        assert!(errors.iter().all(|error| *error <= 1.01), "{case}");
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        assert!(mean <= 1e-3, "{case}: {mean} grey levels off on average");
+    }
+    let mean = off as f64 / f64::from(kept);
+    assert!(mean <= 1e-3, "{off} of {kept} bytes are a grey level off");
+    println!("{off} of {kept} bytes are a grey level off");
+}
