@@ -3,6 +3,7 @@
 mod beat;
 mod contenders;
 mod latency;
+mod latency_pace;
 mod latency_plot;
 
 use crate::cli::{BenchArgs, BenchVerb};

@@ -24,6 +24,7 @@ use tactus_host::{Lockstep, LockstepSpec};
 use tactus_sim::{Cube, Task, TaskKind};
 use tactus_types::{Jacobian, Policy};
 
+use super::latency_pace::{BESIDE, quartiles, quicker};
 use super::latency_plot;
 use crate::cell::{self, Cell};
 use crate::cli::LatencyArgs;
@@ -362,19 +363,49 @@ fn table(trials: &[Trial], chosen: &[(&'static str, Strategy)], latencies: &[u64
         }
         table.add_row(row);
     }
+    let pace = pace_table(trials, chosen, latencies);
     let worst = |of: fn(&Trial) -> f64| trials.iter().map(of).fold(0.0, f64::max);
     format!(
-        "{table}\nlargest over all episodes: {:.1} rad/s^2, {:.0} rad/s^3",
+        "{table}\n{pace}\nlargest over all episodes: {:.1} rad/s^2, {:.0} rad/s^3",
         worst(|t| t.acceleration_max),
         worst(|t| t.jerk_max)
     )
 }
 
+/// Median seconds to success, and how often a strategy was quicker than naive indexing with the same seed.
+fn pace_table(trials: &[Trial], chosen: &[(&'static str, Strategy)], latencies: &[u64]) -> Table {
+    let quartiles = quartiles(trials);
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    let mut head = vec![format!("median s, quicker than {BESIDE}")];
+    head.extend(latencies.iter().map(|ms| format!("+{ms} ms")));
+    table.set_header(head);
+    for (name, _) in chosen {
+        let mut row = vec![(*name).to_owned()];
+        for ms in latencies {
+            let median = match quartiles.get(&(*name, *ms)) {
+                Some([_, median, _]) if median.is_finite() => format!("{median:.2}"),
+                _ => "-".into(),
+            };
+            row.push(match quicker(trials, name, *ms) {
+                (_, 0) => median,
+                (won, all) => {
+                    let (low, high) = wilson(won, all);
+                    let (low, high) = (100.0 * low, 100.0 * high);
+                    format!("{median}, {won}/{all} ({low:.0}..{high:.0} %)")
+                }
+            });
+        }
+        table.add_row(row);
+    }
+    table
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn trial(strategy: &str, seed: u64, success: bool) -> Trial {
+    pub(in super::super) fn trial(strategy: &str, seed: u64, success: bool) -> Trial {
         Trial {
             strategy: strategy.into(),
             latency_ms: 100,

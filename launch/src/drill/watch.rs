@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use tactus_control::{Grant, LadderSpec, Order, TickOutput, rule};
+use tactus_control::{Grant, LadderSpec, LeaseRefused, Order, TickOutput, rule};
 use tactus_host::{Act, Invariants, Lockstep, Plant as _};
 use tactus_types::{Fault, FaultKind, HoldReason, JointVec, Mode, Rank, Source, Time, Under};
 
@@ -162,8 +162,13 @@ impl Running {
                         .lockstep
                         .cycle
                         .acquire(&other, Rank::Teleop, LEASE, now);
-                    if let Err(e) = taken {
-                        self.say(format!("the lease could not be taken over: {e}"));
+                    match taken {
+                        // By an earlier fault of the same kind.
+                        Ok(_)
+                        | Err(LeaseRefused::Held {
+                            rank: Rank::Teleop, ..
+                        }) => {}
+                        Err(e) => self.say(format!("the lease could not be taken over: {e}")),
                     }
                 }
                 _ => {}

@@ -11,7 +11,9 @@ use tactus_control::{
     ArmCycle, ArmSpec, Assembler, AssemblySpec, Dispatcher, EnableSpec, Job, Order, OrderRefused,
     TickInput, TickOutput,
 };
-use tactus_types::{ArmInfo, CameraFrame, Command, JointState, Policy, PolicyError, Time, Under};
+use tactus_types::{
+    ArmInfo, CameraFrame, Command, JointState, Policy, Refusal, RefusalReason, Time, Under,
+};
 
 use crate::tamper::{Reply, Seen, Tamper};
 
@@ -40,17 +42,6 @@ pub trait Plant {
 #[derive(Debug, thiserror::Error)]
 #[error("simulated cell: {0}")]
 pub struct PlantError(pub String);
-
-/// Why a lock-step run ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum LockstepError {
-    /// The plant failed.
-    #[error(transparent)]
-    Plant(#[from] PlantError),
-    /// The policy failed.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-}
 
 /// Periods and virtual delays.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,8 +155,8 @@ impl<P: Plant> Lockstep<P> {
     /// One control period: frames, inference, tick, physics.
     ///
     /// # Errors
-    /// [`LockstepError`] when plant or policy fails.
-    pub fn tick(&mut self) -> Result<TickOutput, LockstepError> {
+    /// [`PlantError`] when the plant fails. A policy that fails is an answer without a chunk, as in real time.
+    pub fn tick(&mut self) -> Result<TickOutput, PlantError> {
         let now = self.now;
         let measured = self.plant.state(now);
         let arrived = match &mut self.tamper {
@@ -203,7 +194,7 @@ impl<P: Plant> Lockstep<P> {
         for (_, frame) in self.frames.extract_if(.., |(at, _)| *at <= now) {
             self.assembler.frame(frame);
         }
-        self.infer(now)?;
+        self.infer(now);
         let due = self.replies.iter().position(|(at, _)| *at <= now);
         let reply = due.map(|i| self.replies.remove(i).1);
         let seen = self.seen();
@@ -252,9 +243,9 @@ impl<P: Plant> Lockstep<P> {
         }
     }
 
-    fn infer(&mut self, now: Time) -> Result<(), LockstepError> {
+    fn infer(&mut self, now: Time) {
         if now < self.free_at {
-            return Ok(());
+            return;
         }
         match self.dispatcher.poll(&self.assembler, now) {
             None => {}
@@ -264,13 +255,21 @@ impl<P: Plant> Lockstep<P> {
                 observation,
                 ..
             }) => {
-                let chunk = self.policy.infer(&observation, &request)?;
+                let reply = match self.policy.infer(&observation, &request) {
+                    Ok(chunk) => Reply::Chunk(Box::new(chunk)),
+                    Err(e) => Reply::Refusal(Refusal {
+                        request_id: request.id,
+                        generation: request.generation,
+                        reason: RefusalReason::Policy {
+                            message: e.to_string().into(),
+                        },
+                    }),
+                };
                 self.free_at = now + self.spec.inference_delay;
                 let at = self.free_at + self.spec.delivery_delay;
-                self.send(at, Reply::Chunk(Box::new(chunk)));
+                self.send(at, reply);
             }
         }
-        Ok(())
     }
 
     /// Names of the cameras the policy wants, in its order.

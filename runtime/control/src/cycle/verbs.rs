@@ -310,8 +310,10 @@ impl ArmCycle {
             .filter(|_| self.limp && !rising)
         {
             self.limp = self.is_limp(Some(state));
-            self.limiter.seed(self.info.clamp(&state.q), state.opening);
-            self.hold = (self.limiter.q(), self.limiter.opening());
+            let counted = self.counters.reseeds;
+            self.reseed(state);
+            // Following a limp arm is one seeding, counted at its end.
+            self.counters.reseeds = counted + u64::from(!self.limp);
         }
         let Switch { switching, asked } = self.switching.as_mut()?;
         let (on, was_on, asked) = (switching.on, switching.was_on, *asked);
