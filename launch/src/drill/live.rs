@@ -20,7 +20,7 @@ use serde::Serialize;
 use tactus_bundle::Bundle;
 use tactus_types::FaultKind;
 
-use self::faults::{Doing, LiveWish};
+use self::faults::LiveWish;
 pub use self::faults::{Judged, LIVE};
 use self::stage::{Needs, Stage};
 use self::trial::{LiveTrial, Told};
@@ -52,6 +52,7 @@ struct Trial<'a> {
     unheard_ticks: u64,
     recovered: bool,
     enabled: bool,
+    began_again: u64,
     short: &'a [String],
 }
 
@@ -262,6 +263,7 @@ fn trial<'a>(
         unheard_ticks: told.quality.unheard,
         recovered: outcome.recovered,
         enabled: told.enabled,
+        began_again: told.again,
         short: &outcome.short,
     }
 }
@@ -272,12 +274,13 @@ fn noise_line(told: &[Told], load: [f64; 2]) -> String {
     let most = |of: fn(&Told) -> Duration| told.iter().map(of).max().map_or(0.0, ms);
     format!(
         "noise: the control thread was at most {:.1} ms late in what was judged, this process {:.1} ms; load average {:.1} before, {:.1} \
-         after, {} cores",
+         after, {} cores; {} trials began again because the cell left its mode before the fault",
         most(|t| t.noise),
         most(|t| t.host_noise),
         load[0],
         load[1],
-        cores()
+        cores(),
+        told.iter().map(|t| t.again).sum::<u64>()
     )
 }
 
@@ -313,24 +316,35 @@ impl Drop for Folder {
 
 /// The same bundle under another id: its files, and a manifest with one more comment.
 fn other_bundle(bundle: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    let bundle = std::path::absolute(bundle)?;
     let other = folder.join("other-bundle");
-    std::fs::create_dir_all(&other)?;
-    for entry in std::fs::read_dir(&bundle)? {
+    copy(bundle, &other)?;
+    let manifest = other.join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest)?;
+    // Removed first: it may be the same file as the bundle's own.
+    std::fs::remove_file(&manifest)?;
+    std::fs::write(&manifest, text + "\n# another\n")?;
+    Bundle::open(&other).context("a bundle under another id")?;
+    Ok(other)
+}
+
+/// Makes `to` the same folder as `from`, by links where the file system has them.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
         let entry = entry?;
-        let to = other.join(entry.file_name());
-        if entry.file_name() == "bundle.toml" {
-            let text = std::fs::read_to_string(entry.path())?;
-            std::fs::write(to, text + "\n# another\n")?;
-        } else {
-            std::os::unix::fs::symlink(entry.path(), to)?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to)?;
+        } else if std::fs::hard_link(&from, &to).is_err() {
+            std::fs::copy(&from, &to)?;
         }
     }
-    Ok(other)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::faults::Doing;
     use super::*;
 
     #[test]

@@ -138,7 +138,7 @@ pub const LIVE: &[LiveFault] = {
         "arm:stop" Stop("arm"), Device, "the arm host stands still";
         "record:kill" Kill("record"), Arm(Through), "the recorder is killed";
         "net:cut" link(T::Net, Cut), Arm(Hold(&[F::LinkLost, F::StreamStale])), "nothing gets to or from the engine's host";
-        "net:delay" link(T::Net, Delay(ms(30), ms(20))), Arm(Through), "everything to and from the engine's host takes 30 +- 20 ms longer";
+        "net:delay" link(T::Net, Delay(ms(20), ms(10))), Arm(Through), "everything to and from the engine's host takes 20 +- 10 ms longer";
         "net:drop" link(T::Net, Drop(0.2)), Arm(Either(&[F::EngineLate, F::LinkLost, F::StreamStale])), "a fifth of what passes to and from the engine's host is lost";
         "net:duplicate" link(T::Net, Duplicate), Arm(Through), "everything to and from the engine's host arrives twice";
         "net:reorder" link(T::Net, Reorder(ms(60))), Arm(Through), "every other message to and from the engine's host is 60 ms late";

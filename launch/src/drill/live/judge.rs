@@ -31,8 +31,6 @@ pub struct About<'a> {
     pub info: &'a ArmInfo,
     /// Control period, seconds.
     pub period_secs: f64,
-    /// The ladder's times.
-    pub ladder: &'a LadderSpec,
     /// Largest lead of a command over the measured arm, rad.
     pub max_lead: f64,
 }
@@ -138,6 +136,21 @@ pub fn first_hold(trace: &Trace, since: Time) -> Option<FirstHold> {
         kind: report.fault?,
         at: command.map_or(report.since, |a| a.at),
     })
+}
+
+/// Since when, up to `until`, commands of the policy were further than `limit` rad from the arm without a break.
+pub fn leading_since(trace: &Trace, until: Time, limit: f64) -> Option<Time> {
+    let mut since = None;
+    for applied in trace.applied.iter().filter(|a| a.at < until) {
+        let command = &applied.command;
+        if command.setpoint.source != Source::Policy {
+            continue;
+        }
+        let state = measured(&trace.states, applied.at);
+        let lead = state.map_or(0.0, |s| command.q.zip(&s.q, |c, m| c - m).max_abs());
+        since = if lead > limit { since.or(Some(applied.at)) } else { None };
+    }
+    since
 }
 
 /// By how much the control thread was late at most from `from` to `to`: the longest time between two ticks, less the
@@ -319,7 +332,6 @@ mod tests {
         let about = About {
             info: &info,
             period_secs: PERIOD,
-            ladder: &ladder(),
             max_lead: 0.5,
         };
         commands(trace, &about, short)
@@ -383,6 +395,25 @@ mod tests {
         let quality = judged(&trace, &mut short);
         assert!(short.is_empty(), "{short:?}");
         assert!((quality.largest_lead - 0.7).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_lead_of_a_command_is_counted_from_where_it_grew_too_large_for_good() {
+        let mut trace = held();
+        trace.states = (0..200)
+            .map(|n| JointState {
+                captured_at: Time::from_millis(2 * n),
+                seq: n,
+                epoch: 1,
+                q: JointVec::from_fn(6, |_| if n < 20 || n >= 40 { -0.1 } else { 0.2 }),
+                dq: JointVec::zeros(6),
+                opening: 0.5,
+                torque: true,
+            })
+            .collect();
+        let since = |limit| leading_since(&trace, Time::from_millis(200), limit);
+        assert_eq!(since(0.15), Some(Time::from_millis(80)));
+        assert_eq!(since(0.5), None);
     }
 
     #[test]

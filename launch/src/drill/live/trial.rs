@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use tactus_types::{FaultKind, Source, Time};
 use tactus_wire::{ModeOrder, ModeReport, ModeWord};
 
@@ -26,6 +27,12 @@ const RECOVER: Duration = Duration::from_secs(25);
 const WATCHED: Duration = Duration::from_secs(1);
 /// What was applied reaches us in batches.
 const BATCH: Duration = Duration::from_millis(60);
+/// Faults must be over within this time after the last was to begin: another bundle's engine loads and probes.
+const OVER_WITHIN: Duration = Duration::from_secs(60);
+/// A role may end by itself this often in a trial; one that cannot start does so without end.
+const MOST_ENDED: usize = 3;
+/// A trial begins again when the cell left its mode before there was a fault, at most this often.
+const MOST_AGAIN: u64 = 5;
 /// How an arm comes to rest after a hold was ordered.
 const BRAKES: Duration = Duration::from_millis(600);
 
@@ -40,6 +47,8 @@ pub struct Told {
     pub host_noise: Duration,
     /// An operator's enabling was needed.
     pub enabled: bool,
+    /// How often the trial began again, because the cell left its mode before there was a fault: a busy machine.
+    pub again: u64,
     /// How the commands were.
     pub quality: Quality,
     /// It was the device that held.
@@ -89,11 +98,20 @@ impl LiveTrial<'_> {
     /// # Errors
     /// When the cell could not be brought into the mode, or the drill was interrupted.
     pub fn run(&self, stage: &mut Stage<'_>) -> anyhow::Result<Told> {
-        self.prepare(stage)?;
         let mut short = Vec::new();
-        let before = stage.observer.mode();
-        let before = before.ok_or_else(|| anyhow::anyhow!("the arm host does not report"))?;
-        let done = self.act(stage, &mut short)?;
+        let mut again = 0;
+        let (before, done) = loop {
+            self.prepare(stage)?;
+            let before = stage.observer.mode();
+            let before = before.ok_or_else(|| anyhow::anyhow!("the arm host does not report"))?;
+            if let Some(done) = self.act(stage, &mut short)? {
+                break (before, done);
+            }
+            again += 1;
+            if again > MOST_AGAIN {
+                bail!("the cell leaves `{}` by itself, before any fault", self.mode.word());
+            }
+        };
         stage.pass(BATCH)?;
         let trace = stage.observer.trace();
         let mut told = self.judge(stage, &trace, &before, &done, &mut short)?;
@@ -104,7 +122,6 @@ impl LiveTrial<'_> {
         let about = About {
             info: &stage.info,
             period_secs: arm.period_secs,
-            ladder: &arm.ladder,
             max_lead: arm.limit.max_lead,
         };
         let quality = judge::commands(&trace, &about, &mut short);
@@ -116,6 +133,7 @@ impl LiveTrial<'_> {
             short.push("the cell did not work again".into());
         }
         told.enabled = enabled;
+        told.again = again;
         told.quality = quality;
         told.outcome.largest_step = quality.largest_step;
         told.outcome.largest_lead = quality.largest_lead;
@@ -161,8 +179,9 @@ impl LiveTrial<'_> {
         Ok(())
     }
 
-    /// Lets the faults act, and mends what they broke.
-    fn act(&self, stage: &mut Stage<'_>, short: &mut Vec<String>) -> anyhow::Result<Done> {
+    /// Lets the faults act, and mends what they broke. `None` when the cell was not in its mode any more when the first
+    /// was to begin.
+    fn act(&self, stage: &mut Stage<'_>, short: &mut Vec<String>) -> anyhow::Result<Option<Done>> {
         let start = Instant::now();
         let share = (self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64;
         let jitter = JITTER.mul_f64(share / f64::from(1u32 << 24));
@@ -197,14 +216,21 @@ impl LiveTrial<'_> {
         stage: &mut Stage<'_>,
         acts: &mut [Act<'_>],
         short: &mut Vec<String>,
-    ) -> anyhow::Result<Done> {
+    ) -> anyhow::Result<Option<Done>> {
         let (mut begin, mut touched) = (None, None);
         let mut end = stage.now();
+        let latest = acts.iter().map(|act| act.from + act.wish.lasts.unwrap_or_default());
+        let latest = latest.max().unwrap_or_else(Instant::now) + OVER_WITHIN;
+        let mut ends = 0;
         while acts.iter().any(|act| !act.over) {
             let now = Instant::now();
             let mut changed = false;
             for act in acts.iter_mut() {
                 if !act.acts && now >= act.from {
+                    let left = self.mode == In::Policy && !Stage::policy_commands(&stage.observer);
+                    if begin.is_none() && left {
+                        return Ok(None);
+                    }
                     let at = self.begin(stage, act)?;
                     begin.get_or_insert(at);
                     changed = true;
@@ -234,8 +260,16 @@ impl LiveTrial<'_> {
                 stage.set_links(links);
             }
             for ended in stage.gone() {
-                short.push(format!("role `{}` ended: {}", ended.role, ended.last_words));
+                ends += 1;
+                let said = format!("role `{}` ended: {}", ended.role, ended.last_words);
+                if ends > MOST_ENDED {
+                    bail!("{said}");
+                }
+                short.push(said);
                 stage.start(ended.role)?;
+            }
+            if now > latest {
+                bail!("the faults were not over within {OVER_WITHIN:?}");
             }
             stage.pass(Duration::from_millis(1))?;
         }
@@ -248,7 +282,7 @@ impl LiveTrial<'_> {
             Some(touched) if self.wishes.iter().all(by_messages) => touched,
             _ => begin,
         };
-        Ok(Done { begin, end, since })
+        Ok(Some(Done { begin, end, since }))
     }
 
     fn begin(&self, stage: &mut Stage<'_>, act: &mut Act<'_>) -> anyhow::Result<Time> {
@@ -308,6 +342,7 @@ impl LiveTrial<'_> {
             noise: judge::noise(&trace.applied, done.begin, done.end, arm.period_secs),
             host_noise: judge::host_noise(&trace.naps, done.begin, done.end),
             enabled: false,
+            again: 0,
             quality: Quality::default(),
             by_device: false,
         };
@@ -345,10 +380,19 @@ impl LiveTrial<'_> {
             Some(hold) => {
                 told.noise = judge::noise(&trace.applied, done.since, hold.at, arm.period_secs);
                 told.host_noise = judge::host_noise(&trace.naps, done.since, hold.at);
-                let after = hold.at.since(done.since);
+                // An arm that does not follow is noticed by what it does, whatever was done to it before.
+                let leading = judge::leading_since(trace, hold.at, arm.ladder.track_rad);
+                let since = match hold.kind {
+                    FaultKind::Tracking => leading.unwrap_or(done.since),
+                    _ => done.since,
+                };
+                let after = hold.at.since(since);
+                let must = must || hold.kind == FaultKind::Tracking;
                 told.outcome.reason = Some(hold.kind);
                 told.outcome.hold_after = Some(after);
-                told.outcome.bound = Some(tactus_control::rule(hold.kind).hold_within(&arm.ladder));
+                // A fault that comes and goes has no instant that a bound could count from.
+                let bound = tactus_control::rule(hold.kind).hold_within(&arm.ladder);
+                told.outcome.bound = must.then_some(bound);
                 if !allowed.any(|kind| *kind == hold.kind) {
                     short.push(format!("a hold for another reason: {}", hold.kind.name()));
                 } else if must
@@ -380,11 +424,12 @@ impl LiveTrial<'_> {
         if trace.applied.iter().any(|a| moved(&a)) {
             short.push("another bundle moved the arm".into());
         }
-        let refused = |r: &ModeReport| r.fault == Some(FaultKind::BadChunk);
-        if !trace.modes.iter().any(refused) {
-            let last = trace.modes.iter().rev().find_map(|r| r.fault);
-            let last = last.map_or("nothing", FaultKind::name);
-            short.push(format!("its chunks were not refused as bad-chunk, but {last}"));
+        // A hold keeps the reason that it began with, so that only the count says that chunks were refused.
+        let meanwhile = trace.modes.iter().filter(|r| r.since <= done.end);
+        let mut refused = meanwhile.map(|r| r.counters.chunks_discarded);
+        let first = refused.next().unwrap_or_default();
+        if refused.max().unwrap_or_default() <= first {
+            short.push("no chunk of another bundle was refused".into());
         }
     }
 
