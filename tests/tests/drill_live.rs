@@ -6,10 +6,14 @@ mod cell;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cell::{cell_file, program, tactus};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// Cells in real time run one after the other: two of them disturb each other's times.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Processes whose command line names `word`, with their states (`R`, `S`, `T`, ..).
 fn processes(word: &str) -> Vec<(i32, char, String)> {
@@ -65,6 +69,7 @@ fn drill(dir: &Path, faults: &[&str]) -> serde_json::Value {
 /// The bound itself is held by the drill's verdict; what is looked at here is that it judged what happened.
 #[test]
 fn faults_of_processes_and_links_end_within_their_bounds() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("a folder");
     let faults = [
         ("engine:kill", "engine-dead"),
@@ -91,7 +96,9 @@ fn faults_of_processes_and_links_end_within_their_bounds() {
 
 /// A drill of the camera that stands still for a minute, once it does.
 fn frozen(dir: &Path) -> (Child, String) {
-    let file = cell_file(dir, |text| text.replace("name = \"demo\"", "name = \"left-behind\""));
+    let file = cell_file(dir, |text| {
+        text.replace("name = \"demo\"", "name = \"left-behind\"")
+    });
     let child = Command::new(program())
         .args(["drill", "--real-time", "--fault", "camera:stop~60s"])
         .args(["--mode", "policy", "--repetitions", "1", "--cell"])
@@ -105,7 +112,11 @@ fn frozen(dir: &Path) -> (Child, String) {
     let until = Instant::now() + Duration::from_secs(60);
     let stands = |(_, state, role): &(i32, char, String)| *state == 'T' && role == "camera";
     while !processes(&word).iter().any(stands) {
-        assert!(Instant::now() < until, "no camera stands still: {:?}", processes(&word));
+        assert!(
+            Instant::now() < until,
+            "no camera stands still: {:?}",
+            processes(&word)
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     (child, word)
@@ -113,6 +124,7 @@ fn frozen(dir: &Path) -> (Child, String) {
 
 #[test]
 fn nothing_is_left_behind_however_the_drill_ends() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in [Signal::INT, Signal::KILL] {
         let dir = tempfile::tempdir().expect("a folder");
         let (mut child, word) = frozen(dir.path());
@@ -144,10 +156,25 @@ fn a_real_arm_is_not_touched_without_a_word() {
         (&["all"][..], "confirm with --arm-is-clear"),
         (&["all", "--arm-is-clear"], "say with --instruction"),
         (
-            &["--fault", "device:kill", "--arm-is-clear", "--instruction", "wait"],
+            &[
+                "--fault",
+                "device:kill",
+                "--arm-is-clear",
+                "--instruction",
+                "wait",
+            ],
             "the device of a real cell is not started by this program",
         ),
-        (&["--fault", "chunk:nan", "--arm-is-clear", "--instruction", "wait"], "--real-time --list"),
+        (
+            &[
+                "--fault",
+                "chunk:nan",
+                "--arm-is-clear",
+                "--instruction",
+                "wait",
+            ],
+            "--real-time --list",
+        ),
     ] {
         let mut args = vec!["drill", "--real-time", "--cell", &file];
         args.extend(more);
@@ -155,6 +182,9 @@ fn a_real_arm_is_not_touched_without_a_word() {
         assert!(!output.status.success());
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().last().unwrap_or_default();
-        assert!(last.starts_with("tactus: ") && last.contains(expected), "{said}");
+        assert!(
+            last.starts_with("tactus: ") && last.contains(expected),
+            "{said}"
+        );
     }
 }

@@ -99,7 +99,9 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
     if let Some(mode) = modes.iter().find(|mode| !MODES.contains(mode)) {
         bail!("mode `{}` cannot be drilled in real time", mode.word());
     }
-    let repetitions = args.repetitions.unwrap_or(if quick { 1 } else { REPETITIONS });
+    let repetitions = args
+        .repetitions
+        .unwrap_or(if quick { 1 } else { REPETITIONS });
     let jobs: Vec<(usize, In, u64)> = (0..scenes.len())
         .flat_map(|scene| modes.iter().map(move |mode| (scene, *mode)))
         .flat_map(|(scene, mode)| (0..repetitions).map(move |k| (scene, mode, k)))
@@ -195,7 +197,9 @@ fn run(
     let bar = bar(jobs.len() as u64, "trials in real time")?;
     let mut told: Vec<(usize, Told)> = Vec::new();
     let needed = |(scene, ..): &(usize, In, u64)| {
-        scenes.get(*scene).map_or_else(|| needs(&[]), |(_, w)| needs(w))
+        scenes
+            .get(*scene)
+            .map_or_else(|| needs(&[]), |(_, w)| needs(w))
     };
     let mut setups: Vec<Needs> = jobs.iter().map(needed).collect();
     setups.sort_unstable();
@@ -203,11 +207,18 @@ fn run(
     for setup in setups {
         let mut stage = Stage::open(cell, setup, args, folder, &stop)?;
         bar.println(format!("logs: {}", stage.logs().display()));
-        for (at, job) in jobs.iter().enumerate().filter(|(_, job)| needed(job) == setup) {
+        for (at, job) in jobs
+            .iter()
+            .enumerate()
+            .filter(|(_, job)| needed(job) == setup)
+        {
             let (scene, mode, k) = *job;
             let (name, wishes) = scenes.get(scene).context("a scene")?;
             let seed = args.seed.wrapping_add(k);
-            let said = args.instruction.clone().unwrap_or_else(|| instruction(seed));
+            let said = args
+                .instruction
+                .clone()
+                .unwrap_or_else(|| instruction(seed));
             let trial = LiveTrial {
                 instruction: &said,
                 seed,

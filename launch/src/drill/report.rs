@@ -211,7 +211,10 @@ pub fn matrix(rows: &[Row]) -> String {
             verdict,
         ];
         if live {
-            cells.insert(6, row.noise_ms.map_or_else(String::new, |v| format!("{v:.1}")));
+            cells.insert(
+                6,
+                row.noise_ms.map_or_else(String::new, |v| format!("{v:.1}")),
+            );
         }
         table.add_row(cells);
     }
@@ -243,7 +246,11 @@ pub fn summary(rows: &[Row]) -> String {
 pub fn list(ladder: &LadderSpec) -> String {
     let mut faults = table(&FAULTS);
     for entry in CATALOGUE {
-        faults.add_row([entry.name.to_owned(), entry.does.into(), follows(entry.expect)]);
+        faults.add_row([
+            entry.name.to_owned(),
+            entry.does.into(),
+            follows(entry.expect),
+        ]);
     }
     format!("{faults}\n{}", rungs(ladder))
 }
@@ -254,7 +261,9 @@ pub fn live_list(ladder: &LadderSpec) -> String {
     for fault in LIVE {
         let follows = match fault.judged {
             Judged::Arm(expect) => follows(expect),
-            Judged::Device => "the device holds by itself; a killed arm host comes back in boot".into(),
+            Judged::Device => {
+                "the device holds by itself; a killed arm host comes back in boot".into()
+            }
         };
         faults.add_row([fault.name.to_owned(), fault.does.into(), follows]);
     }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use tactus_types::{ArmInfo, Clock, Time};
 use tactus_wire::{
-    AliveToken, AliveWatch, Cell as WireCell, Delivery, Name, Nothing, Qos, Queryable, RawPublisher,
-    Responder, Role, Session, SessionError, Subscriber, Topic,
+    AliveToken, AliveWatch, Cell as WireCell, Delivery, Name, Nothing, Qos, Queryable,
+    RawPublisher, Responder, Role, Session, SessionError, Subscriber, Topic,
 };
 
 use super::faults::{How, Link, Traffic};
@@ -209,21 +209,24 @@ fn lanes(cell: &Cell, sides: &Sides) -> Vec<Lane> {
     let near = &sides.near;
     let arm = || cell.arm.clone();
     if let Some(far) = &sides.engine {
-        let mut out = |topic, traffic, qos| lanes.push((near.clone(), far.clone(), topic, traffic, qos));
+        let mut out =
+            |topic, traffic, qos| lanes.push((near.clone(), far.clone(), topic, traffic, qos));
         for camera in &cell.cameras {
             let topic = Topic::CameraImage(camera.name.clone());
             out(topic, Traffic::Frames, Qos::Data);
         }
         out(Topic::ArmState(arm()), Traffic::ArmStates, Qos::RealTime);
         out(Topic::ArmRequest(arm()), Traffic::Requests, Qos::RealTime);
-        let mut back = |topic, traffic, qos| lanes.push((far.clone(), near.clone(), topic, traffic, qos));
+        let mut back =
+            |topic, traffic, qos| lanes.push((far.clone(), near.clone(), topic, traffic, qos));
         back(Topic::ArmChunk(arm()), Traffic::Chunks, Qos::RealTime);
         let status = Topic::EngineStatus(cell.engine.clone());
         back(status, Traffic::Status, Qos::Data);
     }
     if let Some(far) = &sides.device {
         let device = || cell.device.clone();
-        let mut back = |topic, traffic| lanes.push((far.clone(), near.clone(), topic, traffic, Qos::RealTime));
+        let mut back =
+            |topic, traffic| lanes.push((far.clone(), near.clone(), topic, traffic, Qos::RealTime));
         back(Topic::DeviceState(device()), Traffic::States);
         back(Topic::SimWorld, Traffic::Spared);
         lanes.push((
@@ -452,7 +455,10 @@ mod tests {
         let (out, touched) = passes(How::Corrupt);
         assert_eq!((out.len(), touched), (10, Some(Time::ZERO)));
         assert!(out.iter().all(|payload| payload[0] & 7 == 7));
-        assert!(out.iter().any(|payload| payload.len() < 8), "some are cut off");
+        assert!(
+            out.iter().any(|payload| payload.len() < 8),
+            "some are cut off"
+        );
         assert_ne!(out[0], out[1]);
     }
 }

@@ -271,7 +271,8 @@ mod tests {
             shared += 1;
             match (fault.judged, entry.expect) {
                 // It loses by chance, and so what follows is left to chance.
-                (Judged::Arm(Expect::Either(_)), Expect::Through) if fault.name == "camera:drop" => {}
+                (Judged::Arm(Expect::Either(_)), Expect::Through)
+                    if fault.name == "camera:drop" => {}
                 (Judged::Arm(expect), _) if fault.name == "engine:bundle" => {
                     assert!(matches!(expect, Expect::Hold(_)));
                 }

@@ -93,9 +93,9 @@ pub fn commands(trace: &Trace, about: &About<'_>, short: &mut Vec<String>) -> Qu
     for applied in &trace.applied {
         let command = &applied.command;
         let state = measured(&trace.states, applied.at);
-        let lead = state.filter(|s| s.epoch == command.epoch).map_or(0.0, |s| {
-            command.q.zip(&s.q, |c, m| c - m).max_abs()
-        });
+        let lead = state
+            .filter(|s| s.epoch == command.epoch)
+            .map_or(0.0, |s| command.q.zip(&s.q, |c, m| c - m).max_abs());
         quality.largest_lead = quality.largest_lead.max(lead);
         let Some(report) = mode_at(&trace.modes, applied.at) else {
             continue;
@@ -148,7 +148,11 @@ pub fn leading_since(trace: &Trace, until: Time, limit: f64) -> Option<Time> {
         }
         let state = measured(&trace.states, applied.at);
         let lead = state.map_or(0.0, |s| command.q.zip(&s.q, |c, m| c - m).max_abs());
-        since = if lead > limit { since.or(Some(applied.at)) } else { None };
+        since = if lead > limit {
+            since.or(Some(applied.at))
+        } else {
+            None
+        };
     }
     since
 }
@@ -163,7 +167,10 @@ pub fn noise(applied: &[Applied], from: Time, to: Time, period_secs: f64) -> Dur
         .map(|(before, after)| {
             let ticks = after.command.tick - before.command.tick;
             let planned = Duration::try_from_secs_f64(ticks as f64 * period_secs);
-            after.at.since(before.at).saturating_sub(planned.unwrap_or_default())
+            after
+                .at
+                .since(before.at)
+                .saturating_sub(planned.unwrap_or_default())
         })
         .max()
         .unwrap_or_default()
@@ -230,7 +237,11 @@ pub fn rests(trace: &Trace, from: Time, until: Time, before: &ModeReport, short:
         ));
     }
     let mut rest: Option<&Applied> = None;
-    for applied in trace.applied.iter().filter(|a| a.at > from && a.at <= until) {
+    for applied in trace
+        .applied
+        .iter()
+        .filter(|a| a.at > from && a.at <= until)
+    {
         let host = |a: &Applied| (a.command.generation.boot, a.command.epoch);
         match rest {
             Some(first) if host(first) == host(applied) => {
@@ -316,9 +327,17 @@ mod tests {
     /// A policy that is held from 200 ms on; the tick before that is 30 ms late.
     fn held() -> Trace {
         let at = |tick: u64| 2 * tick + if tick >= 85 { 30 } else { 0 };
-        let source = |tick| if tick < 85 { Source::Policy } else { Source::Hold };
+        let source = |tick| {
+            if tick < 85 {
+                Source::Policy
+            } else {
+                Source::Hold
+            }
+        };
         Trace {
-            applied: (0..150).map(|t| applied(t, at(t), 0.2, source(t))).collect(),
+            applied: (0..150)
+                .map(|t| applied(t, at(t), 0.2, source(t)))
+                .collect(),
             modes: vec![
                 report(ModeWord::Policy, 0, None),
                 report(ModeWord::Hold, 200, Some(FaultKind::EngineDead)),
@@ -367,7 +386,10 @@ mod tests {
         let mut trace = held();
         trace.applied[120].command.setpoint.source = Source::Policy;
         judged(&trace, &mut short);
-        assert!(short[0].contains("a policy moved the arm in mode `hold`"), "{short:?}");
+        assert!(
+            short[0].contains("a policy moved the arm in mode `hold`"),
+            "{short:?}"
+        );
     }
 
     #[test]
@@ -439,9 +461,21 @@ mod tests {
         };
         let before = report(ModeWord::Ready, 0, None);
         let mut short = Vec::new();
-        rests(&trace, Time::from_millis(1), Time::from_millis(90), &before, &mut short);
+        rests(
+            &trace,
+            Time::from_millis(1),
+            Time::from_millis(90),
+            &before,
+            &mut short,
+        );
         assert!(short.is_empty(), "{short:?}");
-        rests(&trace, Time::from_millis(1), Time::from_millis(190), &before, &mut short);
+        rests(
+            &trace,
+            Time::from_millis(1),
+            Time::from_millis(190),
+            &before,
+            &mut short,
+        );
         assert!(short[0].contains("the arm moved"), "{short:?}");
     }
 

@@ -107,7 +107,8 @@ impl<'a> Stage<'a> {
             device: side("device", needs.far_device)?,
         };
         let name = |side: &Option<WireCell>| side.as_ref().unwrap_or(&sides.near).name().clone();
-        let file = |name: &tactus_wire::Name| cell_file(cell, folder, name.as_str(), needs.recorder);
+        let file =
+            |name: &tactus_wire::Name| cell_file(cell, folder, name.as_str(), needs.recorder);
         let near = file(&cell.name)?;
         let engine = file(&name(&sides.engine))?;
         let device = file(&name(&sides.device))?;
@@ -186,7 +187,8 @@ impl<'a> Stage<'a> {
         }
         if Instant::now() > until {
             let mode = self.observer.mode();
-            let mode = mode.map_or_else(String::new, |m| format!("; mode `{}` {}", m.mode, m.reason));
+            let mode =
+                mode.map_or_else(String::new, |m| format!("; mode `{}` {}", m.mode, m.reason));
             bail!(
                 "waited in vain until {what}{mode}; see {}",
                 self.children.logs.display()
@@ -310,7 +312,8 @@ impl<'a> Stage<'a> {
             let key = self.sides.near.key(&Topic::ArmMode(self.cell.arm.clone()));
             order::send(&self.session, &key, &ModeOrder::StopEpisode).map(drop)?;
             let ready = |o: &Observer| {
-                o.mode().is_some_and(|m| matches!(m.mode, ModeWord::Ready | ModeWord::Boot))
+                o.mode()
+                    .is_some_and(|m| matches!(m.mode, ModeWord::Ready | ModeWord::Boot))
             };
             self.wait("the episode has ended", STEP_WITHIN, ready)?;
         }

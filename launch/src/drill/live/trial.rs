@@ -109,7 +109,10 @@ impl LiveTrial<'_> {
             }
             again += 1;
             if again > MOST_AGAIN {
-                bail!("the cell leaves `{}` by itself, before any fault", self.mode.word());
+                bail!(
+                    "the cell leaves `{}` by itself, before any fault",
+                    self.mode.word()
+                );
             }
         };
         stage.pass(BATCH)?;
@@ -165,7 +168,11 @@ impl LiveTrial<'_> {
         if matches!(self.mode, In::Policy | In::Hold) {
             let start = stage.start_order(self.instruction, self.seed);
             stage.insist(&start)?;
-            stage.wait("the policy commands the arm", STEP_WITHIN, Stage::policy_commands)?;
+            stage.wait(
+                "the policy commands the arm",
+                STEP_WITHIN,
+                Stage::policy_commands,
+            )?;
         }
         if self.mode == In::Hold {
             stage.pass(BEGIN)?;
@@ -219,7 +226,9 @@ impl LiveTrial<'_> {
     ) -> anyhow::Result<Option<Done>> {
         let (mut begin, mut touched) = (None, None);
         let mut end = stage.now();
-        let latest = acts.iter().map(|act| act.from + act.wish.lasts.unwrap_or_default());
+        let latest = acts
+            .iter()
+            .map(|act| act.from + act.wish.lasts.unwrap_or_default());
         let latest = latest.max().unwrap_or_else(Instant::now) + OVER_WITHIN;
         let mut ends = 0;
         while acts.iter().any(|act| !act.over) {
@@ -275,9 +284,8 @@ impl LiveTrial<'_> {
         }
         let begin = begin.unwrap_or(end);
         // A link that spoils or delays begins to with its first message; one that is cut, with the first that is missing.
-        let by_messages = |w: &LiveWish| {
-            matches!(w.fault.doing, Doing::Link(link) if link.how != How::Cut)
-        };
+        let by_messages =
+            |w: &LiveWish| matches!(w.fault.doing, Doing::Link(link) if link.how != How::Cut);
         let since = match touched {
             Some(touched) if self.wishes.iter().all(by_messages) => touched,
             _ => begin,
@@ -358,7 +366,9 @@ impl LiveTrial<'_> {
             told.outcome.bound = Some(bound);
             match rested {
                 Some(after) if after <= bound + told.host_noise => {}
-                Some(after) => short.push(format!("the arm rests after {after:.1?}, bound {bound:?}")),
+                Some(after) => {
+                    short.push(format!("the arm rests after {after:.1?}, bound {bound:?}"))
+                }
                 None => short.push("the arm moves on without its arm host".into()),
             }
             return Ok(told);
@@ -396,8 +406,7 @@ impl LiveTrial<'_> {
                 if !allowed.any(|kind| *kind == hold.kind) {
                     short.push(format!("a hold for another reason: {}", hold.kind.name()));
                 } else if must
-                    && let Err(said) =
-                        judge::in_time(after, hold.kind, told.noise, &arm.ladder)
+                    && let Err(said) = judge::in_time(after, hold.kind, told.noise, &arm.ladder)
                 {
                     short.push(said);
                 }
@@ -418,9 +427,8 @@ impl LiveTrial<'_> {
             return;
         };
         let after = |at: Time| at >= hold.at && at <= done.end;
-        let moved = |a: &&tactus_types::Applied| {
-            after(a.at) && a.command.setpoint.source == Source::Policy
-        };
+        let moved =
+            |a: &&tactus_types::Applied| after(a.at) && a.command.setpoint.source == Source::Policy;
         if trace.applied.iter().any(|a| moved(&a)) {
             short.push("another bundle moved the arm".into());
         }
@@ -463,7 +471,10 @@ impl LiveTrial<'_> {
                 stage.pass(BATCH)?;
                 continue;
             };
-            let fresh = stage.observer.applied().is_some_and(|a| stage.now().since(a.at) < 2 * BATCH);
+            let fresh = stage
+                .observer
+                .applied()
+                .is_some_and(|a| stage.now().since(a.at) < 2 * BATCH);
             match report.mode {
                 ModeWord::Policy if fresh && Stage::policy_commands(&stage.observer) => {
                     return Ok((true, enabled));
@@ -500,15 +511,23 @@ impl LiveTrial<'_> {
         let trace = stage.observer.trace();
         let ours = trace.modes.iter().filter(|m| m.generation.boot != boot);
         if let Some(other) = ours.clone().find(|m| m.mode != ModeWord::Boot) {
-            short.push(format!("the restarted arm host went to `{}` by itself", other.mode));
+            short.push(format!(
+                "the restarted arm host went to `{}` by itself",
+                other.mode
+            ));
         }
-        let applied = trace.applied.iter().filter(|a| a.command.generation.boot != boot);
+        let applied = trace
+            .applied
+            .iter()
+            .filter(|a| a.command.generation.boot != boot);
         let mut q = None;
         for applied in applied {
             let first = *q.get_or_insert(applied.command.q);
             let moved = applied.command.q.zip(&first, |a, b| a - b).max_abs();
             if applied.command.setpoint.source != Source::Hold || moved > 1e-3 {
-                short.push(format!("the restarted arm host moved the arm by {moved:.4} rad"));
+                short.push(format!(
+                    "the restarted arm host moved the arm by {moved:.4} rad"
+                ));
                 break;
             }
         }

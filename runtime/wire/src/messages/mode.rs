@@ -175,7 +175,11 @@ impl Message for ModeReport {
             fault: match report.fault.as_str() {
                 "" => None,
                 name => Some(FaultKind::named(name).ok_or_else(|| {
-                    envelope.wrong("fault", "a fault of the ladder", name.chars().take(64).collect::<String>())
+                    envelope.wrong(
+                        "fault",
+                        "a fault of the ladder",
+                        name.chars().take(64).collect::<String>(),
+                    )
                 })?),
             },
             generation: generation_from(report.generation, envelope)?,
