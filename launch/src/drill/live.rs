@@ -8,8 +8,10 @@ mod bridge;
 mod faults;
 mod judge;
 mod observe;
+mod recover;
 mod stage;
 mod trial;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

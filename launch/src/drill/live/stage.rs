@@ -2,6 +2,7 @@
 //!
 //! Brings the cell into a mode, breaks it and mends it, on order. Decides nothing about what should follow.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,8 @@ pub struct Stage<'a> {
     /// What the device says of itself.
     pub info: ArmInfo,
     episodes: u64,
+    /// How much of each log was looked at, bytes.
+    read: HashMap<PathBuf, usize>,
 }
 
 /// The cell file of each side, in `folder`: the same cell under another name, its paths absolute.
@@ -166,6 +169,7 @@ impl<'a> Stage<'a> {
             observer,
             info,
             episodes: 0,
+            read: HashMap::new(),
         };
         let until = Instant::now() + UP_WITHIN;
         while stage.observer.mode().is_none() || stage.engine().is_none() {
@@ -447,6 +451,28 @@ impl<'a> Stage<'a> {
     /// The roles that have ended by themselves.
     pub fn gone(&mut self) -> Vec<children::Ended> {
         self.children.gone()
+    }
+
+    /// Lines of the processes' logs that tell of a panic, since this was last asked: bad input must be refused, and a
+    /// thread that dies of it need not end its process.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub fn panics(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut panics = Vec::new();
+        for entry in std::fs::read_dir(&self.children.logs)? {
+            let path = entry?.path();
+            let text = std::fs::read(&path)?;
+            let read = self.read.entry(path).or_default();
+            let new = String::from_utf8_lossy(text.get(*read..).unwrap_or_default()).into_owned();
+            *read = text.len();
+            panics.extend(
+                new.lines()
+                    .filter(|l| l.contains("panicked at"))
+                    .map(str::to_owned),
+            );
+        }
+        Ok(panics)
     }
 
     /// Whether the policy commands the arm, as last heard.

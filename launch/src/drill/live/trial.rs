@@ -1,17 +1,16 @@
-//! One fault, once, in a running cell: brings it into a mode, breaks something, mends it, and judges what followed.
+//! One fault, once, in a running cell: brings it into a mode, breaks something, mends it. What followed is judged in
+//! `verdict`, and whether the cell works again is found out in `recover`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use tactus_types::{FaultKind, Source, Time};
-use tactus_wire::{ModeOrder, ModeReport, ModeWord};
+use tactus_types::Time;
+use tactus_wire::{ModeOrder, ModeWord};
 
-use super::faults::{Doing, How, Judged, LiveWish, Traffic};
+use super::faults::{Doing, How, LiveWish};
 use super::judge::{self, About, Quality};
-use super::observe::Trace;
 use super::stage::{STEP_WITHIN, Stage};
-use crate::drill::catalogue::Expect;
 use crate::drill::trial::{In, Outcome};
 
 /// A fault begins this long after its mode, and up to [`JITTER`] later.
@@ -21,12 +20,8 @@ const JITTER: Duration = Duration::from_millis(400);
 const LASTS: Duration = Duration::from_secs(1);
 /// .. and how long another bundle's engine answers.
 const BUNDLE_LASTS: Duration = Duration::from_secs(2);
-/// A cell must work again within this time after a fault: an engine that starts loads and probes its policy.
-const RECOVER: Duration = Duration::from_secs(25);
-/// An arm host that was restarted is watched for this long: it must not begin anything by itself.
-const WATCHED: Duration = Duration::from_secs(1);
 /// What was applied reaches us in batches.
-const BATCH: Duration = Duration::from_millis(60);
+pub const BATCH: Duration = Duration::from_millis(60);
 /// Faults must be over within this time after the last was to begin: another bundle's engine loads and probes.
 const OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A role may end by itself this often in a trial; one that cannot start does so without end.
@@ -72,13 +67,13 @@ pub struct LiveTrial<'a> {
 }
 
 /// What was done, and when.
-struct Done {
+pub struct Done {
     /// The first fault began.
-    begin: Time,
+    pub begin: Time,
     /// The last fault was over.
-    end: Time,
+    pub end: Time,
     /// The instant that bounds count from.
-    since: Time,
+    pub since: Time,
 }
 
 /// A fault of a trial and whether it acts.
@@ -132,6 +127,7 @@ impl LiveTrial<'_> {
             short.push(format!("role `{}` ended: {}", ended.role, ended.last_words));
             stage.mend(ended.role)?;
         }
+        short.extend(stage.panics()?);
         if !recovered {
             short.push("the cell did not work again".into());
         }
@@ -325,212 +321,5 @@ impl LiveTrial<'_> {
             }
             Doing::Link(_) => Ok(()),
         }
-    }
-
-    fn judge(
-        &self,
-        stage: &Stage<'_>,
-        trace: &Trace,
-        before: &ModeReport,
-        done: &Done,
-        short: &mut Vec<String>,
-    ) -> anyhow::Result<Told> {
-        let arm = self.cell.arm_spec(0, &stage.info)?;
-        let mut told = Told {
-            outcome: Outcome {
-                reason: None,
-                hold_after: None,
-                bound: None,
-                largest_step: 0.0,
-                largest_lead: 0.0,
-                peak_jerk: 0.0,
-                recovered: false,
-                short: vec![],
-            },
-            noise: judge::noise(&trace.applied, done.begin, done.end, arm.period_secs),
-            host_noise: judge::host_noise(&trace.naps, done.begin, done.end),
-            enabled: false,
-            again: 0,
-            quality: Quality::default(),
-            by_device: false,
-        };
-        let device = self.wishes.iter().any(|w| w.fault.judged == Judged::Device);
-        if device {
-            let until = done.end;
-            let rests = judge::device_rests(&trace.states, done.since, until, &stage.info);
-            let (rested, bound) = rests;
-            told.by_device = true;
-            // Its ticks are those of another process: what is known of the lateness is that of this one.
-            told.noise = told.host_noise;
-            told.outcome.hold_after = rested;
-            told.outcome.bound = Some(bound);
-            match rested {
-                Some(after) if after <= bound + told.host_noise => {}
-                Some(after) => {
-                    short.push(format!("the arm rests after {after:.1?}, bound {bound:?}"))
-                }
-                None => short.push("the arm moves on without its arm host".into()),
-            }
-            return Ok(told);
-        }
-        if self.mode != In::Policy {
-            judge::rests(trace, done.begin, done.end, before, short);
-            return Ok(told);
-        }
-        let must = self
-            .wishes
-            .iter()
-            .all(|w| matches!(w.fault.judged, Judged::Arm(Expect::Hold(_))));
-        let hold = judge::first_hold(trace, done.since);
-        let mut allowed = self.wishes.iter().flat_map(|w| match w.fault.judged {
-            Judged::Arm(Expect::Hold(kinds) | Expect::Either(kinds)) => kinds,
-            Judged::Arm(Expect::Through) | Judged::Device => &[],
-        });
-        match hold {
-            Some(hold) => {
-                told.noise = judge::noise(&trace.applied, done.since, hold.at, arm.period_secs);
-                told.host_noise = judge::host_noise(&trace.naps, done.since, hold.at);
-                // An arm that does not follow is noticed by what it does, whatever was done to it before.
-                let leading = judge::leading_since(trace, hold.at, arm.ladder.track_rad);
-                let since = match hold.kind {
-                    FaultKind::Tracking => leading.unwrap_or(done.since),
-                    _ => done.since,
-                };
-                let after = hold.at.since(since);
-                let must = must || hold.kind == FaultKind::Tracking;
-                told.outcome.reason = Some(hold.kind);
-                told.outcome.hold_after = Some(after);
-                // A fault that comes and goes has no instant that a bound could count from.
-                let bound = tactus_control::rule(hold.kind).hold_within(&arm.ladder);
-                told.outcome.bound = must.then_some(bound);
-                if !allowed.any(|kind| *kind == hold.kind) {
-                    short.push(format!("a hold for another reason: {}", hold.kind.name()));
-                } else if must
-                    && let Err(said) = judge::in_time(after, hold.kind, told.noise, &arm.ladder)
-                {
-                    short.push(said);
-                }
-            }
-            None if must => short.push("no hold".into()),
-            None => {}
-        }
-        self.judge_bundle(trace, done, short);
-        Ok(told)
-    }
-
-    /// While another bundle's engine answers, nothing of it moves the arm, and its chunks are refused as such.
-    fn judge_bundle(&self, trace: &Trace, done: &Done, short: &mut Vec<String>) {
-        if !self.wishes.iter().any(|w| w.fault.doing == Doing::Bundle) {
-            return;
-        }
-        let Some(hold) = judge::first_hold(trace, done.since) else {
-            return;
-        };
-        let after = |at: Time| at >= hold.at && at <= done.end;
-        let moved =
-            |a: &&tactus_types::Applied| after(a.at) && a.command.setpoint.source == Source::Policy;
-        if trace.applied.iter().any(|a| moved(&a)) {
-            short.push("another bundle moved the arm".into());
-        }
-        // A hold keeps the reason that it began with, so that only the count says that chunks were refused.
-        let meanwhile = trace.modes.iter().filter(|r| r.since <= done.end);
-        let mut refused = meanwhile.map(|r| r.counters.chunks_discarded);
-        let first = refused.next().unwrap_or_default();
-        if refused.max().unwrap_or_default() <= first {
-            short.push("no chunk of another bundle was refused".into());
-        }
-    }
-
-    /// Whether an episode is under way again, and whether that needed an operator's enabling.
-    fn recovers(
-        &self,
-        stage: &mut Stage<'_>,
-        before: &ModeReport,
-        short: &mut Vec<String>,
-    ) -> anyhow::Result<(bool, bool)> {
-        let boot = before.generation.boot;
-        let killed = |role| {
-            let kills = |w: &LiveWish| w.role() == Some(role) && w.fault.doing == Doing::Kill(role);
-            self.wishes.iter().any(kills)
-        };
-        if killed("arm") {
-            self.comes_up_in_boot(stage, boot, short)?;
-        }
-        // What was delayed is still on its way.
-        if self.wishes.iter().any(|w| matches!(w.fault.doing, Doing::Link(l) if matches!(l.how, How::Delay(..)) || l.traffic == Traffic::Net)) {
-            stage.pass(Duration::from_millis(300))?;
-        }
-        let until = Instant::now() + RECOVER;
-        // A hold that may end by itself is left to.
-        let by_itself = self.mode == In::Policy
-            && self.cell.resume == tactus_control::Resume::Auto
-            && !killed("arm");
-        let mut enabled = false;
-        while Instant::now() < until {
-            let Some(report) = stage.observer.mode() else {
-                stage.pass(BATCH)?;
-                continue;
-            };
-            let fresh = stage
-                .observer
-                .applied()
-                .is_some_and(|a| stage.now().since(a.at) < 2 * BATCH);
-            match report.mode {
-                ModeWord::Policy if fresh && Stage::policy_commands(&stage.observer) => {
-                    return Ok((true, enabled));
-                }
-                ModeWord::Boot => {
-                    enabled = stage.order(&ModeOrder::Enable).is_ok() || enabled;
-                }
-                ModeWord::Ready => {
-                    let start = stage.start_order(self.instruction, self.seed);
-                    // Refused while the engine or a camera is still coming up.
-                    let _ = stage.order(&start);
-                }
-                ModeWord::Hold if !by_itself => {
-                    enabled = stage.order(&ModeOrder::Enable).is_ok() || enabled;
-                }
-                _ => {}
-            }
-            stage.pass(BATCH)?;
-        }
-        Ok((false, enabled))
-    }
-
-    /// An arm host that was killed comes up in boot, and stays there.
-    fn comes_up_in_boot(
-        &self,
-        stage: &Stage<'_>,
-        boot: u64,
-        short: &mut Vec<String>,
-    ) -> anyhow::Result<()> {
-        stage.wait("the arm host is back", STEP_WITHIN, |o| {
-            o.mode().is_some_and(|m| m.generation.boot != boot)
-        })?;
-        stage.pass(WATCHED)?;
-        let trace = stage.observer.trace();
-        let ours = trace.modes.iter().filter(|m| m.generation.boot != boot);
-        if let Some(other) = ours.clone().find(|m| m.mode != ModeWord::Boot) {
-            short.push(format!(
-                "the restarted arm host went to `{}` by itself",
-                other.mode
-            ));
-        }
-        let applied = trace
-            .applied
-            .iter()
-            .filter(|a| a.command.generation.boot != boot);
-        let mut q = None;
-        for applied in applied {
-            let first = *q.get_or_insert(applied.command.q);
-            let moved = applied.command.q.zip(&first, |a, b| a - b).max_abs();
-            if applied.command.setpoint.source != Source::Hold || moved > 1e-3 {
-                short.push(format!(
-                    "the restarted arm host moved the arm by {moved:.4} rad"
-                ));
-                break;
-            }
-        }
-        Ok(())
     }
 }
