@@ -427,7 +427,7 @@ mod tests {
                 captured_at: Time::from_millis(2 * n),
                 seq: n,
                 epoch: 1,
-                q: JointVec::from_fn(6, |_| if n < 20 || n >= 40 { -0.1 } else { 0.2 }),
+                q: JointVec::from_fn(6, |_| if !(20..40).contains(&n) { -0.1 } else { 0.2 }),
                 dq: JointVec::zeros(6),
                 opening: 0.5,
                 torque: true,

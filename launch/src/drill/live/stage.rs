@@ -369,7 +369,7 @@ impl<'a> Stage<'a> {
         self.children.start_again(role)?;
         let until = Instant::now() + UP_WITHIN;
         while !self.is_up(role) {
-            for ended in self.children.gone() {
+            if let Some(ended) = self.children.gone().first() {
                 bail!("role `{}` ended: {}", ended.role, ended.last_words);
             }
             self.go_on(until, "a role is there again")?;
