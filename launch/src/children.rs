@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cell::Cell;
 use crate::cli::PolicyArgs;
@@ -28,6 +29,8 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 struct Running {
     role: &'static str,
     args: Vec<String>,
+    /// What its own arguments are besides those of every role.
+    extra: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
     started: Instant,
@@ -64,6 +67,20 @@ impl Children {
         policy: &PolicyArgs,
         log: &str,
     ) -> anyhow::Result<Self> {
+        Self::start_each(cell, endpoint, policy, log, |_| cell.file.clone())
+    }
+
+    /// As [`Children::start`], with a cell file for each role.
+    ///
+    /// # Errors
+    /// As [`Children::start`].
+    pub fn start_each(
+        cell: &Cell,
+        endpoint: &str,
+        policy: &PolicyArgs,
+        log: &str,
+        file_of: impl Fn(&str) -> PathBuf,
+    ) -> anyhow::Result<Self> {
         let logs =
             std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
         std::fs::create_dir_all(&logs).with_context(|| format!("log folder {}", logs.display()))?;
@@ -71,7 +88,6 @@ impl Children {
             running: Vec::new(),
             logs,
         };
-        let file = cell.file.display().to_string();
         let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
         if cell.sim.is_some() {
             roles.push(("sim", vec![]));
@@ -93,7 +109,8 @@ impl Children {
             roles.push(("record", vec![]));
         }
         for (role, extra) in roles {
-            let mut args: Vec<String> = [
+            let file = file_of(role).display().to_string();
+            let args: Vec<String> = [
                 "--log",
                 log,
                 role,
@@ -105,11 +122,11 @@ impl Children {
             ]
             .map(str::to_owned)
             .to_vec();
-            args.extend(extra);
             let log = children.logs.join(format!("{role}.log"));
             let mut running = Running {
                 role,
                 args,
+                extra,
                 log,
                 child: None,
                 started: Instant::now(),
@@ -173,6 +190,56 @@ impl Children {
         ended
     }
 
+    /// Sends `signal` to `role`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, role: &str, signal: Signal) -> anyhow::Result<()> {
+        let pid = self
+            .running
+            .iter()
+            .find(|r| r.role == role)
+            .and_then(Running::pid);
+        let pid = pid.with_context(|| format!("role `{role}` does not run"))?;
+        kill_process(pid, signal).with_context(|| format!("signal to role `{role}`"))
+    }
+
+    /// Waits until `role`, which was told to end, has ended.
+    pub fn wait(&mut self, role: &str) {
+        if let Some(running) = self.running.iter_mut().find(|r| r.role == role) {
+            running.wait();
+        }
+    }
+
+    /// Starts `role` if it does not run, without the pause of [`Children::supervise`].
+    ///
+    /// # Errors
+    /// When the process cannot be created.
+    pub fn start_again(&mut self, role: &str) -> anyhow::Result<()> {
+        match self.running.iter_mut().find(|r| r.role == role) {
+            Some(running) if running.child.is_none() => running.start(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Gives `role` other arguments of its own from its next start on; returns those that it had.
+    pub fn give_extra(&mut self, role: &str, extra: Vec<String>) -> Vec<String> {
+        match self.running.iter_mut().find(|r| r.role == role) {
+            Some(running) => std::mem::replace(&mut running.extra, extra),
+            None => extra,
+        }
+    }
+
+    /// The roles that have ended by themselves since they were last asked for; they stay down.
+    pub fn gone(&mut self) -> Vec<Ended> {
+        let ended = self.running.iter_mut().filter_map(|running| {
+            let ended = running.ended()?;
+            running.child = None;
+            Some(ended)
+        });
+        ended.collect()
+    }
+
     /// Ends all roles in order and waits for them.
     pub fn end(&mut self) {
         for stage in [&["record"][..], &["engine", "camera"], &["arm"], &["sim"]] {
@@ -210,6 +277,7 @@ impl Running {
         // A group of its own: Ctrl-C at the terminal reaches only us, and we end the roles in order.
         let child = Command::new(exe)
             .args(&self.args)
+            .args(&self.extra)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -239,10 +307,14 @@ impl Running {
         })
     }
 
+    fn pid(&self) -> Option<Pid> {
+        let pid = i32::try_from(self.child.as_ref()?.id()).ok()?;
+        Pid::from_raw(pid)
+    }
+
     fn signal(&self) {
-        if let Some(pid) = self.child.as_ref().and_then(|c| i32::try_from(c.id()).ok())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-            && let Err(e) = rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+        if let Some(pid) = self.pid()
+            && let Err(e) = kill_process(pid, Signal::TERM)
         {
             tracing::debug!("role `{}` is gone already: {e}", self.role);
         }

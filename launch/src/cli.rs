@@ -376,6 +376,19 @@ pub struct DrillArgs {
     /// Names the faults, what must follow from each, and the bounds of this cell; runs nothing.
     #[arg(long)]
     pub list: bool,
+    /// In real time: brings the cell up, kills and stops its processes, and breaks the links between them. Without it, in
+    /// lock-step.
+    #[arg(long)]
+    pub real_time: bool,
+    /// Nobody and nothing is within reach of the arm, which will move: needed to drill a real cell.
+    #[arg(long, requires = "real_time")]
+    pub arm_is_clear: bool,
+    /// What the policy is told in real time. Default: what the seed says; a real cell has none.
+    #[arg(long, value_name = "TEXT", requires = "real_time")]
+    pub instruction: Option<String>,
+    /// Endpoint that the processes of a cell in real time meet at. Default: a free loopback port.
+    #[arg(long, value_name = "ENDPOINT", requires = "real_time")]
+    pub listen: Option<String>,
     /// A fault of your own; several act together. `<where>[.<camera>]:<what>[=<time>[+-<time>]][@<start>][~<duration>]`,
     /// for example camera.wrist:freeze@3s or net:delay=200ms+-80ms.
     #[arg(long, value_name = "FAULT")]
@@ -386,16 +399,16 @@ pub struct DrillArgs {
     /// Seed of the first repetition; repetition k uses seed S + k.
     #[arg(long, value_name = "S", default_value_t = 7)]
     pub seed: u64,
-    /// Repetitions of each fault in each mode. Default: 30; `quick`: 3.
+    /// Repetitions of each fault in each mode. Default: 30, `quick`: 3; in real time 3, `quick`: 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub repetitions: Option<u64>,
     /// Simulated time of `soak`: 90s, 5m, 1h.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = span)]
     pub span: Duration,
-    /// Threads.
+    /// Threads, in lock-step.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
-    /// Write the matrix to this file.
+    /// Write the matrix to this file; in real time every trial, too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Draw the matrix into this file.
@@ -412,9 +425,9 @@ pub struct DrillArgs {
 /// Sets of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum DrillSet {
-    /// Every fault, 30 times in each mode.
+    /// Every fault, 30 times in each mode; in real time three times.
     All,
-    /// Every fault, three times in each mode: within a minute.
+    /// Every fault, three times in each mode: within a minute. In real time once, in an episode only: some minutes.
     Quick,
     /// Random faults one upon the other, for as long as --span says, and an operator who goes on: no law may break, and
     /// memory must stay flat.

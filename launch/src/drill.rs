@@ -2,10 +2,12 @@
 //! cell works again.
 //!
 //! In lock-step: the decisions of the real thing on a virtual clock, with chunks that the policy made at the beginning of
-//! the drill, the fault acting at the boundary messages. Decides what is injected when; what should follow stands in
-//! `catalogue`, and is judged in `trial` and `watch`.
+//! the drill, the fault acting at the boundary messages. In real time (`live`): a running cell whose processes are killed
+//! and stopped, and whose links are broken. Decides what is injected when; what should follow stands in `catalogue`, and
+//! is judged in `trial` and `watch`.
 
 mod catalogue;
+mod live;
 mod recorded;
 mod report;
 mod soak;
@@ -45,13 +47,16 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         None => checkout::demo_cell()?,
     };
     let cell = cell::load(&file)?;
+    if args.real_time {
+        return live::drill(args, &cell);
+    }
     if args.list {
         result::line(report::list(&cell.ladder))?;
         return Ok(ExitCode::SUCCESS);
     }
     if cell.sim.is_none() {
         bail!(
-            "cell file {}: drills run in lock-step, which needs a cell with [sim]",
+            "cell file {}: lock-step needs a cell with [sim]; --real-time drills any cell",
             file.display()
         );
     }
@@ -94,7 +99,8 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         .flat_map(|(scene, mode)| (0..repetitions).map(move |k| (scene, mode, k)))
         .collect();
     let outcomes = run(args, &spec, &playback, &scenes, &jobs)?;
-    let rows = report::rows(&scenes, &jobs, &outcomes);
+    let findings = outcomes.iter().map(report::Finding::lockstep);
+    let rows = report::rows(&scenes, &jobs, findings);
     let short = rows.iter().filter(|row| !row.passed()).count();
     result::line(report::matrix(&rows))?;
     result::line(report::summary(&rows))?;

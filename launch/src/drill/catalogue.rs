@@ -110,8 +110,10 @@ pub const CATALOGUE: &[Entry] = {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("fault `{actual}`: expected {expected}")]
 pub struct FaultError {
-    actual: String,
-    expected: String,
+    /// What was written.
+    pub actual: String,
+    /// What it should be.
+    pub expected: String,
 }
 
 /// A fault as a user wrote it: `camera.wrist:freeze@3s`, `net:delay=200ms+-80ms`, `chunk:nan@500ms~2s`.
@@ -188,7 +190,7 @@ impl std::str::FromStr for Wish {
     }
 }
 
-fn split<'a>(text: &'a str, mark: &str) -> (&'a str, Option<&'a str>) {
+pub(super) fn split<'a>(text: &'a str, mark: &str) -> (&'a str, Option<&'a str>) {
     match text.split_once(mark) {
         Some((before, after)) => (before, Some(after)),
         None => (text, None),
@@ -196,7 +198,7 @@ fn split<'a>(text: &'a str, mark: &str) -> (&'a str, Option<&'a str>) {
 }
 
 /// `200ms` or `1.5s`, up to a minute.
-fn duration(words: &str) -> Option<Duration> {
+pub(super) fn duration(words: &str) -> Option<Duration> {
     let (number, scale) = match words.strip_suffix("ms") {
         Some(number) => (number, 1e-3),
         None => (words.strip_suffix('s')?, 1.0),

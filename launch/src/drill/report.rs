@@ -1,6 +1,7 @@
 //! What a drill found, as a table, as JSON and as a picture; and what can be drilled.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use comfy_table::{CellAlignment, Table, presets};
@@ -9,7 +10,8 @@ use serde::Serialize;
 use tactus_control::{LadderSpec, is_the_arms, rule};
 use tactus_types::FaultKind;
 
-use super::{CATALOGUE, Expect, In, Outcome, Wish};
+use super::live::{Judged, LIVE};
+use super::{CATALOGUE, Expect, In, Outcome};
 
 /// All repetitions of a fault in a mode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +32,8 @@ pub struct Row {
     pub hold_after_ms: Option<f64>,
     /// Its bound in that repetition, ms.
     pub bound_ms: Option<f64>,
+    /// In real time: by how much the control thread was late at most in the stretches that were judged, ms.
+    pub noise_ms: Option<f64>,
     /// Largest change of a joint's command in one tick, mrad.
     pub largest_step_mrad: f64,
     /// Largest distance of a command from the arm, mrad.
@@ -71,14 +75,35 @@ pub struct Document<'a> {
     pub rows: &'a [Row],
 }
 
+/// What a repetition adds to its row.
+pub struct Finding<'a> {
+    /// What followed.
+    pub outcome: &'a Outcome,
+    /// Why the arm held, if it did.
+    pub reason: Option<&'static str>,
+    /// By how much the control thread was late, in real time.
+    pub noise: Option<Duration>,
+}
+
+impl<'a> Finding<'a> {
+    /// Of a repetition in lock-step, where nothing is late.
+    pub fn lockstep(outcome: &'a Outcome) -> Self {
+        Self {
+            outcome,
+            reason: outcome.reason.map(FaultKind::name),
+            noise: None,
+        }
+    }
+}
+
 /// One row per fault and mode.
-pub fn rows(
-    scenes: &[(String, Vec<Wish>)],
+pub fn rows<'a, W>(
+    scenes: &[(String, W)],
     jobs: &[(usize, In, u64)],
-    outcomes: &[Outcome],
+    findings: impl Iterator<Item = Finding<'a>>,
 ) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for ((scene, mode, _), outcome) in jobs.iter().zip(outcomes) {
+    for ((scene, mode, _), finding) in jobs.iter().zip(findings) {
         let fault = scenes.get(*scene).map_or("", |(name, _)| name.as_str());
         let same = |row: &&mut Row| row.fault == fault && row.mode == mode.word();
         if rows.last_mut().filter(same).is_none() {
@@ -91,6 +116,7 @@ pub fn rows(
                 reasons: Vec::new(),
                 hold_after_ms: None,
                 bound_ms: None,
+                noise_ms: None,
                 largest_step_mrad: 0.0,
                 largest_lead_mrad: 0.0,
                 peak_jerk: 0.0,
@@ -99,13 +125,23 @@ pub fn rows(
             });
         }
         if let Some(row) = rows.last_mut() {
-            add(row, outcome);
+            add(row, &finding);
         }
     }
     rows
 }
 
-fn add(row: &mut Row, outcome: &Outcome) {
+fn add(row: &mut Row, finding: &Finding<'_>) {
+    let Finding {
+        outcome,
+        reason,
+        noise,
+    } = finding;
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    row.noise_ms = match (row.noise_ms, noise) {
+        (Some(most), Some(noise)) => Some(most.max(ms(*noise))),
+        (most, noise) => most.or(noise.map(ms)),
+    };
     row.repetitions += 1;
     row.passes += u64::from(outcome.short.is_empty());
     row.recovered += u64::from(outcome.recovered);
@@ -115,12 +151,11 @@ fn add(row: &mut Row, outcome: &Outcome) {
     if row.short.is_none() {
         row.short = outcome.short.first().cloned();
     }
-    let Some(reason) = outcome.reason else { return };
+    let Some(reason) = reason else { return };
     row.holds += 1;
-    if !row.reasons.contains(&reason.name()) {
-        row.reasons.push(reason.name());
+    if !row.reasons.contains(reason) {
+        row.reasons.push(reason);
     }
-    let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
     if let (Some(after), Some(bound)) = (outcome.hold_after, outcome.bound)
         && row.hold_after_ms.is_none_or(|longest| longest < ms(after))
     {
@@ -141,7 +176,8 @@ fn whole(value: Option<f64>) -> String {
 
 /// The matrix for a terminal.
 pub fn matrix(rows: &[Row]) -> String {
-    let mut table = table(&[
+    let live = rows.iter().any(|row| row.noise_ms.is_some());
+    let mut head = vec![
         "fault",
         "in",
         "followed",
@@ -152,13 +188,17 @@ pub fn matrix(rows: &[Row]) -> String {
         "jerk, rad/s3",
         "worked again",
         "",
-    ]);
+    ];
+    if live {
+        head.insert(6, "noise, ms");
+    }
+    let mut table = table(&head);
     for row in rows {
         let verdict = match &row.short {
             None => "pass".to_owned(),
             Some(short) => format!("FAIL {}/{}: {short}", row.passes, row.repetitions),
         };
-        table.add_row([
+        let mut cells = vec![
             row.fault.clone(),
             row.mode.into(),
             row.rung(),
@@ -169,9 +209,16 @@ pub fn matrix(rows: &[Row]) -> String {
             format!("{:.0}", row.peak_jerk),
             format!("{}/{}", row.recovered, row.repetitions),
             verdict,
-        ]);
+        ];
+        if live {
+            cells.insert(
+                6,
+                row.noise_ms.map_or_else(String::new, |v| format!("{v:.1}")),
+            );
+        }
+        table.add_row(cells);
     }
-    for column in 4..9 {
+    for column in 4..head.len() - 1 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -197,26 +244,55 @@ pub fn summary(rows: &[Row]) -> String {
 
 /// What can be injected, and the ladder's table with the cell's bounds.
 pub fn list(ladder: &LadderSpec) -> String {
-    // As Markdown, so that launch/DRILLS.md can hold it word for word.
-    let table = |head: &[&str]| {
-        let mut table = table(head);
-        table.load_preset(presets::ASCII_MARKDOWN);
-        table
-    };
-    let mut faults = table(&["fault", "what it does", "what must follow in an episode"]);
+    let mut faults = markdown(&FAULTS);
     for entry in CATALOGUE {
-        let names = |kinds: &[FaultKind]| {
-            let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-            names.join(" or ")
-        };
-        let follows = match entry.expect {
-            Expect::Hold(kinds) => format!("hold: {}", names(kinds)),
-            Expect::Through => "the policy goes on".into(),
-            Expect::Either(kinds) => format!("the policy goes on, or hold: {}", names(kinds)),
-        };
-        faults.add_row([entry.name.to_owned(), entry.does.into(), follows]);
+        faults.add_row([
+            entry.name.to_owned(),
+            entry.does.into(),
+            follows(entry.expect),
+        ]);
     }
-    let mut rungs = table(&[
+    format!("{faults}\n\n{}", rungs(ladder))
+}
+
+/// The same for what can be injected in real time.
+pub fn live_list(ladder: &LadderSpec) -> String {
+    let mut faults = markdown(&FAULTS);
+    for fault in LIVE {
+        let follows = match fault.judged {
+            Judged::Arm(expect) => follows(expect),
+            Judged::Device => {
+                "the device holds by itself; a killed arm host comes back in boot".into()
+            }
+        };
+        faults.add_row([fault.name.to_owned(), fault.does.into(), follows]);
+    }
+    format!("{faults}\n\n{}", rungs(ladder))
+}
+
+/// As Markdown, so that launch/DRILLS.md can hold it word for word.
+fn markdown(head: &[&str]) -> Table {
+    let mut table = table(head);
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table
+}
+
+const FAULTS: [&str; 3] = ["fault", "what it does", "what must follow in an episode"];
+
+fn follows(expect: Expect) -> String {
+    let names = |kinds: &[FaultKind]| {
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+        names.join(" or ")
+    };
+    match expect {
+        Expect::Hold(kinds) => format!("hold: {}", names(kinds)),
+        Expect::Through => "the policy goes on".into(),
+        Expect::Either(kinds) => format!("the policy goes on, or hold: {}", names(kinds)),
+    }
+}
+
+fn rungs(ladder: &LadderSpec) -> Table {
+    let mut rungs = markdown(&[
         "reason",
         "what it is",
         "noticed within, ms",
@@ -227,7 +303,7 @@ pub fn list(ladder: &LadderSpec) -> String {
     ]);
     for kind in FaultKind::ALL {
         let rule = rule(kind);
-        let ms = |d: std::time::Duration| format!("{:.0}", d.as_secs_f64() * 1e3);
+        let ms = |d: Duration| format!("{:.0}", d.as_secs_f64() * 1e3);
         rungs.add_row([
             kind.name().to_owned(),
             rule.what.into(),
@@ -238,7 +314,7 @@ pub fn list(ladder: &LadderSpec) -> String {
             if is_the_arms(kind) { "yes" } else { "no" }.into(),
         ]);
     }
-    format!("{faults}\n\n{rungs}")
+    rungs
 }
 
 /// Colours of a cell of the picture.

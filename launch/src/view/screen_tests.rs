@@ -50,6 +50,7 @@ fn busy(cell: &Cell) -> Live {
         mode: Some(ModeReport {
             mode: ModeWord::Policy,
             reason: String::new(),
+            fault: None,
             generation: Generation::default(),
             since: Time::ZERO,
             instruction: "grab the blue block".into(),

@@ -330,6 +330,10 @@ impl Messenger {
                 Mode::Hold(reason) => reason.to_string(),
                 _ => String::new(),
             },
+            fault: match &record.mode {
+                Mode::Hold(reason) => Some(reason.0.kind()),
+                _ => None,
+            },
             generation: record.generation,
             since: self.mode_since,
             instruction: record.instruction.to_string(),

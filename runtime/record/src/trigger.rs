@@ -297,6 +297,7 @@ mod tests {
         Sight::Mode(ModeReport {
             mode,
             reason: "the engine process is gone".into(),
+            fault: None,
             generation: Generation::default(),
             since: Time::from_millis(since),
             instruction: String::new(),

@@ -110,6 +110,7 @@ fn entries() -> Vec<Entry> {
     let report = ModeReport {
         mode: ModeWord::Hold,
         reason: "a test".into(),
+        fault: None,
         generation: tactus_types::Generation::default(),
         since: Time::from_millis(BOOT),
         instruction: "pick".into(),

@@ -186,6 +186,13 @@ impl FaultKind {
     }
 }
 
+impl FaultKind {
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 impl Fault {
     /// Its row in the ladder's table.
     pub fn kind(&self) -> FaultKind {

@@ -53,7 +53,7 @@ pub use messages::{
     EpisodePhase, Lateness, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply,
     ModeReport, ModeWord, SimReset, SimResetReply, SimWorld, Telemetry,
 };
-pub use publish::Publisher;
+pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};
 pub use schema::descriptor_set;
 pub use session::{Session, SessionError, SessionOptions};

@@ -1,4 +1,4 @@
-//! Publishing one kind of message on one key.
+//! Publishing on one key: one kind of message; or bytes that others have encoded.
 
 use std::marker::PhantomData;
 
@@ -22,12 +22,33 @@ impl Session {
     /// # Errors
     /// [`SessionError::Key`].
     pub fn publisher<M: Message>(&self, key: &Key) -> Result<Publisher<M>, SessionError> {
-        let (priority, express) = match M::QOS {
+        Ok(Publisher {
+            zenoh: self.declare(key, M::QOS)?,
+            stamper: self.stamper.with_own_counter(),
+            message: PhantomData,
+        })
+    }
+
+    /// Declares that this process publishes on `key` what others have encoded: for a bridge, which passes on what came.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`].
+    pub fn publisher_raw(&self, key: &Key, qos: Qos) -> Result<RawPublisher, SessionError> {
+        Ok(RawPublisher {
+            zenoh: self.declare(key, qos)?,
+        })
+    }
+
+    fn declare(
+        &self,
+        key: &Key,
+        qos: Qos,
+    ) -> Result<zenoh::pubsub::Publisher<'static>, SessionError> {
+        let (priority, express) = match qos {
             Qos::RealTime => (Priority::RealTime, true),
             Qos::Data => (Priority::Data, false),
         };
-        let zenoh = self
-            .zenoh
+        self.zenoh
             .declare_publisher(key.as_str().to_owned())
             .congestion_control(CongestionControl::Drop)
             .priority(priority)
@@ -37,12 +58,37 @@ impl Session {
                 key: key.to_string(),
                 action: "publish",
                 reason: e.to_string(),
-            })?;
-        Ok(Publisher {
-            zenoh,
-            stamper: self.stamper.with_own_counter(),
-            message: PhantomData,
-        })
+            })
+    }
+}
+
+/// Publishes bytes on one key, as they are.
+pub struct RawPublisher {
+    zenoh: zenoh::pubsub::Publisher<'static>,
+}
+
+impl RawPublisher {
+    /// Sends `payload` with the encoded header `attachment`. Congested links drop it.
+    ///
+    /// It may take milliseconds: never call it on a thread that ticks.
+    ///
+    /// # Errors
+    /// [`SessionError::Key`] when the session is closed.
+    pub fn put(&self, attachment: Option<&[u8]>, payload: &[u8]) -> Result<(), SessionError> {
+        let put = self.zenoh.put(payload.to_vec());
+        let sent = match attachment {
+            Some(attachment) => put.attachment(attachment.to_vec()).wait(),
+            None => put.wait(),
+        };
+        sent.map_err(|e| put_error(&self.zenoh, &e))
+    }
+}
+
+fn put_error(publisher: &zenoh::pubsub::Publisher<'_>, e: &zenoh::Error) -> SessionError {
+    SessionError::Key {
+        key: publisher.key_expr().to_string(),
+        action: "put",
+        reason: e.to_string(),
     }
 }
 
@@ -60,10 +106,6 @@ impl<M: Message> Publisher<M> {
             .put(payload)
             .attachment(header.encode())
             .wait()
-            .map_err(|e| SessionError::Key {
-                key: self.zenoh.key_expr().to_string(),
-                action: "put",
-                reason: e.to_string(),
-            })
+            .map_err(|e| put_error(&self.zenoh, &e))
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use proptest::{collection::vec, prelude::*};
 use tactus_types::{
     Action, ActionChunk, Applied, ArmGeometry, ArmInfo, CameraFrame, ClampedBy, ClockId, Command,
-    Conditioning, Encoding, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian,
+    Conditioning, Encoding, FaultKind, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian,
     JointLimits, JointState, JointVec, LeaseHolder, LeaseId, Leftover, MAX_JOINTS, Misses,
     MotionQuality, Rank, Refusal, RefusalReason, Setpoint, Source, Stage, StageTimes, Time,
     TimedAction, Torque, Under,
@@ -355,16 +355,21 @@ fn mode_word() -> impl Strategy<Value = ModeWord> {
 fn mode_report() -> impl Strategy<Value = ModeReport> {
     (
         mode_word(),
-        (text(), text()),
+        (
+            text(),
+            prop::option::of(prop::sample::select(FaultKind::ALL.to_vec())),
+            text(),
+        ),
         generation(),
         time(),
         any::<[u64; 8]>(),
         prop::option::of((text(), rank(), time())),
     )
         .prop_map(
-            |(mode, (reason, instruction), generation, since, n, lease)| ModeReport {
+            |(mode, (reason, fault, instruction), generation, since, n, lease)| ModeReport {
                 mode,
                 reason,
+                fault,
                 generation,
                 since,
                 instruction,

@@ -1,7 +1,7 @@
 //! What an arm host is doing, and the orders it takes. Which of them need a lease is decided in `tactus-control`.
 
 use prost::Message as _;
-use tactus_types::{Generation, JointVec, LeaseHolder, LeaseId, Mode, Time, Under};
+use tactus_types::{FaultKind, Generation, JointVec, LeaseHolder, LeaseId, Mode, Time, Under};
 
 use super::device::{generation_from, generation_to};
 use super::lease::{holder_from, holder_to};
@@ -106,6 +106,8 @@ pub struct ModeReport {
     pub mode: ModeWord,
     /// Why, in an operator's words; empty when there is nothing to say.
     pub reason: String,
+    /// Row of the ladder's table behind a hold; `None` in any other mode.
+    pub fault: Option<FaultKind>,
     /// Generation in force.
     pub generation: Generation,
     /// When the mode began.
@@ -150,6 +152,7 @@ impl Message for ModeReport {
                 orders_refused,
             }),
             lease: self.lease.as_ref().map(holder_to),
+            fault: self.fault.map_or("", FaultKind::name).to_owned(),
         }
         .encode_to_vec()
     }
@@ -169,6 +172,16 @@ impl Message for ModeReport {
         Ok(Self {
             mode: word_from(report.mode, envelope)?,
             reason: envelope.text("reason", report.reason)?,
+            fault: match report.fault.as_str() {
+                "" => None,
+                name => Some(FaultKind::named(name).ok_or_else(|| {
+                    envelope.wrong(
+                        "fault",
+                        "a fault of the ladder",
+                        name.chars().take(64).collect::<String>(),
+                    )
+                })?),
+            },
             generation: generation_from(report.generation, envelope)?,
             since: Time::from_nanos(report.since_nanos),
             instruction: envelope.text("instruction", report.instruction)?,
