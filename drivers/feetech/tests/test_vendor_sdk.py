@@ -1,6 +1,6 @@
 """Feetech's own Python SDK (feetech-servo-sdk) on the emulated servos: the emulator is checked before our driver is.
 
-Needs the example `servo_bus` (`cargo test --all-targets` builds it), named by SERVO_BUS.
+Needs the example `servo_bus`, named by SERVO_BUS: `./tests/run` builds it and runs this.
 """
 
 import os

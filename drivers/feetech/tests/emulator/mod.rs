@@ -11,7 +11,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -171,7 +170,7 @@ impl Servo {
                 continue;
             }
             self.memory[at] = *byte;
-            if (at < 40 || at >= 80) && self.memory[55] == 0 {
+            if !(40..80).contains(&at) && self.memory[55] == 0 {
                 self.eeprom[at] = *byte;
             }
             if at == 42 {
@@ -295,7 +294,7 @@ impl ServoBus {
         }));
         let stop = Arc::new(AtomicBool::new(false));
         let adapter = Adapter {
-            master: File::from(OwnedFd::from(master)),
+            master: File::from(master),
             _end: end,
             world: world.clone(),
             stop: stop.clone(),
