@@ -165,7 +165,7 @@ pub struct ArmArgs {
     pub role: Option<RoleArgs>,
 }
 
-/// What can be done with an arm whose arm host runs elsewhere.
+/// What else can be done with arms.
 #[derive(Debug, Subcommand)]
 pub enum ArmVerb {
     /// Move to the cell file's pose `home`, under the limits. As `goto home`.
@@ -179,6 +179,19 @@ pub enum ArmVerb {
         #[command(flatten)]
         args: GotoArgs,
     },
+    /// Look what is plugged in: serial ports, servos with their ids and models, cameras; and draft a cell file. Only asks.
+    Probe(ProbeArgs),
+}
+
+/// `tactus arm probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Ports to look at, instead of all USB serial ports.
+    #[arg(long, value_name = "PATH")]
+    pub port: Vec<PathBuf>,
+    /// Write a cell file for the arm that was found; must not exist.
+    #[arg(long, value_name = "FILE.toml")]
+    pub draft: Option<PathBuf>,
 }
 
 /// How an arm is moved to a pose.

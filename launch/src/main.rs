@@ -19,6 +19,7 @@ mod live;
 mod lockstep;
 mod log;
 mod order;
+mod probe;
 mod record;
 mod recording;
 mod result;

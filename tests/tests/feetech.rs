@@ -350,6 +350,35 @@ fn an_arm_is_checked_set_up_and_its_calibration_written_on_the_bench() {
 }
 
 #[test]
+fn what_is_plugged_in_is_named_and_a_cell_file_drafted() {
+    let slow = servos().into_iter().map(|s| s.with(6, 1)).collect();
+    let bus = ServoBus::start(slow);
+    let dir = tempfile::tempdir().expect("a folder");
+    let draft = dir.path().join("mine.toml").display().to_string();
+    let port = bus.path().display().to_string();
+    let probe = ["arm", "probe", "--port", &port, "--draft", &draft];
+    let said = ok(&probe);
+    assert!(
+        said.contains(&format!(
+            "port {port}: at 500000 baud servos 1 STS3215, 2 STS3215"
+        )),
+        "{said}"
+    );
+    assert!(said.contains("an SO-100 or SO-101"), "{said}");
+    let text = std::fs::read_to_string(&draft).expect("a draft");
+    assert!(
+        text.contains(&format!("port = \"{port}\"")) && text.contains("baud = 500000"),
+        "{text}"
+    );
+    refused(&probe, &["mine.toml: there is one already"]);
+    bus.world().unplug(4);
+    refused(
+        &["arm", "probe", "--port", &port, "--draft", "x.toml"],
+        &["no port with six STS3215 servos"],
+    );
+}
+
+#[test]
 fn run_starts_the_device_of_the_cell() {
     let bus = ServoBus::start(servos());
     let dir = tempfile::tempdir().expect("a folder");

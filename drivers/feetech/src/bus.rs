@@ -14,8 +14,10 @@ use crate::registers::Register;
 
 /// What a reply may take beyond its time on the line: USB both ways, the servo, the scheduler of this machine. In service ..
 const TURNAROUND: Duration = Duration::from_millis(5);
-/// .. and while nothing waits for it.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// .. while nothing waits for it ..
+const PATIENCE: Duration = Duration::from_millis(40);
+/// .. and while whole ranges of ids are asked.
+const PING: Duration = Duration::from_millis(15);
 /// Longest pause that a servo can be set to make before it replies.
 const RETURN_DELAY: Duration = Duration::from_micros(510);
 /// After a failure the line has to be quiet for this long before the next instruction, so that no late reply is taken for ..
@@ -174,8 +176,10 @@ impl Bus {
         // is no reply at all. So a ping is one.
         let register = crate::registers::ID;
         let packet = Packet::read(id, register.address, register.bytes);
-        let replies = self.ask(&packet, id, usize::from(register.bytes), 1)?;
-        Ok(replies.alarms[0])
+        self.turnaround = PING;
+        let replies = self.ask(&packet, id, usize::from(register.bytes), 1);
+        self.turnaround = PATIENCE;
+        Ok(replies?.alarms[0])
     }
 
     /// The value of `register` of servo `id`.
@@ -260,29 +264,28 @@ impl Bus {
         outcome
     }
 
-    /// Whether more than one servo has `id`: asks, and goes on listening.
+    /// Whether servo `id` is there, and no other has its id: asks, and goes on listening.
     ///
     /// # Errors
-    /// [`BusError`]; [`BusError::Twice`] when there are two.
+    /// [`BusError`]; [`BusError::Twice`] when two answer each time: once may be a late reply to the question before.
     pub fn alone(&mut self, id: u8) -> Result<(), BusError> {
-        let mut garbled = 0;
+        let (mut garbled, mut twice) = (false, false);
         for _ in 0..ATTEMPTS {
             let mut replies = Replies::default();
-            replies.begin(2);
             let register = crate::registers::PRESENT_POSITION;
+            replies.begin(usize::from(register.bytes));
             let packet = Packet::read(id, register.address, register.bytes);
             self.exchange(&packet, &[id], QUIET, &mut replies)?;
-            match replies {
-                Replies { twice: true, .. } => return Err(BusError::Twice),
-                Replies { garbled: true, .. } => garbled += 1,
-                _ if replies.there[0] => return Ok(()),
-                _ => {}
+            if replies.there[0] && !replies.twice && !replies.garbled {
+                return Ok(());
             }
+            garbled |= replies.garbled;
+            twice |= replies.twice;
         }
-        Err(if garbled > 0 {
-            BusError::Garbled
-        } else {
-            BusError::Silent
+        Err(match (twice, garbled) {
+            (true, _) => BusError::Twice,
+            (false, true) => BusError::Garbled,
+            (false, false) => BusError::Silent,
         })
     }
 

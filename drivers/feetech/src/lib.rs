@@ -8,6 +8,7 @@
 //! - [`calibration`]: LeRobot's calibration file, units.
 //! - [`arm`]: joints, limits, and what the servos' registers have to hold.
 //! - [`bench`]: an arm at rest: found, checked against its calibration, set up, released.
+//! - [`probe`]: who answers on a port that nobody has described yet.
 //! - [`watch`]: temperature, load, supply, complaints.
 //! - [`device`]: the arm in service, a [`Device`](tactus_drivers_api::Device).
 //!
@@ -21,6 +22,7 @@ pub mod calibration;
 pub mod device;
 pub mod error;
 pub mod packet;
+pub mod probe;
 pub mod registers;
 pub mod watch;
 

@@ -186,6 +186,19 @@ fn spoilt_replies_are_survived() {
 }
 
 #[test]
+fn an_adapter_that_sends_everything_back_is_no_obstacle() {
+    let bus = ServoBus::start(servos());
+    bus.world().faults.echo = 1.0;
+    let mut arm = Clocked::start(&bus);
+    arm.arm.set_torque(true).expect("torque");
+    for _ in 0..30 {
+        let state = arm.tick(&goal(0.1, 0.5)).expect("served");
+        assert!(state.q.iter().all(|q| q.abs() < 0.11));
+    }
+    assert!(arm.arm.counts().echoes > 30);
+}
+
+#[test]
 fn a_servo_unplugged_in_motion_ends_the_service_with_its_name_and_the_others_hold() {
     for chain_breaks in [false, true] {
         let bus = ServoBus::start(servos());

@@ -261,8 +261,12 @@ impl World {
     }
 }
 
+/// One bus at a time in a process: tests that watch real time are alone with the machine's cores.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A running bus.
 pub struct ServoBus {
+    _alone: MutexGuard<'static, ()>,
     world: Arc<Mutex<World>>,
     path: PathBuf,
     stop: Arc<AtomicBool>,
@@ -272,6 +276,7 @@ pub struct ServoBus {
 impl ServoBus {
     /// Servos on a new pseudo-terminal.
     pub fn start(servos: Vec<Servo>) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
@@ -307,6 +312,7 @@ impl ServoBus {
             .spawn(move || adapter.run())
             .expect("a thread");
         Self {
+            _alone: alone,
             world,
             path,
             stop,
