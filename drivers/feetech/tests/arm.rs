@@ -238,6 +238,23 @@ fn a_servo_unplugged_in_motion_ends_the_service_with_its_name_and_the_others_hol
 }
 
 #[test]
+fn an_adapter_that_is_unplugged_ends_the_service() {
+    let bus = ServoBus::start(servos());
+    let mut arm = Clocked::start(&bus);
+    arm.arm.set_torque(true).expect("torque");
+    arm.tick(&goal(0.0, 0.5)).expect("served");
+    let path = bus.path().display().to_string();
+    drop(bus);
+    let error = (0..100).find_map(|_| arm.tick(&goal(0.0, 0.5)).err());
+    let error = error.expect("noticed");
+    println!("{error}");
+    assert!(
+        error.contains("the port failed") && error.contains(&path),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_servo_that_lost_its_power_for_a_moment_is_named() {
     let bus = ServoBus::start(servos());
     let mut arm = Clocked::start(&bus);
