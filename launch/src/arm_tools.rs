@@ -16,7 +16,7 @@ use tactus_wire::{Delivery, ModeOrder, ModeReport, ModeWord, Nothing, Subscriber
 use crate::cell::{self, Cell};
 use crate::cli::{ArmArgs, ArmVerb, GotoArgs};
 use crate::roles::Joined;
-use crate::{order, result, roles};
+use crate::{order, probe, result, roles};
 
 /// How often the motion is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -28,6 +28,7 @@ pub fn arm(args: &ArmArgs) -> anyhow::Result<()> {
     match (&args.verb, &args.role) {
         (Some(ArmVerb::Home(args)), _) => goto("home", args),
         (Some(ArmVerb::Goto { pose, args }), _) => goto(pose, args),
+        (Some(ArmVerb::Probe(args)), _) => probe::arm(args),
         (None, Some(role)) => roles::arm(role),
         (None, None) => {
             bail!("give --cell FILE to run the arm host, or a verb; see `tactus arm --help`")

@@ -7,6 +7,7 @@ mod arm;
 mod budget;
 mod camera;
 mod check;
+mod device;
 mod engine;
 mod pose;
 mod record;
@@ -31,6 +32,7 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
+pub use device::{CellDevice, CellFeetech};
 pub use pose::CellPoses;
 pub use record::CellRecord;
 
@@ -38,6 +40,7 @@ use arm::{CellArm, RawArm, RawResume};
 use budget::RawBudget;
 use camera::RawCamera;
 use check::Check;
+use device::RawDevice;
 use engine::{CellEngine, RawEngine};
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
@@ -60,6 +63,7 @@ struct RawCell {
     camera: Vec<RawCamera>,
     budget: RawBudget,
     sim: Option<RawSim>,
+    device: Option<RawDevice>,
     record: Option<RawRecord>,
 }
 
@@ -115,6 +119,8 @@ pub struct Cell {
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
     pub sim: Option<CellSim>,
+    /// The device is an arm on this machine, whose process `tactus run` then starts.
+    pub hardware: Option<CellDevice>,
     /// What becomes of a chunk that arrives while another is executed.
     pub schedule: ScheduleSpec,
     /// The black box, where the file says something about it.
@@ -182,6 +188,13 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         .arm
         .read(raw.resume, frame_limit, request.answer_within, &check)?;
     let directory = file.parent().unwrap_or(Path::new("."));
+    if raw.sim.is_some() && raw.device.is_some() {
+        return Err(check.error(
+            "device",
+            "no [sim] beside it: an arm has one device",
+            "both",
+        ));
+    }
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
@@ -209,6 +222,10 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
                 brakes: brakes.unwrap_or(true),
             },
         ),
+        hardware: match raw.device {
+            None => None,
+            Some(device) => Some(device.read(&check, directory)?),
+        },
         schedule: raw.schedule.read(&check)?,
         record: match raw.record {
             None => None,

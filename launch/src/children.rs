@@ -2,7 +2,7 @@
 //!
 //! Decides what happens when one ends: before the cell was up that is fatal, and its last words are the error; after
 //! that it is started again, with a pause that grows. Ends them in an order in which the arm is never left alone with a
-//! live policy: engine and cameras first, then the arm host, which brakes, and the simulated device last. The black box
+//! live policy: engine and cameras first, then the arm host, which brakes, and the device last. The black box
 //! ends before all of them, so that an orderly end is no reason to write it.
 
 use std::fs::File;
@@ -91,6 +91,9 @@ impl Children {
         let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
         if cell.sim.is_some() {
             roles.push(("sim", vec![]));
+        }
+        if cell.hardware.is_some() {
+            roles.push(("device", vec![]));
         }
         roles.push(("camera", vec![]));
         let mut engine = Vec::new();
@@ -242,7 +245,12 @@ impl Children {
 
     /// Ends all roles in order and waits for them.
     pub fn end(&mut self) {
-        for stage in [&["record"][..], &["engine", "camera"], &["arm"], &["sim"]] {
+        for stage in [
+            &["record"][..],
+            &["engine", "camera"],
+            &["arm"],
+            &["sim", "device"],
+        ] {
             let mut these: Vec<&mut Running> = self
                 .running
                 .iter_mut()

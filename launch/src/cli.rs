@@ -43,6 +43,8 @@ pub enum Verb {
     Camera(RoleArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
     Sim(SimArgs),
+    /// Serve the arm of the cell's [device] section, or see to it on the bench: check, setup, calibration, torque-off.
+    Device(DeviceArgs),
     /// Keep the cell's black box: the last seconds, written to a file when something goes wrong; or record everything.
     Record(RecordArgs),
     /// Say what a recording holds.
@@ -164,7 +166,7 @@ pub struct ArmArgs {
     pub role: Option<RoleArgs>,
 }
 
-/// What can be done with an arm whose arm host runs elsewhere.
+/// What else can be done with arms.
 #[derive(Debug, Subcommand)]
 pub enum ArmVerb {
     /// Move to the cell file's pose `home`, under the limits. As `goto home`.
@@ -178,6 +180,19 @@ pub enum ArmVerb {
         #[command(flatten)]
         args: GotoArgs,
     },
+    /// Look what is plugged in: serial ports, servos with their ids and models, cameras; and draft a cell file. Only asks.
+    Probe(ProbeArgs),
+}
+
+/// `tactus arm probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Ports to look at, instead of all USB serial ports.
+    #[arg(long, value_name = "PATH")]
+    pub port: Vec<PathBuf>,
+    /// Write a cell file for the arm that was found; must not exist.
+    #[arg(long, value_name = "FILE.toml")]
+    pub draft: Option<PathBuf>,
 }
 
 /// How an arm is moved to a pose.
@@ -285,6 +300,53 @@ impl TaskWord {
             Self::Both => &TaskKind::ALL,
         }
     }
+}
+
+/// `tactus device`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DeviceArgs {
+    /// Something other than serving the device.
+    #[command(subcommand)]
+    pub verb: Option<DeviceVerb>,
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: Option<RoleArgs>,
+}
+
+/// What can be done with an arm that no process serves. None of it moves the arm, unless it falls.
+#[derive(Debug, Subcommand)]
+pub enum DeviceVerb {
+    /// Show every servo, and whether its registers hold what the calibration says. Writes nothing.
+    Check {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+    },
+    /// Write calibration and configuration into the servos, to stay after power-off. Refused while any has torque.
+    Setup {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+    },
+    /// Write the calibration that the servos hold to a file of LeRobot's format.
+    Calibration {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+        /// File to write; must not exist.
+        #[arg(long, value_name = "FILE.json")]
+        out: PathBuf,
+    },
+    /// Switch the motors' torque off without an arm host: an arm without brakes falls.
+    TorqueOff {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+        /// Someone or something carries the arm.
+        #[arg(long)]
+        arm_is_supported: bool,
+    },
 }
 
 /// `tactus record`.

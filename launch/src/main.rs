@@ -11,6 +11,7 @@ mod checkout;
 mod children;
 mod cli;
 mod conductor;
+mod device;
 mod doctor;
 mod drill;
 mod holds;
@@ -18,6 +19,7 @@ mod live;
 mod lockstep;
 mod log;
 mod order;
+mod probe;
 mod record;
 mod recording;
 mod result;
@@ -54,6 +56,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),
         Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
+        Verb::Device(args) => device::device(&args).map(|()| ExitCode::SUCCESS),
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),

@@ -1,25 +1,16 @@
 //! `tactus sim`: the simulated device as a role, and what else the simulator is good for.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tactus_sim::record::{Outcome, RecordOptions, record, run_expert};
 use tactus_sim::{Renderer, Scenario, StartPoses, TaskKind, World};
-use tactus_wire::Role;
 
 use crate::cell;
 use crate::cli::{RoleArgs, SimArgs, SimVerb};
-use crate::result;
-use crate::roles::{self, Joined};
 use crate::summary::wilson;
-
-/// How often the device looks whether it may leave, and how long it outlives a supervisor at most for its arm host.
-const LOOK: Duration = Duration::from_millis(5);
-const OUTLIVE: Duration = Duration::from_secs(1);
+use crate::{device, result, roles};
 
 /// Share of clean episodes in which the expert must do what it is told.
 const EXPERT_RATE: f64 = 0.95;
@@ -93,7 +84,7 @@ pub fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
             std::fs::write(out, jpeg).with_context(|| format!("picture {}", out.display()))?;
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(role)) => device(role).map(|()| ExitCode::SUCCESS),
+        (None, Some(role)) => serve(role).map(|()| ExitCode::SUCCESS),
         (None, None) => {
             anyhow::bail!("give --cell FILE to run the device, or a verb; see `tactus sim --help`")
         }
@@ -134,13 +125,9 @@ fn expert(kind: TaskKind, episodes: u64, seed: u64, variation: bool) -> anyhow::
 }
 
 /// The simulated device.
-fn device(args: &RoleArgs) -> anyhow::Result<()> {
+fn serve(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
-    let Joined {
-        session,
-        clock,
-        stop,
-    } = roles::join(args, &format!("device/{}", cell.device))?;
+    let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let options = tactus_sim::SimOptions {
         cell: cell.wire.clone(),
         device: cell.device.clone(),
@@ -148,33 +135,8 @@ fn device(args: &RoleArgs) -> anyhow::Result<()> {
         variation: cell.sim.is_some_and(|sim| sim.variation),
         brakes: cell.sim.is_none_or(|sim| sim.brakes),
     };
-    let end = AtomicBool::new(false);
-    let arm_lives = Arc::new(AtomicBool::new(false));
-    let (seen, arm) = (arm_lives.clone(), cell.arm.clone());
-    let _watch = session.watch_alive(&cell.wire, move |role, name, alive| {
-        if role == Role::Arm && *name == arm {
-            seen.store(alive, Ordering::Relaxed);
-        }
-    })?;
-    std::thread::scope(|scope| {
-        let _ending = roles::Stopping(&end);
-        let leave_last = || {
-            while !(stop.load(Ordering::Relaxed) || end.load(Ordering::Relaxed)) {
-                std::thread::sleep(LOOK);
-            }
-            // Told to end at the same time as the arm host, as when whoever supervises us both has died: the arm it is
-            // braking is ours.
-            let until = Instant::now() + OUTLIVE;
-            while args.supervised && arm_lives.load(Ordering::Relaxed) && Instant::now() < until {
-                std::thread::sleep(LOOK);
-            }
-            end.store(true, Ordering::Relaxed);
-        };
-        std::thread::Builder::new()
-            .name("leave-last".into())
-            .spawn_scoped(scope, leave_last)
-            .context("thread `leave-last`")?;
-        tactus_sim::run_sim(&options, &session, clock.as_ref(), &end)?;
+    device::leave_last(args, &cell, &joined, |end| {
+        tactus_sim::run_sim(&options, &joined.session, joined.clock.as_ref(), end)?;
         Ok(())
     })
 }

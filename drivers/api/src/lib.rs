@@ -7,6 +7,7 @@
 //! - [`watchdog`]: the device-side command deadline.
 //! - [`gate`]: which commands a device takes, and the goal that follows from them.
 //! - [`device`]: the [`Device`] trait and [`serve_device`], the shell around one.
+//! - [`line`]: a serial line under a bus protocol; [`lock`]: one owner per physical device.
 //! - [`camera`]: [`CameraPort`] and [`serve_camera`], the shell around a camera.
 //! - [`wire_driver`]: [`WireDriver`], the arm host's side of a device process.
 //!
@@ -34,6 +35,8 @@
 pub mod camera;
 pub mod device;
 pub mod gate;
+pub mod line;
+pub mod lock;
 pub mod pace;
 pub mod watchdog;
 pub mod wire_driver;
@@ -44,6 +47,7 @@ pub use tactus_wire as wire;
 pub use camera::{CameraPort, serve_camera};
 pub use device::{Device, DeviceError, DeviceOptions, DeviceReport, ServeError, serve_device};
 pub use gate::{CommandGate, Goal, Refusals, Refused};
+pub use line::{Line, PortError, SerialLine};
 pub use pace::Pacer;
 pub use watchdog::Watchdog;
 pub use wire_driver::{ConnectError, WireDriver};

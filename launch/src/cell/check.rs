@@ -43,6 +43,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
     ("camera.rate_hz", 1.0, 200.0, "Hz"),
+    ("device.rate_hz", 20.0, 250.0, "Hz"),
     ("record.seconds", 1.0, 120.0, "s"),
     ("budget", 0.0, 10_000.0, "ms"),
 ];

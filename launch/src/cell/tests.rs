@@ -284,3 +284,76 @@ fn spinning_a_core_and_fewer_steps_are_asked_for_or_not_done() {
     assert_eq!(cell.realtime.spin, Duration::from_micros(150));
     assert_eq!((cell.realtime.cpu, cell.denoise_steps), (Some(1), Some(2)));
 }
+
+#[test]
+fn every_shipped_cell_is_legal() {
+    let cells = Path::new(env!("CARGO_MANIFEST_DIR")).join("cells");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(cells).expect("launch/cells").flatten() {
+        let file = entry.path();
+        if file.extension().is_some_and(|e| e == "toml") {
+            let cell = load(&file).unwrap_or_else(|e| panic!("{e}"));
+            names.push(cell.name.to_string());
+        }
+    }
+    names.sort();
+    assert!(
+        names.contains(&"demo".to_owned()) && names.contains(&"so101".to_owned()),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_device_on_this_machine_is_described_or_refused() {
+    const SO101: &str = include_str!("../../cells/so101.toml");
+    let cell = parsed(SO101).expect("legal");
+    let Some(CellDevice::Feetech(arm)) = cell.hardware else {
+        panic!("no device");
+    };
+    assert_eq!((arm.baud, arm.rate_hz), (1_000_000, 100.0));
+    assert_eq!(
+        arm.calibration_file().expect("a file"),
+        Path::new("cells/so101.json")
+    );
+    for (from, to, wanted) in [
+        (
+            "rate_hz = 100 ",
+            "rate_hz = 1000 ",
+            "`device.rate_hz`: expected 20 to 250 Hz, got 1000",
+        ),
+        (
+            "rate_hz = 100 ",
+            "baud = 9600\nrate_hz = 100 ",
+            "`device.baud`: expected one of 1000000, 500000,",
+        ),
+        (
+            "calibration = ",
+            "lerobot_id = \"a\"\ncalibration = ",
+            "`device.calibration`: expected a file, or device.lerobot_id instead, got both",
+        ),
+        ("calibration = \"so101.json\"", "", "instead, got neither"),
+        (
+            "calibration = \"so101.json\"",
+            "lerobot_id = \"../a\"",
+            "`device.lerobot_id`: expected a name without slashes, got ../a",
+        ),
+        ("model = \"so101\"", "model = \"so102\"", "so102"),
+        ("kind = \"feetech\"", "kind = \"fleetech\"", "fleetech"),
+        (
+            "part = ",
+            "brakes = true\npart = ",
+            "unknown field `brakes`",
+        ),
+        (
+            "[device]",
+            "[sim]\nseed = 0\nvariation = false\n[device]",
+            "`device`: expected no [sim] beside it: an arm has one device, got both",
+        ),
+    ] {
+        let error = parsed(&SO101.replacen(from, to, 1)).expect_err(to);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}

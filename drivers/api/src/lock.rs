@@ -1,0 +1,127 @@
+//! One owner per physical device, whatever name a cell gives it.
+//!
+//! The lock is `flock` on the device's own node, so every name of it (`/dev/ttyACM0`, `/dev/serial/by-id/...`) is the same
+//! lock, nothing is left behind by a process that died, and other programs that lock ports in this way (pySerial's
+//! `exclusive`, picocom, minicom) are kept out and keep us out. Decides who may have a device; opens nothing.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock, fstat, major, minor};
+use rustix::io::Errno;
+
+/// Somebody else has the device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// Its process, where the kernel says.
+    pub pid: Option<u32>,
+    /// Name of its program.
+    pub program: Option<String>,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.pid, &self.program) {
+            (Some(pid), Some(program)) => write!(f, "process {pid} (`{program}`)"),
+            (Some(pid), None) => write!(f, "process {pid}"),
+            (None, _) => write!(f, "another process"),
+        }
+    }
+}
+
+/// Takes the device whose node `node` is, for as long as `node` is open: it ends with the process, however that ends.
+///
+/// # Errors
+/// The [`Holder`], if it is taken. A file system without locks counts as free, with a warning.
+pub fn own(node: impl AsFd) -> Result<(), Holder> {
+    match flock(&node, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(holder(&node)),
+        Err(e) => {
+            tracing::warn!("the device cannot be locked, another process might use it too: {e}");
+            Ok(())
+        }
+    }
+}
+
+fn holder(node: &impl AsFd) -> Holder {
+    let Ok(stat) = fstat(node) else {
+        return Holder::default();
+    };
+    let device = format!("{:02x}:{:02x}", major(stat.st_dev), minor(stat.st_dev));
+    let pid = fs::read_to_string("/proc/locks")
+        .ok()
+        .and_then(|locks| pid_in(&locks, &device, stat.st_ino));
+    let program = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+    Holder {
+        pid,
+        program: program.map(|name| name.trim().to_owned()),
+    }
+}
+
+/// Who holds inode `inode` of file system `device` (`major:minor`, hexadecimal), by the text of `/proc/locks`.
+fn pid_in(locks: &str, device: &str, inode: u64) -> Option<u32> {
+    let node = format!("{device}:{inode}");
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let flock = words.next()? == "FLOCK";
+        let mut words = words.skip(2);
+        let pid = words.next()?.parse().ok()?;
+        (flock && words.next()? == node).then_some(pid)
+    })
+}
+
+/// Name of the group that owns the node at `path`, where it may open it: whom to ask for access.
+pub fn group_of(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let gid = fs::metadata(path).ok()?.gid();
+    group_in(&fs::read_to_string("/etc/group").ok()?, gid)
+}
+
+/// Name of group `gid`, by the text of `/etc/group`.
+fn group_in(groups: &str, gid: u32) -> Option<String> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_refused_and_told_who_has_it_until_the_first_lets_go() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("node");
+        let first = File::create(&path).expect("a file");
+        let other_name = dir.path().join("by-id");
+        std::os::unix::fs::symlink(&path, &other_name).expect("a link");
+        let second = File::open(&other_name).expect("the same file");
+        assert_eq!(own(&first), Ok(()));
+        let holder = own(&second).expect_err("taken");
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert!(holder.to_string().contains("process"), "{holder}");
+        drop(first);
+        assert_eq!(own(&second), Ok(()));
+    }
+
+    #[test]
+    fn the_kernel_s_table_of_locks_names_the_process() {
+        let locks = "1: POSIX  ADVISORY  WRITE 17 00:05:12 0 EOF\n2: FLOCK  ADVISORY  WRITE 4711 00:05:12 0 EOF\n";
+        assert_eq!(pid_in(locks, "00:05", 12), Some(4711));
+        assert_eq!(pid_in(locks, "00:05", 13), None);
+        assert_eq!(pid_in("nonsense\n", "00:05", 12), None);
+    }
+
+    #[test]
+    fn groups_are_named() {
+        let groups = "root:x:0:\ndialout:x:20:lab\n";
+        assert_eq!(group_in(groups, 20).as_deref(), Some("dialout"));
+        assert_eq!(group_in(groups, 21), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! `tactus device`: the arm of a cell's `[device]` section as a process; and the same arm on the bench, without a cell
+//! around it: checked, set up, its calibration written to a file, released.
+//!
+//! Decides which verb needs what; what an arm is and may do is the driver's. Only `device` without a verb lets anything move,
+//! and only `setup` writes what survives power-off.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use comfy_table::{Table, presets};
+use tactus_drivers_api::{DeviceOptions, DeviceReport, serve_device};
+use tactus_feetech::arm::{GRIPPER, MOTORS};
+use tactus_feetech::calibration::{ServoCalibration, Unit};
+use tactus_feetech::registers::MAX_TICK;
+use tactus_feetech::{Bench, Calibration, ServoArm};
+use tactus_types::Clock;
+use tactus_wire::Role;
+
+use crate::cell::{self, Cell, CellDevice, CellFeetech};
+use crate::cli::{DeviceArgs, DeviceVerb, RoleArgs};
+use crate::result;
+use crate::roles::{self, Joined};
+
+/// How often a device looks whether it may leave, and how long it outlives a supervisor at most for its arm host.
+const LOOK: Duration = Duration::from_millis(5);
+const OUTLIVE: Duration = Duration::from_secs(1);
+
+/// Dispatches; without a verb the device is served.
+pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
+    match (&args.verb, &args.role) {
+        (Some(DeviceVerb::Check { cell }), _) => check(cell),
+        (Some(DeviceVerb::Setup { cell }), _) => set_up(cell),
+        (Some(DeviceVerb::Calibration { cell, out }), _) => calibration(cell, out),
+        (
+            Some(DeviceVerb::TorqueOff {
+                cell,
+                arm_is_supported,
+            }),
+            _,
+        ) => torque_off(cell, *arm_is_supported),
+        (None, Some(role)) => serve(role),
+        (None, None) => {
+            bail!("give --cell FILE to serve its device, or a verb; see `tactus device --help`")
+        }
+    }
+}
+
+/// The `[device]` section of a cell.
+fn section<'a>(cell: &'a Cell, file: &Path) -> anyhow::Result<&'a CellFeetech> {
+    match &cell.hardware {
+        Some(CellDevice::Feetech(arm)) => Ok(arm),
+        None => bail!("cell file {}: no section [device]", file.display()),
+    }
+}
+
+fn bench(file: &Path) -> anyhow::Result<(Bench, CellFeetech)> {
+    let cell = cell::load(file)?;
+    let arm = section(&cell, file)?.clone();
+    let bench = Bench::open(&arm.port, arm.baud, &arm.calibration()?, arm.part)?;
+    Ok((bench, arm))
+}
+
+/// The role.
+fn serve(args: &RoleArgs) -> anyhow::Result<()> {
+    let cell = cell::load(&args.cell)?;
+    let arm = section(&cell, &args.cell)?;
+    let calibration = arm.calibration()?;
+    let joined = roles::join(args, &format!("device/{}", cell.device))?;
+    let bench = Bench::open(&arm.port, arm.baud, &calibration, arm.part)?;
+    let mut device = ServoArm::start(bench, arm.model, arm.rate_hz, joined.clock.now())?;
+    let options = DeviceOptions {
+        cell: cell.wire.clone(),
+        name: cell.device.clone(),
+    };
+    let report = leave_last(args, &cell, &joined, |end| {
+        Ok(serve_device(&mut device, &options, &joined.session, end)?)
+    });
+    tracing::info!(counts = ?device.counts(), "bus");
+    let DeviceReport {
+        ticks,
+        skipped,
+        holds,
+        ..
+    } = report?;
+    tracing::info!(ticks, skipped, holds, "stopped; torque is as it was");
+    Ok(())
+}
+
+/// Runs `serve` until this process is to end. One that is supervised is told to end at the same time as its arm host, as
+/// when whoever supervises both has died; the arm that is being braked is its own, so it leaves last.
+pub fn leave_last<T>(
+    args: &RoleArgs,
+    cell: &Cell,
+    joined: &Joined,
+    serve: impl FnOnce(&AtomicBool) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let end = AtomicBool::new(false);
+    let arm_lives = Arc::new(AtomicBool::new(false));
+    let (seen, arm) = (arm_lives.clone(), cell.arm.clone());
+    let _watch = joined
+        .session
+        .watch_alive(&cell.wire, move |role, name, alive| {
+            if role == Role::Arm && *name == arm {
+                seen.store(alive, Ordering::Relaxed);
+            }
+        })?;
+    std::thread::scope(|scope| {
+        let _ending = roles::Stopping(&end);
+        let wait = || {
+            while !(joined.stop.load(Ordering::Relaxed) || end.load(Ordering::Relaxed)) {
+                std::thread::sleep(LOOK);
+            }
+            let until = Instant::now() + OUTLIVE;
+            while args.supervised
+                && !end.load(Ordering::Relaxed)
+                && arm_lives.load(Ordering::Relaxed)
+                && Instant::now() < until
+            {
+                std::thread::sleep(LOOK);
+            }
+            end.store(true, Ordering::Relaxed);
+        };
+        std::thread::Builder::new()
+            .name("leave-last".into())
+            .spawn_scoped(scope, wait)
+            .context("thread `leave-last`")?;
+        serve(&end)
+    })
+}
+
+/// What every servo says, and how it compares with calibration and configuration. Fails when they do not fit.
+fn check(file: &Path) -> anyhow::Result<()> {
+    let (mut bench, _) = bench(file)?;
+    let mismatches = bench.mismatches()?;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "servo",
+        "id",
+        "firmware",
+        "tick",
+        "position",
+        "torque",
+        "load",
+        "supply",
+        "heat",
+        "says",
+        "registers",
+    ]);
+    for (index, servo) in bench.servos.clone().iter().enumerate() {
+        let report = bench.report(index)?;
+        let (servo_calibration, tick) = (servo.calibration, report.position);
+        let position = match servo.name {
+            GRIPPER => format!("{:.0} %", servo_calibration.value(tick, Unit::Percent)),
+            _ => format!(
+                "{:.3} rad, {:.1} deg, {:.1} of +-100",
+                servo_calibration.rad(tick),
+                servo_calibration.value(tick, Unit::Degrees),
+                servo_calibration.value(tick, Unit::Range100)
+            ),
+        };
+        let differ: Vec<String> = mismatches
+            .iter()
+            .filter(|m| m.servo == index)
+            .map(|m| {
+                format!(
+                    "{} {} (not {})",
+                    m.setting.register.name, m.actual, m.setting.value
+                )
+            })
+            .collect();
+        table.add_row([
+            servo.name.to_owned(),
+            servo_calibration.id.to_string(),
+            format!("{}.{}", report.firmware.0, report.firmware.1),
+            tick.to_string(),
+            position,
+            if report.torque { "on" } else { "off" }.to_owned(),
+            format!("{:.0} %", 100.0 * report.load),
+            format!("{:.1} V", report.voltage_v),
+            format!("{:.0} C", report.temperature_c),
+            match report.alarms.is_none() {
+                true => "-".to_owned(),
+                false => report.alarms.to_string(),
+            },
+            match differ.is_empty() {
+                true => "as they have to be".to_owned(),
+                false => differ.join(", "),
+            },
+        ]);
+    }
+    result::line(table)?;
+    bench.check()?;
+    Ok(())
+}
+
+fn set_up(file: &Path) -> anyhow::Result<()> {
+    let (mut bench, arm) = bench(file)?;
+    let changed = bench.set_up()?;
+    for m in &changed {
+        result::line(format_args!(
+            "{}: register {}: {} -> {}",
+            bench.servos[m.servo],
+            m.setting.register.name,
+            m.actual,
+            m.setting.over(m.actual)
+        ))?;
+    }
+    result::line(format_args!(
+        "{} registers written; calibration {}",
+        changed.len(),
+        arm.calibration_file()?.display()
+    ))
+}
+
+/// Writes the calibration that the servos hold to `out`; ids are those of the cell's calibration, else 1 to 6.
+fn calibration(file: &Path, out: &Path) -> anyhow::Result<()> {
+    let cell = cell::load(file)?;
+    let arm = section(&cell, file)?;
+    let known = arm.calibration().unwrap_or_else(|e| {
+        tracing::warn!("{e:#}; taking the servos to have the ids 1 to 6");
+        usual_ids()
+    });
+    if out.exists() {
+        bail!("calibration {}: there is one already", out.display());
+    }
+    let mut bench = Bench::open(&arm.port, arm.baud, &known, arm.part)?;
+    bench.calibration()?.write(out)?;
+    result::line(format_args!(
+        "calibration of {} servos: {}",
+        MOTORS.len(),
+        out.display()
+    ))
+}
+
+/// LeRobot's ids, nothing known about their ranges.
+fn usual_ids() -> Calibration {
+    let servo = |id| ServoCalibration {
+        id,
+        drive_mode: 0,
+        homing_offset: 0,
+        range_min: 0,
+        range_max: MAX_TICK,
+    };
+    let servos = MOTORS.iter().zip(1..);
+    Calibration {
+        servos: servos
+            .map(|(motor, id)| ((*motor).to_owned(), servo(id)))
+            .collect(),
+    }
+}
+
+fn torque_off(file: &Path, arm_is_supported: bool) -> anyhow::Result<()> {
+    if !arm_is_supported {
+        bail!("the arm has no brakes and falls: support it and say --arm-is-supported");
+    }
+    let (mut bench, _) = bench(file)?;
+    bench.torque_off()?;
+    result::line("torque is off")
+}

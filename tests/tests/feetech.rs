@@ -1,0 +1,419 @@
+//! An SO-101 of emulated servos, from the command line: device process, arm host, orders, a servo that leaves in motion.
+
+mod cell;
+#[path = "../../drivers/feetech/tests/emulator/mod.rs"]
+mod emulator;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cell::{checkout, program, tactus};
+use emulator::{Servo, ServoBus};
+use rustix::process::{Pid, Signal, kill_process};
+use tactus_types::JointState;
+use tactus_wire::{
+    Cell as WireCell, ModeReport, ModeWord, MonotonicClock, Name, Session, SessionOptions,
+    Subscriber, Topic,
+};
+
+const MOTORS: [&str; 6] = [
+    "shoulder_pan",
+    "shoulder_lift",
+    "elbow_flex",
+    "wrist_flex",
+    "wrist_roll",
+    "gripper",
+];
+
+fn servos() -> Vec<Servo> {
+    let servo = |id: u8| Servo::new(id).calibrated(10 * i32::from(id), 1000, 3000);
+    (1..=6).map(servo).collect()
+}
+
+/// The shipped cell on `port`, and the calibration of [`servos`].
+fn cell_file(dir: &Path, port: &Path) -> PathBuf {
+    let shipped = checkout().join("launch/cells/so101.toml");
+    let text = std::fs::read_to_string(shipped).expect("the shipped cell");
+    let text = text.replace("/dev/ttyACM0", &port.display().to_string());
+    let file = dir.join("cell.toml");
+    std::fs::write(&file, text).expect("written");
+    let servos: Vec<String> = (1..=6)
+        .zip(MOTORS)
+        .map(|(id, motor)| {
+            format!(
+                r#""{motor}": {{"id": {id}, "drive_mode": 0, "homing_offset": {}, "range_min": 1000, "range_max": 3000}}"#,
+                10 * id
+            )
+        })
+        .collect();
+    std::fs::write(dir.join("so101.json"), format!("{{{}}}", servos.join(","))).expect("written");
+    file
+}
+
+/// A role as a process; killed with the test.
+struct Role(Child);
+
+impl Role {
+    fn start(args: &[&str]) -> Self {
+        let child = Command::new(program())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(child.expect("starts"))
+    }
+
+    fn terminate(&self) {
+        let pid = Pid::from_raw(self.0.id() as i32).expect("a process");
+        kill_process(pid, Signal::TERM).expect("told");
+    }
+
+    /// Whether it succeeded, and what it wrote to stderr.
+    fn end(mut self) -> (bool, String) {
+        let mut text = String::new();
+        let mut stderr = self.0.stderr.take().expect("piped");
+        stderr.read_to_string(&mut text).expect("text");
+        (self.0.wait().expect("ended").success(), text)
+    }
+
+    fn runs(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_endpoint() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("tcp/{}", listener.local_addr().expect("a port"))
+}
+
+/// What the cell says, newest last.
+struct Ears {
+    modes: Arc<Mutex<Vec<ModeReport>>>,
+    states: Arc<Mutex<Vec<JointState>>>,
+    _session: Session,
+    _subscriptions: [Subscriber; 2],
+}
+
+impl Ears {
+    fn open(endpoint: &str) -> Self {
+        let clock = Arc::new(MonotonicClock::new().expect("a clock"));
+        let options = SessionOptions {
+            connect: vec![endpoint.into()],
+            connect_timeout: Duration::from_secs(20),
+            ..SessionOptions::default()
+        };
+        let session = Session::open(&options, "test", clock).expect("reaches the cell");
+        let wire = WireCell::new("so101").expect("legal");
+        let name = |text| Name::new(text).expect("legal");
+        let (modes, states) =
+            <(Arc<Mutex<Vec<ModeReport>>>, Arc<Mutex<Vec<JointState>>>)>::default();
+        let (to_modes, to_states) = (modes.clone(), states.clone());
+        let subscriptions = [
+            session
+                .subscribe(&wire.key(&Topic::ArmMode(name("arm"))), move |m| {
+                    if let Ok(delivery) = m {
+                        let delivery: tactus_wire::Delivery<ModeReport> = delivery;
+                        to_modes.lock().expect("unpoisoned").push(delivery.message);
+                    }
+                })
+                .expect("subscribed"),
+            session
+                .subscribe(&wire.key(&Topic::DeviceState(name("so101"))), move |m| {
+                    if let Ok(delivery) = m {
+                        let delivery: tactus_wire::Delivery<JointState> = delivery;
+                        to_states.lock().expect("unpoisoned").push(delivery.message);
+                    }
+                })
+                .expect("subscribed"),
+        ];
+        Self {
+            modes,
+            states,
+            _session: session,
+            _subscriptions: subscriptions,
+        }
+    }
+
+    fn mode(&self) -> Option<ModeWord> {
+        self.modes
+            .lock()
+            .expect("unpoisoned")
+            .last()
+            .map(|m| m.mode)
+    }
+
+    fn state(&self) -> Option<JointState> {
+        self.states.lock().expect("unpoisoned").last().copied()
+    }
+
+    fn wait(&self, what: &str, within: Duration, done: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + within;
+        while !done(self) {
+            assert!(
+                Instant::now() < until,
+                "waited in vain until {what}; mode {:?}",
+                self.mode()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn ok(args: &[&str]) -> String {
+    let output = tactus(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn refused(args: &[&str], wanted: &[&str]) {
+    let output = tactus(args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{args:?} succeeded");
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|l| l.starts_with("tactus: "))
+        .collect();
+    assert_eq!(lines.len(), 1, "one sentence: {stderr}");
+    for word in wanted {
+        assert!(
+            lines[0].contains(word),
+            "expected `{word}` in: {}",
+            lines[0]
+        );
+    }
+}
+
+#[test]
+fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
+    let bus = ServoBus::start(servos());
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), bus.path()).display().to_string();
+    let endpoint = free_endpoint();
+    let device = ["device", "--cell", &file, "--listen", &endpoint];
+    let mut serving = Role::start(&device);
+    let ears = Ears::open(&endpoint);
+    let mut arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
+    ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
+        e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| !s.torque)
+    });
+    assert!(
+        bus.world().servos.iter().all(|s| !s.torque()),
+        "starting gives no torque"
+    );
+
+    let at = ["--cell", &file, "--connect", &endpoint];
+    let before: Vec<f64> = bus.world().servos.iter().map(|s| s.encoder).collect();
+    ok(&[&["order"], &at[..], &["enable"]].concat());
+    let after: Vec<f64> = bus.world().servos.iter().map(|s| s.encoder).collect();
+    assert_eq!(before, after, "enabling moves nothing");
+    assert!(bus.world().servos.iter().all(Servo::torque));
+
+    // LeRobot's degrees: 0.3 rad is 195.5 ticks of 4095 to a turn.
+    ok(&[
+        &["arm", "goto"],
+        &["0.3,-0.2,0.1,0,-0.3", "--opening", "0.25", "--speed", "0.6"][..],
+        &at[..],
+    ]
+    .concat());
+    let present: Vec<i32> = bus.world().servos.iter().map(Servo::present).collect();
+    for (present, wanted) in present.iter().zip([2196, 1870, 2065, 2000, 1804, 1500]) {
+        assert!((present - wanted).abs() <= 3, "{present} {wanted}");
+    }
+
+    // A long motion, and a cable that comes out in the middle of it.
+    let motion = [
+        &["arm", "goto"],
+        &["-1.2,0.8,-0.8,0.6,1.0", "--speed", "0.3"][..],
+        &at[..],
+    ]
+    .concat();
+    let moving = Role::start(&motion);
+    ears.wait("the arm moves", Duration::from_secs(10), |e| {
+        e.state().is_some_and(|s| s.q[0] < 0.1)
+    });
+    let left = Instant::now();
+    bus.world().unplug(3);
+    ears.wait("the arm holds", Duration::from_secs(5), |e| {
+        e.mode() == Some(ModeWord::Hold)
+    });
+    println!("unplugged to hold reported: {:?}", left.elapsed());
+    assert!(!moving.end().0, "the motion is not done");
+    let (success, stderr) = serving.end();
+    let last = stderr.lines().last().unwrap_or_default().to_owned();
+    println!("{last}");
+    assert!(
+        !success && last.contains("servo 3 (`elbow_flex`) has not answered"),
+        "{stderr}"
+    );
+    assert!(arm.runs(), "the arm host outlives its device");
+    let world = bus.world();
+    assert!(
+        world
+            .servos
+            .iter()
+            .filter(|s| s.id() != 3)
+            .all(Servo::torque),
+        "the others hold"
+    );
+    drop(world);
+
+    // Until the servo is back the device does not start; then the arm stays limp at one joint until it is enabled.
+    refused(
+        &device,
+        &[
+            "servo 3 (`elbow_flex`): no answer",
+            &bus.path().display().to_string(),
+        ],
+    );
+    bus.world().plug(3);
+    serving = Role::start(&device);
+    let states = ears.states.lock().expect("unpoisoned").len();
+    ears.wait("the device is back", Duration::from_secs(20), |e| {
+        e.states.lock().expect("unpoisoned").len() > states + 10
+    });
+    refused(&device[..3], &["in use by process", "an arm has one owner"]);
+    refused(
+        &["device", "torque-off", "--cell", &file],
+        &["no brakes and falls", "--arm-is-supported"],
+    );
+    serving.terminate();
+    assert!(serving.end().0, "an orderly end");
+    let world = bus.world();
+    assert!(
+        world
+            .servos
+            .iter()
+            .filter(|s| s.id() != 3)
+            .all(Servo::torque),
+        "the end drops nothing"
+    );
+    drop(world);
+    ok(&[
+        "device",
+        "torque-off",
+        "--cell",
+        &file,
+        "--arm-is-supported",
+    ]);
+    assert!(bus.world().servos.iter().all(|s| !s.torque()));
+}
+
+#[test]
+fn an_arm_is_checked_set_up_and_its_calibration_written_on_the_bench() {
+    let mut servos = servos();
+    servos[1] = Servo::new(2).calibrated(55, 900, 3100);
+    let bus = ServoBus::start(servos);
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), bus.path()).display().to_string();
+    let check = ["device", "check", "--cell", &file];
+    refused(
+        &check,
+        &[
+            "servo 2 (`shoulder_lift`): register HOMING_OFFSET holds 55, expected 20",
+            "tactus device setup",
+        ],
+    );
+    refused(&["device", "--cell", &file], &["register HOMING_OFFSET"]);
+    let done = ok(&["device", "setup", "--cell", &file]);
+    assert!(
+        done.contains("servo 2 (`shoulder_lift`): register HOMING_OFFSET: 55 -> 20"),
+        "{done}"
+    );
+    let table = ok(&check);
+    assert!(
+        table.contains("shoulder_lift") && table.contains("as they have to be"),
+        "{table}"
+    );
+    let out = dir.path().join("written.json").display().to_string();
+    ok(&["device", "calibration", "--cell", &file, "--out", &out]);
+    let read = |file: &Path| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(file).expect("read")).expect("JSON")
+    };
+    assert_eq!(read(Path::new(&out)), read(&dir.path().join("so101.json")));
+    refused(
+        &["device", "calibration", "--cell", &file, "--out", &out],
+        &["there is one already"],
+    );
+    assert!(bus.world().servos.iter().all(|s| !s.torque()));
+}
+
+#[test]
+fn what_is_plugged_in_is_named_and_a_cell_file_drafted() {
+    let slow = servos().into_iter().map(|s| s.with(6, 1)).collect();
+    let bus = ServoBus::start(slow);
+    let dir = tempfile::tempdir().expect("a folder");
+    let draft = dir.path().join("mine.toml").display().to_string();
+    let port = bus.path().display().to_string();
+    let probe = ["arm", "probe", "--port", &port, "--draft", &draft];
+    let said = ok(&probe);
+    assert!(
+        said.contains(&format!(
+            "port {port}: at 500000 baud servos 1 STS3215, 2 STS3215"
+        )),
+        "{said}"
+    );
+    assert!(said.contains("an SO-100 or SO-101"), "{said}");
+    let text = std::fs::read_to_string(&draft).expect("a draft");
+    assert!(
+        text.contains(&format!("port = \"{port}\"")) && text.contains("baud = 500000"),
+        "{text}"
+    );
+    refused(&probe, &["mine.toml: there is one already"]);
+    bus.world().unplug(4);
+    refused(
+        &["arm", "probe", "--port", &port, "--draft", "x.toml"],
+        &["no port with six STS3215 servos"],
+    );
+}
+
+#[test]
+fn run_starts_the_device_of_the_cell() {
+    let bus = ServoBus::start(servos());
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), bus.path()).display().to_string();
+    let endpoint = free_endpoint();
+    let running = Role::start(&["run", &file, "--listen", &endpoint]);
+    let ears = Ears::open(&endpoint);
+    ears.wait(
+        "arm host and device are there",
+        Duration::from_secs(30),
+        |e| e.mode() == Some(ModeWord::Boot) && e.state().is_some(),
+    );
+    running.terminate();
+    let (success, stderr) = running.end();
+    // This cell's bundle is the user's to bring.
+    assert!(
+        success && stderr.contains("role `engine` ended"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_cell_without_a_device_or_port_is_refused() {
+    let demo = checkout()
+        .join("launch/cells/demo.toml")
+        .display()
+        .to_string();
+    refused(&["device", "--cell", &demo], &["no section [device]"]);
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), Path::new("/dev/tactus-no-such-port"));
+    let file = file.display().to_string();
+    refused(
+        &["device", "--cell", &file],
+        &["port /dev/tactus-no-such-port: there is none"],
+    );
+    std::fs::remove_file(dir.path().join("so101.json")).expect("removed");
+    refused(&["device", "--cell", &file], &["so101.json"]);
+}
