@@ -57,11 +57,10 @@ pub struct JointState {
 const CLOCK_SET_BACK: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl JointState {
-    /// Whether it takes the place of `old`: captured later, from another device epoch, or after the clock was set back.
-    /// Messages that arrive out of order do not.
+    /// Whether it takes the place of `old`: captured later, or after the clock was set back. Messages that arrive out of
+    /// order do not, whatever their device epoch: the last state before a restart may arrive after the first one of it.
     pub fn supersedes(&self, old: &Self) -> bool {
-        self.epoch != old.epoch
-            || self.captured_at > old.captured_at
+        self.captured_at > old.captured_at
             || old.captured_at.since(self.captured_at) > CLOCK_SET_BACK
     }
 }
@@ -94,4 +93,31 @@ pub struct CameraError {
     pub camera: String,
     /// What happened.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_that_was_measured_last_counts_and_a_straggler_of_the_epoch_before_does_not() {
+        let state = |millis: u64, epoch: u64| JointState {
+            captured_at: Time::from_millis(millis),
+            seq: 0,
+            epoch,
+            q: JointVec::zeros(1),
+            dq: JointVec::zeros(1),
+            opening: 0.0,
+            torque: true,
+        };
+        let newest = state(1000, 2);
+        assert!(state(1002, 2).supersedes(&newest) && state(1002, 3).supersedes(&newest));
+        assert!(!state(998, 2).supersedes(&newest), "overtaken");
+        assert!(
+            !state(998, 1).supersedes(&newest),
+            "and of the world before"
+        );
+        assert!(!newest.supersedes(&newest), "arrived twice");
+        assert!(state(800, 3).supersedes(&newest), "the clock was set back");
+    }
 }
