@@ -338,7 +338,7 @@ impl Running {
                 self.child = None;
                 return;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
         tracing::warn!(
             "role `{}` did not end within {END_WITHIN:?}: killed",

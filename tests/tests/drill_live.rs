@@ -39,10 +39,13 @@ fn assert_gone(word: &str) {
     }
 }
 
-fn drill(dir: &Path, faults: &[&str]) -> serde_json::Value {
+/// A machine that is busy with other things can make one trial fall short; code that is wrong makes every one.
+const TRIES: usize = 3;
+
+/// The one trial of a drill of `fault` in an episode.
+fn drill(dir: &Path, fault: &str) -> serde_json::Value {
     let json = dir.join("drill.json").display().to_string();
-    let mut rows = Vec::new();
-    for fault in faults {
+    for tried in 1.. {
         let output = tactus(&[
             "drill",
             "--real-time",
@@ -57,13 +60,15 @@ fn drill(dir: &Path, faults: &[&str]) -> serde_json::Value {
         ]);
         let said = String::from_utf8_lossy(&output.stdout);
         println!("{said}");
+        if output.status.success() {
+            break;
+        }
         let talk = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{fault}: {said}{talk}");
-        let text = std::fs::read_to_string(&json).expect("written");
-        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        rows.push(document["trials"][0].clone());
+        assert!(tried < TRIES, "{fault}: {said}{talk}");
     }
-    serde_json::Value::Array(rows)
+    let text = std::fs::read_to_string(&json).expect("written");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    document["trials"][0].clone()
 }
 
 /// The bound itself is held by the drill's verdict; what is looked at here is that it judged what happened.
@@ -72,18 +77,18 @@ fn faults_of_processes_and_links_end_within_their_bounds() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("a folder");
     let faults = [
-        ("engine:kill", "engine-dead"),
-        ("engine:stop", "link-lost"),
-        ("camera:kill", "camera-dead"),
-        ("device:kill", "proprio-stale"),
-        ("arm:kill", "device-deadline"),
-        ("net:corrupt", "link-lost"),
+        ("engine:kill", &["engine-dead"][..]),
+        ("engine:stop", &["link-lost"]),
+        ("camera:kill", &["camera-dead", "stream-stale"]),
+        ("device:kill", &["proprio-stale"]),
+        ("arm:kill", &["device-deadline"]),
+        ("net:corrupt", &["link-lost"]),
     ];
-    let names: Vec<&str> = faults.iter().map(|(name, _)| *name).collect();
-    let trials = drill(dir.path(), &names);
-    for (trial, (name, reason)) in trials.as_array().expect("rows").iter().zip(faults) {
+    for (name, reasons) in faults {
+        let trial = drill(dir.path(), name);
         assert_eq!(trial["fault"], name);
-        assert_eq!(trial["reason"], reason, "{trial}");
+        let reason = trial["reason"].as_str().expect("a reason");
+        assert!(reasons.contains(&reason), "{trial}");
         let number = |field: &str| trial[field].as_f64().expect("a number");
         let allowed = number("bound_ms") + number("noise_ms");
         assert!(number("hold_after_ms") <= allowed, "{trial}");

@@ -48,6 +48,7 @@ struct Trial<'a> {
     bound_ms: Option<f64>,
     noise_ms: f64,
     host_noise_ms: f64,
+    ending_ms: Option<f64>,
     largest_step_mrad: f64,
     largest_lead_mrad: f64,
     peak_jerk: f64,
@@ -273,6 +274,7 @@ fn trial<'a>(
         bound_ms: outcome.bound.map(ms),
         noise_ms: ms(told.noise),
         host_noise_ms: ms(told.host_noise),
+        ending_ms: told.ending.map(ms),
         largest_step_mrad: outcome.largest_step * 1e3,
         largest_lead_mrad: outcome.largest_lead * 1e3,
         peak_jerk: outcome.peak_jerk,
@@ -290,12 +292,14 @@ fn noise_line(told: &[Told], load: [f64; 2]) -> String {
     let most = |of: fn(&Told) -> Duration| told.iter().map(of).max().map_or(0.0, ms);
     format!(
         "noise: the control thread was at most {:.1} ms late in what was judged, this process {:.1} ms; load average {:.1} before, {:.1} \
-         after, {} cores; {} trials began again because the cell left its mode before the fault",
+         after, {} cores; a killed \
+         process took at most {:.0} ms to end; {} times a trial began again, because the machine held the arm before the fault did",
         most(|t| t.noise),
         most(|t| t.host_noise),
         load[0],
         load[1],
         cores(),
+        told.iter().filter_map(|t| t.ending).max().map_or(0.0, ms),
         told.iter().map(|t| t.again).sum::<u64>()
     )
 }

@@ -113,7 +113,8 @@ const fn link(traffic: Traffic, how: How) -> Doing {
     Doing::Link(Link { traffic, how })
 }
 
-/// Every fault, in the order of the matrix.
+/// Every fault, in the order of the matrix. A link's delay stays below what joint states may be old at the engine, which
+/// lock-step does not delay: `arm.proprio_limit_ms`, and at least 20 ms.
 pub const LIVE: &[LiveFault] = {
     use Doing::{Bundle, Kill, Stop};
     use Expect::{Either, Hold, Through};
@@ -130,7 +131,7 @@ pub const LIVE: &[LiveFault] = {
         "engine:kill" Kill("engine"), Arm(Hold(&[F::EngineDead])), "the engine process is killed";
         "engine:stop" Stop("engine"), Arm(Hold(&[F::LinkLost, F::EngineLate])), "the engine process stands still";
         "engine:bundle" Bundle, Arm(Hold(&[F::EngineDead, F::BadChunk])), "the engine is killed and comes back with another bundle";
-        "camera:kill" Kill("camera"), Arm(Hold(&[F::CameraDead])), "the camera process is killed";
+        "camera:kill" Kill("camera"), Arm(Hold(&[F::CameraDead, F::StreamStale])), "the camera process is killed";
         "camera:stop" Stop("camera"), Arm(Hold(&[F::StreamStale])), "the camera process stands still";
         "device:kill" Kill("sim"), Arm(Hold(&[F::ProprioStale])), "the device process is killed";
         "device:hang" Stop("sim"), Arm(Hold(&[F::ProprioStale])), "the device process stands still";
@@ -138,10 +139,10 @@ pub const LIVE: &[LiveFault] = {
         "arm:stop" Stop("arm"), Device, "the arm host stands still";
         "record:kill" Kill("record"), Arm(Through), "the recorder is killed";
         "net:cut" link(T::Net, Cut), Arm(Hold(&[F::LinkLost, F::StreamStale])), "nothing gets to or from the engine's host";
-        "net:delay" link(T::Net, Delay(ms(20), ms(10))), Arm(Through), "everything to and from the engine's host takes 20 +- 10 ms longer";
+        "net:delay" link(T::Net, Delay(ms(5), ms(3))), Arm(Through), "everything to and from the engine's host takes 5 +- 3 ms longer";
         "net:drop" link(T::Net, Drop(0.2)), Arm(Either(&[F::EngineLate, F::LinkLost, F::StreamStale])), "a fifth of what passes to and from the engine's host is lost";
         "net:duplicate" link(T::Net, Duplicate), Arm(Through), "everything to and from the engine's host arrives twice";
-        "net:reorder" link(T::Net, Reorder(ms(60))), Arm(Through), "every other message to and from the engine's host is 60 ms late";
+        "net:reorder" link(T::Net, Reorder(ms(60))), Arm(Either(&[F::EngineLate, F::StreamStale])), "every other message to and from the engine's host is 60 ms late";
         "net:corrupt" link(T::Net, Corrupt), Arm(Hold(&[F::LinkLost, F::EngineLate, F::StreamStale])), "messages to and from the engine's host are random bytes";
         "chunk:drop" link(T::Chunks, Drop(0.5)), Arm(Either(&[F::EngineLate])), "half of the chunks are lost";
         "chunk:delay" link(T::Chunks, Delay(ms(400), ms(0))), Arm(Either(&[F::EngineLate])), "chunks take 400 ms longer";
@@ -273,7 +274,10 @@ mod tests {
                 // It loses by chance, and so what follows is left to chance.
                 (Judged::Arm(Expect::Either(_)), Expect::Through)
                     if fault.name == "camera:drop" => {}
-                (Judged::Arm(expect), _) if fault.name == "engine:bundle" => {
+                // A killed process is slower to end than its frames are; another bundle needs a process that ends.
+                (Judged::Arm(expect), _)
+                    if ["engine:bundle", "camera:kill"].contains(&fault.name) =>
+                {
                     assert!(matches!(expect, Expect::Hold(_)));
                 }
                 (judged, expect) => assert_eq!(judged, Judged::Arm(expect), "{}", fault.name),

@@ -176,6 +176,18 @@ pub fn noise(applied: &[Applied], from: Time, to: Time, period_secs: f64) -> Dur
         .unwrap_or_default()
 }
 
+/// For how long the device's states stayed away at most from `from` to `to`, where they were measured or on their way to us.
+pub fn device_pause(trace: &Trace, from: Time, to: Time) -> Duration {
+    let measured: Vec<Time> = trace.states.iter().map(|s| s.captured_at).collect();
+    let longest = |instants: &[Time]| {
+        let pairs = instants.iter().zip(instants.iter().skip(1));
+        let within = pairs.filter(|(before, after)| **after > from && **before < to);
+        within.map(|(before, after)| after.since(*before)).max()
+    };
+    let pauses = [longest(&measured), longest(&trace.states_at)];
+    pauses.into_iter().flatten().max().unwrap_or_default()
+}
+
 /// By how much this process was late at most from `from` to `to`.
 pub fn host_noise(naps: &[(Time, Duration)], from: Time, to: Time) -> Duration {
     let within = naps.iter().filter(|(at, _)| *at >= from && *at <= to);
@@ -436,6 +448,33 @@ mod tests {
         let since = |limit| leading_since(&trace, Time::from_millis(200), limit);
         assert_eq!(since(0.15), Some(Time::from_millis(80)));
         assert_eq!(since(0.5), None);
+    }
+
+    #[test]
+    fn a_device_that_was_not_run_is_seen_by_what_it_measured_or_by_what_came() {
+        let at = Time::from_millis;
+        let state = |millis: u64| JointState {
+            captured_at: at(millis),
+            seq: millis,
+            epoch: 1,
+            q: JointVec::zeros(6),
+            dq: JointVec::zeros(6),
+            opening: 0.5,
+            torque: true,
+        };
+        let pause = |measured: &[u64], came: &[u64]| {
+            let trace = Trace {
+                states: measured.iter().map(|ms| state(*ms)).collect(),
+                states_at: came.iter().map(|ms| at(*ms)).collect(),
+                ..Trace::default()
+            };
+            device_pause(&trace, at(10), at(60))
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(pause(&[8, 10, 12, 14], &[9, 11, 13, 15]), ms(2));
+        assert_eq!(pause(&[8, 10, 40, 42], &[9, 11, 41, 43]), ms(30));
+        assert_eq!(pause(&[8, 10, 12, 14], &[9, 11, 41, 42]), ms(30));
+        assert_eq!(pause(&[8, 10, 12, 14, 90, 120], &[9, 70, 90, 160]), ms(76));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Trace {
     pub modes: Vec<ModeReport>,
     /// What the device measured.
     pub states: Vec<JointState>,
+    /// When each of them came.
+    pub states_at: Vec<Time>,
     /// Instants at which this process woke, and how late it was.
     pub naps: Vec<(Time, Duration)>,
 }
@@ -71,7 +73,9 @@ impl Observer {
         let states: Result<Subscriber, SessionError> =
             session.subscribe(&key, move |m: Result<Delivery<JointState>, _>| {
                 if let Ok(delivery) = m {
-                    lock(&to).states.push(delivery.message);
+                    let mut trace = lock(&to);
+                    trace.states.push(delivery.message);
+                    trace.states_at.push(delivery.received_at);
                 }
             });
         let done = Arc::<AtomicBool>::default();
@@ -100,6 +104,7 @@ impl Observer {
         let newest = Trace {
             modes: trace.modes.pop().into_iter().collect(),
             states: trace.states.pop().into_iter().collect(),
+            states_at: trace.states_at.pop().into_iter().collect(),
             ..Trace::default()
         };
         *trace = newest;

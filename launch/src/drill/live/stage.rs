@@ -386,18 +386,18 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Kills `role`; returns the instant before.
+    /// Kills `role`; returns the instant before, and the one when its process had ended.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn kill(&mut self, role: &str) -> anyhow::Result<Time> {
+    pub fn kill(&mut self, role: &str) -> anyhow::Result<(Time, Time)> {
         let at = self.now();
         self.children.signal(role, Signal::KILL)?;
         self.children.wait(role);
         if role == "arm" {
             self.authority = None;
         }
-        Ok(at)
+        Ok((at, self.now()))
     }
 
     /// Stops `role` where it stands, or lets it go on; returns the instant before.

@@ -26,7 +26,7 @@ pub const BATCH: Duration = Duration::from_millis(60);
 const OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A role may end by itself this often in a trial; one that cannot start does so without end.
 const MOST_ENDED: usize = 3;
-/// A trial begins again when the cell left its mode before there was a fault, at most this often.
+/// A trial begins again at most this often.
 const MOST_AGAIN: u64 = 5;
 /// How an arm comes to rest after a hold was ordered.
 const BRAKES: Duration = Duration::from_millis(600);
@@ -40,10 +40,14 @@ pub struct Told {
     pub noise: Duration,
     /// By how much this process was late meanwhile.
     pub host_noise: Duration,
+    /// How long the process that was killed took to end.
+    pub ending: Option<Duration>,
     /// An operator's enabling was needed.
     pub enabled: bool,
-    /// How often the trial began again, because the cell left its mode before there was a fault: a busy machine.
+    /// How often the trial began again: the cell left its mode before there was a fault, or [`Told::disturbed`].
     pub again: u64,
+    /// The arm held because its device stood still, which no fault of the trial was about: a busy machine.
+    pub disturbed: bool,
     /// How the commands were.
     pub quality: Quality,
     /// It was the device that held.
@@ -72,8 +76,10 @@ pub struct Done {
     pub begin: Time,
     /// The last fault was over.
     pub end: Time,
-    /// The instant that bounds count from.
+    /// The instant that bounds count from ..
     pub since: Time,
+    /// .. but for the end of a process, which is there when the process that was killed is gone.
+    pub ended: Option<Time>,
 }
 
 /// A fault of a trial and whether it acts.
@@ -93,36 +99,42 @@ impl LiveTrial<'_> {
     /// # Errors
     /// When the cell could not be brought into the mode, or the drill was interrupted.
     pub fn run(&self, stage: &mut Stage<'_>) -> anyhow::Result<Told> {
-        let mut short = Vec::new();
+        let info = stage.info.clone();
+        let arm = self.cell.arm_spec(0, &info)?;
+        let about = About {
+            info: &info,
+            period_secs: arm.period_secs,
+            max_lead: arm.limit.max_lead,
+        };
         let mut again = 0;
-        let (before, done) = loop {
+        // The laws hold in a trial that begins again, too.
+        let mut broken = Vec::new();
+        let (mut told, recovered, enabled, mut short) = loop {
+            let mut short = Vec::new();
             self.prepare(stage)?;
             let before = stage.observer.mode();
             let before = before.ok_or_else(|| anyhow::anyhow!("the arm host does not report"))?;
             if let Some(done) = self.act(stage, &mut short)? {
-                break (before, done);
-            }
-            again += 1;
-            if again > MOST_AGAIN {
+                stage.pass(BATCH)?;
+                let trace = stage.observer.trace();
+                let told = self.judge(stage, &trace, &before, &done, &mut short)?;
+                let (recovered, enabled) = self.recovers(stage, &before, &mut short)?;
+                if !told.disturbed || again == MOST_AGAIN {
+                    break (told, recovered, enabled, short);
+                }
+                judge::commands(&stage.observer.trace(), &about, &mut broken);
+            } else if again == MOST_AGAIN {
                 bail!(
                     "the cell leaves `{}` by itself, before any fault",
                     self.mode.word()
                 );
             }
+            again += 1;
         };
         stage.pass(BATCH)?;
         let trace = stage.observer.trace();
-        let mut told = self.judge(stage, &trace, &before, &done, &mut short)?;
-        let (recovered, enabled) = self.recovers(stage, &before, &mut short)?;
-        stage.pass(BATCH)?;
-        let trace = stage.observer.trace();
-        let arm = self.cell.arm_spec(0, &stage.info)?;
-        let about = About {
-            info: &stage.info,
-            period_secs: arm.period_secs,
-            max_lead: arm.limit.max_lead,
-        };
         let quality = judge::commands(&trace, &about, &mut short);
+        short.append(&mut broken);
         for ended in stage.gone() {
             short.push(format!("role `{}` ended: {}", ended.role, ended.last_words));
             stage.mend(ended.role)?;
@@ -220,7 +232,7 @@ impl LiveTrial<'_> {
         acts: &mut [Act<'_>],
         short: &mut Vec<String>,
     ) -> anyhow::Result<Option<Done>> {
-        let (mut begin, mut touched) = (None, None);
+        let (mut begin, mut touched, mut ended) = (None, None, None);
         let mut end = stage.now();
         let latest = acts
             .iter()
@@ -236,7 +248,8 @@ impl LiveTrial<'_> {
                     if begin.is_none() && left {
                         return Ok(None);
                     }
-                    let at = self.begin(stage, act)?;
+                    let (at, gone) = self.begin(stage, act)?;
+                    ended = ended.or(gone);
                     begin.get_or_insert(at);
                     changed = true;
                 }
@@ -286,24 +299,34 @@ impl LiveTrial<'_> {
             Some(touched) if self.wishes.iter().all(by_messages) => touched,
             _ => begin,
         };
-        Ok(Some(Done { begin, end, since }))
+        Ok(Some(Done {
+            begin,
+            end,
+            since,
+            ended,
+        }))
     }
 
-    fn begin(&self, stage: &mut Stage<'_>, act: &mut Act<'_>) -> anyhow::Result<Time> {
+    /// Lets a fault begin; returns when it did, and when the process that it killed had ended.
+    fn begin(
+        &self,
+        stage: &mut Stage<'_>,
+        act: &mut Act<'_>,
+    ) -> anyhow::Result<(Time, Option<Time>)> {
         act.acts = true;
         let lasts = act.wish.lasts.unwrap_or(LASTS);
         act.until = Some(Instant::now() + lasts);
         match act.wish.fault.doing {
-            Doing::Kill(role) => stage.kill(role),
-            Doing::Stop(role) => stage.freeze(role, true),
+            Doing::Kill(role) => stage.kill(role).map(|(at, gone)| (at, Some(gone))),
+            Doing::Stop(role) => stage.freeze(role, true).map(|at| (at, None)),
             Doing::Bundle => {
                 act.extra = Some(stage.with_bundle(self.other_bundle));
                 act.until = None;
-                let at = stage.kill("engine")?;
+                let (at, gone) = stage.kill("engine")?;
                 stage.start("engine")?;
-                Ok(at)
+                Ok((at, Some(gone)))
             }
-            Doing::Link(_) => Ok(stage.now()),
+            Doing::Link(_) => Ok((stage.now(), None)),
         }
     }
 

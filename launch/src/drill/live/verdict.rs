@@ -1,9 +1,10 @@
 //! What a trial makes of what was heard: the first hold, why, and how soon; or the device that held by itself.
 
+use tactus_control::{Noticed, rule};
 use tactus_types::{FaultKind, Source, Time};
 use tactus_wire::ModeReport;
 
-use super::faults::{Doing, Judged};
+use super::faults::{Doing, Judged, LiveWish};
 use super::judge::{self, Quality};
 use super::observe::Trace;
 use super::stage::Stage;
@@ -38,8 +39,10 @@ impl LiveTrial<'_> {
             },
             noise: judge::noise(&trace.applied, done.begin, done.end, arm.period_secs),
             host_noise: judge::host_noise(&trace.naps, done.begin, done.end),
+            ending: done.ended.map(|ended| ended.since(done.begin)),
             enabled: false,
             again: 0,
+            disturbed: false,
             quality: Quality::default(),
             by_device: false,
         };
@@ -83,6 +86,10 @@ impl LiveTrial<'_> {
                 let leading = judge::leading_since(trace, hold.at, arm.ladder.track_rad);
                 let since = match hold.kind {
                     FaultKind::Tracking => leading.unwrap_or(done.since),
+                    // The end of a process is noticed, not that it was told to end: a busy machine takes its time over that.
+                    kind if rule(kind).noticed == Noticed::Death => {
+                        done.ended.unwrap_or(done.since)
+                    }
                     _ => done.since,
                 };
                 let after = hold.at.since(since);
@@ -90,8 +97,12 @@ impl LiveTrial<'_> {
                 told.outcome.reason = Some(hold.kind);
                 told.outcome.hold_after = Some(after);
                 // A fault that comes and goes has no instant that a bound could count from.
-                let bound = tactus_control::rule(hold.kind).hold_within(&arm.ladder);
+                let bound = rule(hold.kind).hold_within(&arm.ladder);
                 told.outcome.bound = must.then_some(bound);
+                let paused = judge::device_pause(trace, done.begin, hold.at);
+                told.disturbed = hold.kind == FaultKind::ProprioStale
+                    && !self.about_the_device()
+                    && paused + 2 * arm.ladder.period > arm.ladder.proprio_limit;
                 if !allowed.any(|kind| *kind == hold.kind) {
                     short.push(format!("a hold for another reason: {}", hold.kind.name()));
                 } else if must
@@ -128,5 +139,11 @@ impl LiveTrial<'_> {
         if refused.max().unwrap_or_default() <= first {
             short.push("no chunk of another bundle was refused".into());
         }
+    }
+
+    /// Whether a fault of this trial keeps joint states away.
+    fn about_the_device(&self) -> bool {
+        let about = |w: &LiveWish| w.far_device() || w.role() == Some("sim");
+        self.wishes.iter().any(about)
     }
 }
