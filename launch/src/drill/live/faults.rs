@@ -148,7 +148,7 @@ pub const LIVE: &[LiveFault] = {
         "chunk:delay" link(T::Chunks, Delay(ms(400), ms(0))), Arm(Either(&[F::EngineLate])), "chunks take 400 ms longer";
         "chunk:corrupt" link(T::Chunks, Corrupt), Arm(Hold(&[F::EngineLate])), "chunks are random bytes";
         "camera:delay" link(T::Frames, Delay(ms(200), ms(0))), Arm(Hold(&[F::StreamStale])), "frames take 200 ms longer";
-        "camera:drop" link(T::Frames, Drop(0.3)), Arm(Either(&[F::StreamStale])), "a third of the frames is lost";
+        "camera:drop" link(T::Frames, Drop(0.3)), Arm(Either(&[F::StreamStale, F::EngineLate])), "a third of the frames is lost";
         "camera:corrupt" link(T::Frames, Corrupt), Arm(Hold(&[F::StreamStale])), "frames are random bytes";
         "state:stop" link(T::States, Cut), Arm(Hold(&[F::ProprioStale])), "joint states are lost";
         "state:delay" link(T::States, Delay(ms(50), ms(0))), Arm(Hold(&[F::ProprioStale])), "joint states take 50 ms longer";
