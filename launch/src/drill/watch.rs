@@ -73,7 +73,8 @@ impl Running {
         self.give_orders();
         let output = self.lockstep.tick()?;
         let now = self.lockstep.now();
-        let arm = self.lockstep.plant.state(now).q;
+        let state = self.lockstep.plant.state(now);
+        let arm = state.q;
         let lead = output
             .command
             .map_or(0.0, |c| c.q.zip(&arm, |c, m| c - m).max_abs());
@@ -82,8 +83,13 @@ impl Running {
         if reseeds != self.reseeds {
             self.reseeds = reseeds;
             self.invariants.reseeded();
-            if lead > SEEDED_RAD {
-                self.say(format!("the command was seeded {lead:.3} rad from the arm"));
+            // A command of another epoch is for a world that is gone: the device does not take it.
+            let ahead = self.lockstep.tamper.as_ref().map_or(0, |t| t.epochs());
+            let epoch = output.command.map(|c| c.epoch);
+            if lead > SEEDED_RAD && epoch == Some(state.epoch + ahead) {
+                self.say(format!(
+                    "the command was seeded {lead:.3} rad from the arm at {now:?}"
+                ));
             }
         }
         let limp = self.lockstep.tamper.as_ref();

@@ -112,6 +112,9 @@ pub enum OrderRefused {
         /// Age of the newest state, milliseconds.
         age_millis: Option<u64>,
     },
+    /// What the arm reports is no position of it, or not of now.
+    #[error("the arm's joint state is no position of this arm, or from the future")]
+    BadState,
     /// Something the policy needs is not there.
     #[error("{what} is not alive")]
     NotAlive {
@@ -443,9 +446,12 @@ impl ArmCycle {
     }
 
     fn check_state(&self, input: &TickInput<'_>, now: Time) -> Result<(), OrderRefused> {
+        if self.present(input.state, now).is_some() {
+            return Ok(());
+        }
         let age = input.state.map(|s| now.since(s.captured_at));
         match age {
-            Some(age) if age <= self.spec.ladder.proprio_limit => Ok(()),
+            Some(age) if age <= self.spec.ladder.proprio_limit => Err(OrderRefused::BadState),
             age => Err(OrderRefused::NoState {
                 age_millis: age.map(|a| a.as_millis() as u64),
             }),

@@ -131,6 +131,11 @@ impl Tamper {
         self.injections.push(injection);
     }
 
+    /// How far ahead of the device's own its epoch is told.
+    pub fn epochs(&self) -> u64 {
+        self.epochs
+    }
+
     /// Whether the device says at `now` that its motors do not hold the arm.
     pub fn is_limp(&self, now: Time) -> bool {
         self.acts(None, now).contains(&Act::DeviceLimp)

@@ -315,10 +315,10 @@ impl ArmCycle {
             // Following a limp arm is one seeding, counted at its end.
             self.counters.reseeds = counted + u64::from(!self.limp);
         }
+        let present = self.present(input.state, now);
         let Switch { switching, asked } = self.switching.as_mut()?;
         let (on, was_on, asked) = (switching.on, switching.was_on, *asked);
-        let fresh = |s: &&JointState| now.since(s.captured_at) <= self.spec.ladder.proprio_limit;
-        let seen = switching.step(input.state.filter(fresh), &self.spec.enable, now);
+        let seen = switching.step(present, &self.spec.enable, now);
         let interrupted = match self.supervisor.mode() {
             _ if device_restarted => Some("the device restarted"),
             Mode::Stopped if on => Some("the arm was stopped"),
@@ -348,7 +348,7 @@ impl ArmCycle {
                     },
                 };
                 self.switching = None;
-                if let Some(state) = input.state {
+                if let Some(state) = self.present(input.state, now) {
                     self.reseed(state);
                     self.switching = falls_back.then(|| Switch {
                         switching: Switching::new(false, state, now),

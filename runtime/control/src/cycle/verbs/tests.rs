@@ -145,6 +145,19 @@ fn enabling_takes_the_present_pose_as_the_goal_and_switches_torque_on() {
 }
 
 #[test]
+fn a_state_that_is_no_position_enables_nothing_and_never_becomes_the_goal() {
+    let mut arm = Arm::new(true, |_| ());
+    let good = arm.state;
+    for q in [JointVec::zeros(3), JointVec::from_fn(2, |_| f64::NAN)] {
+        arm.state.q = q;
+        assert_eq!(arm.order(Order::Enable), Err(OrderRefused::BadState));
+        arm.run(10);
+        let last = arm.commands.last().expect("a command");
+        assert_eq!(last.q.as_slice(), good.q.as_slice());
+    }
+}
+
+#[test]
 fn torque_that_comes_back_by_itself_finds_the_command_where_the_arm_is() {
     let mut arm = Arm::new(true, |_| ());
     arm.enable().expect("enabled");
