@@ -10,7 +10,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tactus_control::{Order, Pose, Resume};
-use tactus_host::{Act, Injection, Invariants, Lockstep, LockstepSpec, Plant as _, Tamper};
+use tactus_host::{Act, Injection, Invariants, Lockstep, LockstepSpec, Plant as _, Random, Tamper};
 use tactus_types::{ArmInfo, HoldReason, JointVec, Mode, Source, Time};
 
 use super::catalogue::CATALOGUE;
@@ -67,27 +67,13 @@ pub struct Soaked {
     pub short: Vec<String>,
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// Exponentially distributed around `mean` seconds, at most ten times as long.
+fn after(random: &mut Random, mean: f64) -> Duration {
+    secs(-mean * (1.0 - random.share()).ln().max(-10.0))
+}
 
-impl Random {
-    /// Uniform in [0, 1).
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Exponentially distributed around `mean` seconds, at most ten times as long.
-    fn after(&mut self, mean: f64) -> Duration {
-        secs(-mean * (1.0 - self.share()).ln().max(-10.0))
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
-        from.get((self.share() * from.len() as f64) as usize)
-    }
+fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> Option<&'a T> {
+    from.get((random.share() * from.len() as f64) as usize)
 }
 
 /// `secs`, which is finite and not negative.
@@ -101,7 +87,7 @@ fn fault(
     cameras: &[std::sync::Arc<str>],
     now: Time,
 ) -> Option<(&'static str, Injection)> {
-    let entry = random.pick(CATALOGUE)?;
+    let entry = pick(random, CATALOGUE)?;
     let strength = random.share();
     let act = match entry.act {
         Act::LinkDelay(..) => Act::LinkDelay(secs(0.15 * strength), secs(0.1 * strength)),
@@ -115,7 +101,7 @@ fn fault(
     let one = random.share() < 0.5;
     let injection = Injection {
         act,
-        camera: one.then(|| random.pick(cameras).cloned()).flatten(),
+        camera: one.then(|| pick(random, cameras).cloned()).flatten(),
         from: now,
         until: now + secs(0.02 + (LONGEST - 0.02) * random.share()),
     };
@@ -206,7 +192,7 @@ pub fn soak(
     while running.lockstep.now() < start + span {
         let now = running.lockstep.now();
         if now >= next_fault {
-            next_fault = now + random.after(BETWEEN_FAULTS);
+            next_fault = now + after(&mut random, BETWEEN_FAULTS);
             if let Some((name, injection)) = fault(&mut random, &playback.cameras, now) {
                 *found.faults.entry(name).or_default() += 1;
                 running.orders.push((now, injection.act));
@@ -216,7 +202,7 @@ pub fn soak(
             }
         }
         if now >= next_order {
-            next_order = now + random.after(BETWEEN_ORDERS);
+            next_order = now + after(&mut random, BETWEEN_ORDERS);
             let arm = running.lockstep.plant.state(now).q;
             if let Some(order) = order(running.mode(), &mut random, &arm, &info) {
                 match running.order(&order) {
@@ -332,7 +318,9 @@ mod tests {
     #[test]
     fn times_between_faults_have_the_mean_that_they_are_said_to_have() {
         let mut random = Random(3);
-        let sum: f64 = (0..10_000).map(|_| random.after(1.2).as_secs_f64()).sum();
+        let sum: f64 = (0..10_000)
+            .map(|_| after(&mut random, 1.2).as_secs_f64())
+            .sum();
         assert!((sum / 10_000.0 - 1.2).abs() < 0.05, "{}", sum / 10_000.0);
     }
 }

@@ -36,5 +36,5 @@ pub use load::LoadMeter;
 pub use lockstep::{Lockstep, LockstepSpec, Plant, PlantError};
 pub use motion::MotionMeter;
 pub use realtime::{Realtime, RealtimeSpec};
-pub use tamper::{Act, Injection, Tamper};
+pub use tamper::{Act, Injection, Random, Tamper};
 pub use tick::Ticker;

@@ -97,12 +97,32 @@ impl Reply {
     }
 }
 
+/// What is left to chance, by a seed: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+#[derive(Debug, Clone, Default)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [0, 1).
+    pub fn share(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
 /// Injections and what they remember of the messages that passed.
 #[derive(Debug, Clone)]
 pub struct Tamper {
     injections: Vec<Injection>,
     info: ArmInfo,
-    random: u64,
+    random: Random,
     frozen: Vec<(Arc<str>, Arc<[u8]>)>,
     held_state: Option<JointState>,
     epochs: u64,
@@ -116,7 +136,7 @@ impl Tamper {
         Self {
             injections,
             info,
-            random: seed,
+            random: Random(seed),
             frozen: Vec::new(),
             held_state: None,
             epochs: 0,
@@ -152,13 +172,8 @@ impl Tamper {
         self.acted
     }
 
-    /// Uniform in [0, 1): SplitMix64.
     fn chance(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        self.random.share()
     }
 
     /// The acts in force at `now` on `camera`, or on anything but cameras.

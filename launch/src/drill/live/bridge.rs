@@ -12,6 +12,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tactus_host::Random;
 use tactus_types::{ArmInfo, Clock, Time};
 use tactus_wire::{
     AliveToken, AliveWatch, Cell as WireCell, Delivery, Name, Nothing, Qos, Queryable,
@@ -74,7 +75,7 @@ struct State {
     waiting: BinaryHeap<Parcel>,
     tokens: Vec<Token>,
     order: u64,
-    random: u64,
+    random: Random,
     /// When the first message was touched since the faults changed.
     touched: Option<Time>,
     passed: u64,
@@ -95,19 +96,6 @@ impl Shared {
 }
 
 impl State {
-    /// Uniform in [0, 1): SplitMix64.
-    fn chance(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     /// Takes a message that arrived at `now`, and what becomes of it.
     fn take(&mut self, lane: usize, traffic: Traffic, came: Came, now: Instant) {
         self.passed += 1;
@@ -121,12 +109,13 @@ impl State {
                     true
                 }
                 How::Delay(mean, spread) => {
-                    let by = (mean + spread.mul_f64(2.0 * self.chance())).saturating_sub(spread);
+                    let by =
+                        (mean + spread.mul_f64(2.0 * self.random.share())).saturating_sub(spread);
                     copies.iter_mut().for_each(|delay| *delay += by);
                     true
                 }
                 How::Drop(share) => {
-                    let lost = self.chance() < share;
+                    let lost = self.random.share() < share;
                     if lost {
                         copies.clear();
                     }
@@ -171,13 +160,13 @@ impl State {
     /// a few random bytes alone may by chance be a message.
     fn spoil(&mut self, payload: &mut Vec<u8>) {
         let length = payload.len().max(2);
-        let kept = match self.chance() {
+        let kept = match self.random.share() {
             c if c < 0.5 => length,
             c => ((c - 0.5) * 2.0 * length as f64) as usize + 1,
         };
         payload.resize(kept, 0);
         for byte in payload.iter_mut() {
-            *byte = self.bits() as u8;
+            *byte = self.random.bits() as u8;
         }
         if let Some(first) = payload.first_mut() {
             *first = 0x07;
@@ -253,7 +242,7 @@ impl Bridge {
         seed: u64,
     ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::default());
-        shared.lock().random = seed;
+        shared.lock().random = Random(seed);
         let mut subscribers = Vec::new();
         let mut publishers = Vec::new();
         for (lane, (from, to, topic, traffic, qos)) in lanes(cell, sides).into_iter().enumerate() {
