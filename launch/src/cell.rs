@@ -13,6 +13,7 @@ mod pose;
 mod record;
 mod schedule;
 mod space;
+mod teleop;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +25,10 @@ use serde::Deserialize;
 use tactus_bundle::Manifest;
 use tactus_control::{
     ArmSpec, AssemblySpec, ChunkShape, EnableSpec, LadderSpec, LimitSpec, RequestSpec, Resume,
-    ScheduleSpec, Timing,
+    ScheduleSpec, TeleopSpec, Timing,
 };
 use tactus_host::RealtimeSpec;
-use tactus_types::{ArmInfo, Budget, StageTimes};
+use tactus_types::{ArmInfo, Budget, Stage, StageTimes};
 use tactus_wire::Name;
 
 pub use camera::CellCamera;
@@ -45,6 +46,7 @@ use engine::{CellEngine, RawEngine};
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
 use space::Space;
+use teleop::RawTeleop;
 
 /// Version of cell files that this program reads.
 const SCHEMA: u32 = 1;
@@ -59,6 +61,8 @@ struct RawCell {
     arm: RawArm,
     request: RawRequest,
     schedule: RawSchedule,
+    #[serde(default)]
+    teleop: RawTeleop,
     engine: RawEngine,
     camera: Vec<RawCamera>,
     budget: RawBudget,
@@ -115,6 +119,8 @@ pub struct Cell {
     pub intra_threads: usize,
     /// Denoising steps, where other than the bundle says.
     pub denoise_steps: Option<usize>,
+    /// How long features serve chunks after their own; zero: every chunk has its own.
+    pub features_every: Duration,
     /// Latency budget.
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
@@ -128,6 +134,8 @@ pub struct Cell {
     request: RequestSpec,
     /// How enabling is verified.
     pub enable: EnableSpec,
+    /// How a human commands.
+    pub teleop: TeleopSpec,
     /// Named poses of the arm.
     pub poses: CellPoses,
     /// The ladder's times.
@@ -169,6 +177,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         cuda,
         intra_threads,
         denoise_steps,
+        features_every,
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
@@ -210,6 +219,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         cuda,
         intra_threads,
         denoise_steps,
+        features_every,
         budget: raw.budget.read(&check)?,
         sim: raw.sim.map(
             |RawSim {
@@ -227,6 +237,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             Some(device) => Some(device.read(&check, directory)?),
         },
         schedule: raw.schedule.read(&check)?,
+        teleop: raw.teleop.read(&check)?,
         record: match raw.record {
             None => None,
             Some(record) => Some(record.read(&check, directory)?),
@@ -270,6 +281,7 @@ impl Cell {
             limit: self.limit,
             guard,
             enable: self.enable,
+            teleop: self.teleop,
             start: self.poses.start(),
             period_secs: 1.0 / self.control_rate_hz,
             boot,
@@ -320,7 +332,9 @@ impl Cell {
         Ok(AssemblySpec {
             cameras: cameras.to_vec(),
             frame_limit: self.frame_limit,
-            proprio_limit: self.ladder.proprio_limit.max(Duration::from_millis(20)),
+            // The arm host's own bound, and the way to the engine's host.
+            proprio_limit: self.ladder.proprio_limit.max(Duration::from_millis(20))
+                + self.budget.get(Stage::Transport),
             max_skew: self.max_skew,
         })
     }

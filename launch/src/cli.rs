@@ -461,7 +461,7 @@ pub struct DrillArgs {
     /// Seed of the first repetition; repetition k uses seed S + k.
     #[arg(long, value_name = "S", default_value_t = 7)]
     pub seed: u64,
-    /// Repetitions of each fault in each mode. Default: 30, `quick`: 3; in real time 3, `quick`: 1.
+    /// Repetitions of each fault in each mode. Default: 30, `quick`: 3, `takeover`: 200; in real time 3, `quick`: 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub repetitions: Option<u64>,
     /// Simulated time of `soak`: 90s, 5m, 1h.
@@ -491,6 +491,9 @@ pub enum DrillSet {
     All,
     /// Every fault, three times in each mode: within a minute. In real time once, in an episode only: some minutes.
     Quick,
+    /// A human takes over at 200 random moments of an episode, one in four of a policy that has stalled, and hands back; in
+    /// lock-step.
+    Takeover,
     /// Random faults one upon the other, for as long as --span says, and an operator who goes on: no law may break, and
     /// memory must stay flat.
     Soak,

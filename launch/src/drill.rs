@@ -7,10 +7,12 @@
 //! is judged in `trial` and `watch`.
 
 mod catalogue;
+mod human;
 mod live;
 mod recorded;
 mod report;
 mod soak;
+mod takeover;
 mod trial;
 mod watch;
 
@@ -39,6 +41,8 @@ use trial::{Outcome, Playback, Trial};
 const RECORD: Duration = Duration::from_secs(5);
 /// Repetitions of `drill quick`.
 const QUICK: u64 = 3;
+/// Repetitions of `drill takeover`.
+const TAKEOVERS: u64 = 200;
 
 /// `tactus drill`. Exit code 3 when anything fell short.
 pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
@@ -72,6 +76,7 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     }
     let repetitions = args.repetitions.unwrap_or(match args.set {
         Some(DrillSet::Quick) => QUICK,
+        Some(DrillSet::Takeover) => TAKEOVERS,
         Some(DrillSet::All | DrillSet::Soak) | None => 30,
     });
     let scenes: Vec<(String, Vec<Wish>)> = if wishes.is_empty() {
@@ -92,6 +97,9 @@ pub fn drill(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     let spec = spec(&cell, args)?;
     if args.set == Some(DrillSet::Soak) {
         return soak(args, &cell, &spec);
+    }
+    if args.set == Some(DrillSet::Takeover) {
+        return takeovers(args, &cell, &spec, repetitions);
     }
     let playback = record(args, &cell, &spec, repetitions)?;
     let jobs: Vec<(usize, In, u64)> = (0..scenes.len())
@@ -135,6 +143,39 @@ fn soak(args: &DrillArgs, cell: &Cell, spec: &LockstepSpec) -> anyhow::Result<Ex
         std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(if found.short.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
+}
+
+/// `tactus drill takeover`.
+fn takeovers(
+    args: &DrillArgs,
+    cell: &Cell,
+    spec: &LockstepSpec,
+    count: u64,
+) -> anyhow::Result<ExitCode> {
+    let playback = record(args, cell, spec, takeover::EPISODES.min(count))?;
+    let bar = bar(count, "takeovers")?;
+    let all = takeover::takeovers(spec, &playback, args.seed, count, &bar)?;
+    bar.finish_and_clear();
+    result::line(takeover::table(&all))?;
+    let short: Vec<_> = all.iter().filter(|t| !t.short.is_empty()).collect();
+    for t in short.iter().take(10) {
+        let (seed, reference) = (t.seed, t.reference);
+        result::line(format_args!(
+            "seed {seed}, {reference}: {}",
+            t.short.join("; ")
+        ))?;
+    }
+    let (passed, count) = (all.len() - short.len(), all.len());
+    result::line(format_args!("{passed} of {count} takeovers passed"))?;
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&all)?;
+        std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(if short.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(3)

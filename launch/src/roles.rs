@@ -117,6 +117,7 @@ pub fn open_policy_for(
         arm,
         conditioning,
         denoise_steps: cell.denoise_steps,
+        features_every: cell.features_every,
     };
     Ok(VlaPolicy::open(
         args.bundle.as_ref().unwrap_or(&cell.bundle),

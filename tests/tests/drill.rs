@@ -108,3 +108,31 @@ fn long_an_hour_of_random_faults_breaks_no_law_and_memory_stays_flat() {
     let mib = |i: usize| memory[i].as_f64().expect("a figure");
     assert!(mib(1) < mib(0) + 4.0, "{found}");
 }
+
+/// Takeovers by humans; the file that it wrote.
+fn takeovers(count: &str) -> Vec<serde_json::Value> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("takeover.json");
+    let json = file.display().to_string();
+    let output = tactus(&["drill", "takeover", "--repetitions", count, "--json", &json]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let text = std::fs::read_to_string(&file).expect("written");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn two_hundred_humans_take_over_at_random_moments_and_hand_back() {
+    let all = takeovers("200");
+    assert_eq!(all.len(), 200);
+    for one in &all {
+        assert_eq!(one["short"].as_array().map(Vec::len), Some(0), "{one}");
+        let number = |field: &str| one[field].as_f64().expect("a number");
+        assert!(number("silent_after_periods") <= 1.0, "{one}");
+        assert!(number("late_policy_commands") <= 1.0, "{one}");
+        assert!(number("peak_jerk") <= 3000.001, "{one}");
+        assert!(number("back_after_ms") > 0.0, "{one}");
+    }
+    let stalled = all.iter().filter(|one| one["stalled"] == true).count();
+    assert_eq!(stalled, 50);
+}

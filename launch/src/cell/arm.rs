@@ -12,6 +12,9 @@ use super::pose::{self, CellPoses, RawPose};
 use super::space::{RawWorkspace, Space};
 use super::{CellError, Check};
 
+/// Of a cell file that says nothing about it.
+const OPERATOR_LIMIT_MS: f64 = 100.0;
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RawResume {
@@ -39,6 +42,7 @@ pub(super) struct RawArm {
     track_limit_ms: f64,
     storm_rad: f64,
     storm_limit_ms: f64,
+    operator_limit_ms: Option<f64>,
     workspace: Option<RawWorkspace>,
     self_collision: Option<bool>,
     clearance_m: Option<f64>,
@@ -100,6 +104,10 @@ impl RawArm {
                 track_limit: check.millis("arm.track_limit_ms", self.track_limit_ms)?,
                 storm_rad: check.bounded("arm.storm_rad", self.storm_rad)?,
                 storm_limit: check.millis("arm.storm_limit_ms", self.storm_limit_ms)?,
+                operator_limit: check.millis(
+                    "arm.operator_limit_ms",
+                    self.operator_limit_ms.unwrap_or(OPERATOR_LIMIT_MS),
+                )?,
             },
             resume: match resume {
                 RawResume::Auto => Resume::Auto,

@@ -14,6 +14,7 @@ pub(super) struct RawEngine {
     provider: RawProvider,
     intra_threads: u32,
     denoise_steps: Option<u32>,
+    features_every_ms: Option<f64>,
     frame_limit_ms: f64,
     max_skew_ms: f64,
 }
@@ -32,6 +33,7 @@ pub(super) struct CellEngine {
     pub(super) cuda: bool,
     pub(super) intra_threads: usize,
     pub(super) denoise_steps: Option<usize>,
+    pub(super) features_every: Duration,
     pub(super) frame_limit: Duration,
     pub(super) max_skew: Duration,
 }
@@ -49,6 +51,10 @@ impl RawEngine {
                     Some(check.bounded("engine.denoise_steps", f64::from(steps))? as usize)
                 }
             },
+            features_every: check.millis(
+                "engine.features_every_ms",
+                self.features_every_ms.unwrap_or(0.0),
+            )?,
             frame_limit: check.millis("engine.frame_limit_ms", self.frame_limit_ms)?,
             max_skew: check.millis("engine.max_skew_ms", self.max_skew_ms)?,
         })

@@ -114,6 +114,15 @@ fn policy(
             format!("{found} instead of {}", bundle.manifest().denoise.steps),
             "engine.denoise_steps asks for it: evaluate the policy as it runs",
         )
+    } else if !policy.features_every().is_zero() {
+        Finding::warn(
+            "policy",
+            format!(
+                "{found}, features made anew every {} ms",
+                policy.features_every().as_millis()
+            ),
+            "engine.features_every_ms asks for it: evaluate the policy as it runs",
+        )
     } else {
         Finding::pass("policy", found)
     })?;

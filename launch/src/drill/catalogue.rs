@@ -52,6 +52,24 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// What must follow while a human commands, who needs neither engine nor cameras and whom no equal rank dislodges.
+    pub fn in_teleop(&self) -> Expect {
+        match self.act {
+            Act::OperatorSilent | Act::OperatorOld(_) | Act::OperatorNan | Act::OperatorJoints => {
+                match self.expect {
+                    Expect::Through => Expect::Hold(&[FaultKind::OperatorLost]),
+                    // Of a strength of the user's own.
+                    other => other,
+                }
+            }
+            Act::LeaseTakeOver => Expect::Through,
+            Act::LeaseLost => Expect::Hold(&[FaultKind::OperatorLost, FaultKind::LeaseEnded]),
+            _ => self.in_goto(),
+        }
+    }
+}
+
 /// Every fault, in the order of the matrix.
 pub const CATALOGUE: &[Entry] = {
     use Expect::{Either, Hold, Through};
@@ -100,6 +118,12 @@ pub const CATALOGUE: &[Entry] = {
         "device:stuck" Act::DeviceStuck, Either(&[F::Tracking]), "the device ignores its commands";
         "device:error" Act::DeviceError, Hold(&[F::Driver]), "the driver cannot take commands";
         "device:limp" Act::DeviceLimp, Hold(&[F::TorqueLost]), "the motors lose their torque";
+        "operator:silent" Act::OperatorSilent, Through, "a human's setpoints stop";
+        "operator:delay" Act::OperatorOld(ms(500)), Through, "a human's setpoints are 500 ms old";
+        "operator:nan" Act::OperatorNan, Through, "a human's setpoints are NaN";
+        "operator:joints" Act::OperatorJoints, Through, "a human's setpoints have a joint too many";
+        "operator:leap" Act::OperatorLeap, Through, "a human's setpoints leap by a radian";
+        "operator:foreign" Act::OperatorForeign, Through, "every other setpoint comes from someone without a lease";
         "order:hold" Act::OrderHold, Hold(&[F::Held]), "an operator says hold";
         "lease:lost" Act::LeaseLost, Hold(&[F::LeaseEnded]), "whoever began the motion dies and renews its lease no more";
         "lease:take-over" Act::LeaseTakeOver, Hold(&[F::LeaseEnded]), "a higher rank takes the lease over";
@@ -176,6 +200,7 @@ impl std::str::FromStr for Wish {
                 (Act::CameraClock(_), _) => Act::CameraClock(value),
                 (Act::StateDelay(_), _) => Act::StateDelay(value),
                 (Act::StateClock(_), _) => Act::StateClock(value),
+                (Act::OperatorOld(_), _) => Act::OperatorOld(value),
                 _ => return Err(error("a value after faults that have one only")),
             };
             // What follows depends on the value now: whatever the ladder allows.

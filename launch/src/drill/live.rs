@@ -81,8 +81,13 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
         result::line(report::live_list(&cell.ladder))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.set == Some(DrillSet::Soak) {
-        bail!("soak: expected a drill in lock-step, got --real-time");
+    if let Some(set @ (DrillSet::Soak | DrillSet::Takeover)) = args.set {
+        let set = if set == DrillSet::Soak {
+            "soak"
+        } else {
+            "takeover"
+        };
+        bail!("{set}: expected a drill in lock-step, got --real-time");
     }
     let real = cell.sim.is_none();
     let file = cell.file.display();

@@ -244,12 +244,20 @@ pub fn summary(rows: &[Row]) -> String {
 
 /// What can be injected, and the ladder's table with the cell's bounds.
 pub fn list(ladder: &LadderSpec) -> String {
-    let mut faults = markdown(&FAULTS);
+    let [fault, does, follow] = FAULTS;
+    let mut faults = markdown(&[fault, does, follow, "while a human commands"]);
     for entry in CATALOGUE {
+        let human = match entry.in_teleop() {
+            // An arm that is stuck is found out by what it is asked to do.
+            Expect::Either(_) => "the human goes on, or hold".into(),
+            Expect::Through => "the human goes on".into(),
+            hold @ Expect::Hold(_) => follows(hold),
+        };
         faults.add_row([
             entry.name.to_owned(),
             entry.does.into(),
             follows(entry.expect),
+            human,
         ]);
     }
     format!("{faults}\n\n{}", rungs(ladder))

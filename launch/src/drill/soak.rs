@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use tactus_control::{Order, Pose, Resume};
 use tactus_host::{Act, Injection, Invariants, Lockstep, LockstepSpec, Plant as _, Random, Tamper};
-use tactus_types::{ArmInfo, HoldReason, JointVec, Mode, Source, Time};
+use tactus_types::{ArmInfo, HoldReason, JointVec, Mode, Reference, Source, Time};
 
 use super::catalogue::CATALOGUE;
 use super::recorded::Recorded;
@@ -47,6 +47,8 @@ pub struct Soaked {
     pub policy_share: f64,
     /// Of these, commanded by a motion to a pose.
     pub goto_share: f64,
+    /// Share of the commands that came from a human, or went to meet them.
+    pub teleop_share: f64,
     /// Faults that acted.
     pub faults: BTreeMap<&'static str, u64>,
     /// Holds, by reason.
@@ -96,6 +98,7 @@ fn fault(
         Act::CameraClock(_) => Act::CameraClock(secs(2.0 * strength)),
         Act::StateDelay(_) => Act::StateDelay(secs(0.06 * strength)),
         Act::StateClock(_) => Act::StateClock(secs(2.0 * strength)),
+        Act::OperatorOld(_) => Act::OperatorOld(secs(0.3 * strength)),
         act => act,
     };
     let one = random.share() < 0.5;
@@ -108,11 +111,18 @@ fn fault(
     Some((entry.name, injection))
 }
 
-/// What an operator says who wants to get on with it, and sometimes something else.
+/// What someone does who wants to get on with it, and sometimes something else.
 fn order(mode: &Mode, random: &mut Random, arm: &JointVec, info: &ArmInfo) -> Option<Order> {
     let chance = random.share();
     match mode {
         Mode::Boot => Some(Order::Enable),
+        Mode::Ready | Mode::Policy | Mode::Hold(_) if chance > 0.93 => {
+            let which = (random.share() * Reference::ALL.len() as f64) as usize;
+            let reference = *Reference::ALL.get(which)?;
+            Some(Order::TakeOver { reference })
+        }
+        Mode::Align | Mode::Teleop if chance < 0.15 => Some(Order::HandBack),
+        Mode::Align | Mode::Teleop if chance < 0.2 => Some(Order::EndEpisode),
         Mode::Ready if chance < 0.25 => {
             let mut joint = |i: usize| arm[i] + 0.6 * (random.share() - 0.5);
             let q = info.clamp(&JointVec::from_fn(arm.len(), &mut joint));
@@ -130,7 +140,9 @@ fn order(mode: &Mode, random: &mut Random, arm: &JointVec, info: &ArmInfo) -> Op
         Mode::Hold(_) if chance < 0.5 => Some(Order::EndEpisode),
         Mode::Policy if chance < 0.02 => Some(Order::EndEpisode),
         Mode::Policy | Mode::Goto if chance < 0.04 => Some(Order::Hold),
-        Mode::Hold(_) | Mode::Policy | Mode::Goto | Mode::Stopped => None,
+        Mode::Hold(_) | Mode::Policy | Mode::Goto | Mode::Align | Mode::Teleop | Mode::Stopped => {
+            None
+        }
     }
 }
 
@@ -173,6 +185,7 @@ pub fn soak(
         ticks: 0,
         policy_share: 0.0,
         goto_share: 0.0,
+        teleop_share: 0.0,
         faults: BTreeMap::new(),
         holds: BTreeMap::new(),
         orders: 0,
@@ -186,7 +199,7 @@ pub fn soak(
     let (begun, start) = (Instant::now(), running.lockstep.now());
     let (mut next_fault, mut next_order) = (start + secs(1.0), start + secs(0.1));
     let (mut next_world, mut next_look) = (start + NEW_WORLD, start + span / 10);
-    let (mut by_policy, mut by_goto) = (0u64, 0u64);
+    let (mut by_policy, mut by_goto, mut by_teleop) = (0u64, 0u64, 0u64);
     let mut memory_then = None;
     let mut memory_most = 0;
     while running.lockstep.now() < start + span {
@@ -205,7 +218,12 @@ pub fn soak(
             next_order = now + after(&mut random, BETWEEN_ORDERS);
             let arm = running.lockstep.plant.state(now).q;
             if let Some(order) = order(running.mode(), &mut random, &arm, &info) {
-                match running.order(&order) {
+                let apart = 1.2 * (random.share() - 0.5);
+                let given = match order {
+                    Order::TakeOver { reference } => running.take_over(reference, apart),
+                    order => running.order(&order),
+                };
+                match given {
                     Ok(()) => found.orders += 1,
                     Err(_) => found.orders_refused += 1,
                 }
@@ -216,10 +234,12 @@ pub fn soak(
             running.lockstep.plant.reset((random.share() * 1e9) as u64);
         }
         let (output, _) = running.tick()?;
+        running.heard.clear();
         found.ticks += 1;
         let source = output.command.as_ref().map(|c| c.setpoint.source);
         by_policy += u64::from(source == Some(Source::Policy));
         by_goto += u64::from(source == Some(Source::Goto));
+        by_teleop += u64::from(matches!(source, Some(Source::Teleop | Source::Align)));
         if output.mode_changed
             && let Mode::Hold(HoldReason(reason)) = running.mode()
         {
@@ -240,6 +260,7 @@ pub fn soak(
     }
     found.policy_share = by_policy as f64 / found.ticks.max(1) as f64;
     found.goto_share = by_goto as f64 / found.ticks.max(1) as f64;
+    found.teleop_share = by_teleop as f64 / found.ticks.max(1) as f64;
     if found.policy_share < LEAST_MOVING {
         let share = 100.0 * found.policy_share;
         running.say(format!(
@@ -265,13 +286,14 @@ impl std::fmt::Display for Soaked {
         };
         writeln!(
             f,
-            "{:.0} s simulated in {:.0} s, seed {}: {} commands, {:.0} % by the policy, {:.0} % to poses",
+            "{:.0} s simulated in {:.0} s, seed {}: {} commands, {:.0} % by the policy, {:.0} % to poses, {:.0} % by a human",
             self.simulated_s,
             self.wall_s,
             self.seed,
             self.ticks,
             100.0 * self.policy_share,
             100.0 * self.goto_share,
+            100.0 * self.teleop_share,
         )?;
         writeln!(f, "{} faults: {}", sum(&self.faults), words(&self.faults))?;
         writeln!(f, "{} holds: {}", sum(&self.holds), words(&self.holds))?;

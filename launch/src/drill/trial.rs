@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tactus_control::{LadderSpec, Order, Pose, Resume};
 use tactus_host::{Act, Injection, Invariants, Lockstep, LockstepSpec, Plant, Tamper};
-use tactus_types::{ArmInfo, FaultKind, JointVec, Mode, Policy, Source, Time};
+use tactus_types::{ArmInfo, FaultKind, JointVec, Mode, Policy, Reference, Source, Time};
 
 use super::catalogue::{Entry, Expect, Wish};
 use super::watch::{Running, Watched};
@@ -26,16 +26,19 @@ pub enum In {
     Hold,
     /// In the middle of a motion to a pose.
     Goto,
+    /// While a human commands.
+    Teleop,
 }
 
 impl In {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Boot,
         Self::Ready,
         Self::Policy,
         Self::Hold,
         Self::Goto,
+        Self::Teleop,
     ];
 
     /// Word in tables.
@@ -46,6 +49,7 @@ impl In {
             Self::Policy => "policy",
             Self::Hold => "hold",
             Self::Goto => "goto",
+            Self::Teleop => "teleop",
         }
     }
 }
@@ -110,7 +114,7 @@ impl Trial<'_> {
         let mut spec = self.spec.clone();
         spec.arm.resume = match self.mode {
             In::Hold => Resume::Operator,
-            In::Boot | In::Ready | In::Policy | In::Goto => Resume::Auto,
+            In::Boot | In::Ready | In::Policy | In::Goto | In::Teleop => Resume::Auto,
         };
         let ladder = spec.arm.ladder;
         let info = tactus_sim::arm_info();
@@ -136,6 +140,10 @@ impl Trial<'_> {
                 let speed = GOTO_SPEED;
                 running.order(&Order::Goto { pose, speed })?;
             }
+            In::Teleop => {
+                running.tick()?;
+                running.take_over(Reference::Clutch, 0.0)?;
+            }
         }
         running.until(begin)?;
         let before = running.mode().clone();
@@ -151,6 +159,7 @@ impl Trial<'_> {
         let watched = match self.mode {
             In::Policy => running.watch_motion(&expects(|e| e.expect), &ladder, end)?,
             In::Goto => running.watch_motion(&expects(Entry::in_goto), &ladder, end)?,
+            In::Teleop => running.watch_motion(&expects(Entry::in_teleop), &ladder, end)?,
             In::Boot | In::Ready | In::Hold => {
                 running.watch_rest(&before, end)?;
                 Watched::default()
@@ -249,6 +258,10 @@ impl Trial<'_> {
             obeyed &= running.order(&Order::Enable).is_ok();
         }
         running.tick()?;
+        if matches!(running.mode(), Mode::Align | Mode::Teleop) {
+            obeyed &= running.order(&Order::HandBack).is_ok();
+            running.tick()?;
+        }
         while *running.mode() == Mode::Goto && running.lockstep.now() < until {
             running.tick()?;
         }

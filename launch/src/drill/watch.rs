@@ -7,9 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_control::{Grant, LadderSpec, LeaseRefused, Order, TickOutput, rule};
 use tactus_host::{Act, Invariants, Lockstep, Plant as _};
-use tactus_types::{Fault, FaultKind, HoldReason, JointVec, Mode, Rank, Source, Time, Under};
+use tactus_types::{
+    Fault, FaultKind, HoldReason, JointVec, Mode, Rank, Reference, Source, Time, Under,
+};
 
 use super::catalogue::Expect;
+use super::human::Human;
 use crate::lockstep::SimPlant;
 
 /// How long the lease of whoever begins a motion stands without being renewed.
@@ -35,10 +38,13 @@ pub(super) struct Running {
     pub(super) violations: u64,
     reseeds: u64,
     /// The lease under which motions begin, and the sequence of the last order; `None` when nobody renews one.
-    lease: Option<Grant>,
+    lease: Option<(Grant, Rank)>,
     sequence: u64,
+    human: Option<Human>,
     /// When an order that is a fault took effect.
     ordered: Option<Time>,
+    /// Whose every command was, and of which generation.
+    pub(super) heard: Vec<(Time, Source, u64)>,
 }
 
 impl Running {
@@ -53,7 +59,9 @@ impl Running {
             reseeds: 0,
             lease: None,
             sequence: 0,
+            human: None,
             ordered: None,
+            heard: Vec::new(),
         }
     }
 
@@ -71,7 +79,16 @@ impl Running {
     /// A tick, and how far its command is from the arm, rad.
     pub(super) fn tick(&mut self) -> anyhow::Result<(TickOutput, f64)> {
         self.give_orders();
+        let now = self.lockstep.now();
+        if let (Some(human), Some((grant, _))) = (&mut self.human, &self.lease) {
+            self.lockstep.operator = human.sends(grant.lease, now);
+        }
         let output = self.lockstep.tick()?;
+        self.heard.extend(
+            output
+                .command
+                .map(|c| (now, c.setpoint.source, c.generation.count)),
+        );
         let now = self.lockstep.now();
         let state = self.lockstep.plant.state(now);
         let arm = state.q;
@@ -117,15 +134,7 @@ impl Running {
     /// # Errors
     /// When the order or the lease is refused.
     pub(super) fn order(&mut self, order: &Order) -> anyhow::Result<()> {
-        let now = self.lockstep.now();
-        let grant = match self.lease {
-            Some(grant) => grant,
-            None => {
-                let cycle = &mut self.lockstep.cycle;
-                cycle.acquire(&"drill".into(), Rank::Policy, LEASE, now)?
-            }
-        };
-        self.lease = Some(grant);
+        let grant = self.held(Rank::Policy)?;
         self.sequence += 1;
         let under = Under {
             lease: grant.lease,
@@ -135,10 +144,44 @@ impl Running {
         Ok(self.lockstep.order_under(order, Some(under))?)
     }
 
+    /// The lease in at least `rank`: the one that is held, or a new one.
+    fn held(&mut self, rank: Rank) -> anyhow::Result<Grant> {
+        let now = self.lockstep.now();
+        if let Some((grant, _)) = self.lease.filter(|(_, held)| *held >= rank) {
+            return Ok(grant);
+        }
+        let cycle = &mut self.lockstep.cycle;
+        let grant = cycle.acquire(&"drill".into(), rank, LEASE, now)?;
+        self.lease = Some((grant, rank));
+        Ok(grant)
+    }
+
+    /// A human takes the lease, takes a leader up that is `apart` rad from the arm on the first joint, and takes over.
+    ///
+    /// # Errors
+    /// When the order or the lease is refused.
+    pub(super) fn take_over(&mut self, reference: Reference, apart: f64) -> anyhow::Result<()> {
+        self.held(Rank::Teleop)?;
+        let now = self.lockstep.now();
+        let state = self.lockstep.plant.state(now);
+        let q = JointVec::from_fn(state.q.len(), |i| {
+            state.q[i] + if i == 0 { apart } else { 0.0 }
+        });
+        match &mut self.human {
+            Some(human) => human.moved(q, now),
+            None => self.human = Some(Human::new(q, state.opening, now)),
+        }
+        // The arm host has to hear of the human first.
+        for _ in 0..11 {
+            self.tick()?;
+        }
+        self.order(&Order::TakeOver { reference })
+    }
+
     /// Renews the lease, and carries out what is due of the faults that are orders.
     fn give_orders(&mut self) {
         let now = self.lockstep.now();
-        if let Some(grant) = &mut self.lease {
+        if let Some((grant, _)) = &mut self.lease {
             match self.lockstep.cycle.renew(grant.lease, now) {
                 Ok(renewed) => *grant = renewed,
                 Err(_) => self.lease = None,
@@ -157,11 +200,11 @@ impl Running {
                     let _ = self.lockstep.order_under(&Order::Hold, None);
                 }
                 Act::LeaseLost => {
-                    let expires = self.lease.take().map_or(now, |grant| grant.expires);
-                    self.ordered = Some(expires);
+                    let expires = self.lease.take().map_or(now, |(grant, _)| grant.expires);
+                    // A human who dies is silent at once.
+                    self.ordered = Some(self.human.as_ref().map_or(expires, |_| now));
                 }
                 Act::LeaseTakeOver => {
-                    self.lease = None;
                     self.ordered = Some(now);
                     let other = "leader".into();
                     let taken = self
@@ -169,9 +212,9 @@ impl Running {
                         .cycle
                         .acquire(&other, Rank::Teleop, LEASE, now);
                     match taken {
-                        // By an earlier fault of the same kind.
-                        Ok(_)
-                        | Err(LeaseRefused::Held {
+                        Ok(_) => self.lease = None,
+                        // By an earlier fault of the same kind, or by our own human.
+                        Err(LeaseRefused::Held {
                             rank: Rank::Teleop, ..
                         }) => {}
                         Err(e) => self.say(format!("the lease could not be taken over: {e}")),
@@ -205,7 +248,7 @@ impl Running {
                 continue;
             };
             since.acted = self.acted();
-            let moving = matches!(command.setpoint.source, Source::Policy | Source::Goto);
+            let moving = command.setpoint.source != Source::Hold;
             if moving && since.acted.is_some() {
                 since.last_motion = Some(now);
                 let leads = lead > ladder.track_rad;

@@ -183,6 +183,7 @@ fn mode(shown: &Shown) -> Line<'static> {
         ModeWord::Ready => Color::Cyan,
         ModeWord::Policy => Color::Green,
         ModeWord::Goto => Color::Magenta,
+        ModeWord::Align | ModeWord::Teleop => Color::LightBlue,
         ModeWord::Hold => Color::Yellow,
         ModeWord::Stopped => Color::Red,
     };

@@ -63,6 +63,7 @@ fn busy(cell: &Cell) -> Live {
                 chunks_accepted: 1204,
                 chunks_discarded: 3,
                 orders_refused: 0,
+                setpoints_refused: 0,
             },
             lease: None,
         }),

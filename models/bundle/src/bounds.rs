@@ -34,6 +34,7 @@ pub(crate) const HORIZON: Bound = bound("action.horizon", 1.0, 1024.0);
 pub(crate) const ACTION_WIDTH: Bound = bound("action.width", 1.0, 1024.0);
 pub(crate) const PERIOD_SECS: Bound = bound("action.period_s", 1e-3, 10.0);
 pub(crate) const FIRST_ACTION_OFFSET_SECS: Bound = bound("action.first_action_offset_s", 0.0, 10.0);
+pub(crate) const FEATURE_AGE_SECS: Bound = bound("action.max_feature_age_s", 0.0, 60.0);
 pub(crate) const STEPS: Bound = bound("denoise.steps", 1.0, 100.0);
 pub(crate) const BUCKETS: Bound = bound("denoise.buckets", 1.0, 1e6);
 

@@ -412,6 +412,8 @@ pub struct Action {
     pub alignment: Alignment,
     /// Longest committed prefix the policy was trained with, actions.
     pub max_prefix: usize,
+    /// Oldest features, counted from the state beside them, that the head was trained with; zero: of the same instant.
+    pub max_feature_age: Duration,
     /// Columns of the denoised tensor: those declared, and what the head was padded with. Noise goes into all of them.
     pub width: usize,
 }

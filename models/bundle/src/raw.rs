@@ -115,6 +115,7 @@ pub(crate) struct RawAction {
     pub first_action_offset_s: f64,
     pub alignment: String,
     pub max_prefix: i64,
+    pub max_feature_age_s: Option<f64>,
     pub width: i64,
 }
 

@@ -338,6 +338,10 @@ fn action(raw: RawAction) -> Result<Action, BundleError> {
         ),
         alignment: Alignment::parse("action.alignment", &raw.alignment)?,
         max_prefix,
+        max_feature_age: match raw.max_feature_age_s {
+            None => Duration::ZERO,
+            Some(age) => secs(bounds::FEATURE_AGE_SECS.real(age)?),
+        },
         width,
     };
     let columns = action.columns();

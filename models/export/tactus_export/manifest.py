@@ -40,6 +40,8 @@ def text(folder: Path, job, costs: dict, revision: str) -> str:
     )
     graphs = "\n".join(graph(name, precision, costs[name]) for name, precision in job.precisions.items())
     lines, tool = actions.toml(policy, j)
+    age = policy["action.max_feature_age_s"]
+    feature_age = f"max_feature_age_s = {float(age)}\n" if age else ""
     hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
     return f"""schema = 1
 name = {j(policy["name"])}
@@ -102,7 +104,7 @@ period_s = {float(policy["action.period_s"])}
 first_action_offset_s = {float(policy["action.first_action_offset_s"])}
 alignment = "{policy["action.alignment"]}"
 max_prefix = {policy["action.max_prefix"]}
-width = {c.max_action}
+{feature_age}width = {c.max_action}
 {tool}
 [denoise]
 steps = {c.steps}

@@ -66,6 +66,7 @@ FIELDS: dict[str, Field] = {
     "action.first_action_offset_s": Field(float, least=0.0),
     "action.alignment": Field(str, words=("state_at_image",)),
     "action.max_prefix": Field(int, least=0),
+    "action.max_feature_age_s": Field(float, None, least=0.0),
     "denoise.steps": Field(int, None, least=1),
     "head.adaln_time": Field(str, None, words=("global", "per_action")),
     "golden.instructions": Field(list, None),

@@ -224,6 +224,7 @@ fn inference(bencher: Bencher) {
         arm: None,
         conditioning: Conditioning::None,
         denoise_steps: None,
+        features_every: std::time::Duration::ZERO,
     };
     let mut policy = VlaPolicy::open(bundle.dir(), options).expect("opens");
     let q = JointVec::zeros(joints.len());

@@ -73,6 +73,20 @@ pub enum VlaError {
         /// What that takes.
         expected: &'static str,
     },
+    /// The bundle's head was not trained with features as old.
+    #[error(
+        "bundle {}: expected features no older than {} ms, as its action.max_feature_age_s says, got \
+         engine.features_every_ms = {}",
+        bundle.display(), most.as_millis(), actual.as_millis()
+    )]
+    FeatureAge {
+        /// Bundle directory.
+        bundle: std::path::PathBuf,
+        /// What the bundle permits.
+        most: std::time::Duration,
+        /// What was asked for.
+        actual: std::time::Duration,
+    },
     /// The bundle cannot be run with so many denoising steps.
     #[error(
         "bundle {}: expected 1 to {most} denoising steps (engine.denoise_steps), got {actual}",

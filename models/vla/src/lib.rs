@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod decode;
+pub mod dual_rate;
 pub mod error;
 mod golden;
 pub mod graphs;

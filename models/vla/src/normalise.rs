@@ -288,6 +288,7 @@ mod tests {
             first_action_offset: Duration::ZERO,
             alignment: Alignment::StateAtImage,
             max_prefix: 0,
+            max_feature_age: std::time::Duration::ZERO,
             width: 3,
         };
         let arm = ["a".to_owned(), "b".to_owned()];

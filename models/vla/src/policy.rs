@@ -12,12 +12,13 @@ use rand_distr::StandardNormal;
 use tactus_bundle::{Anchor, Bundle, Graph};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, CameraFrame, Conditioning, Encoding, FrameRef, Generation,
+    Action, ActionChunk, ArmInfo, CameraFrame, Conditioning, Encoding, Generation,
     InferenceRequest, Jacobian, JointState, JointVec, Observation, Policy, PolicyError, Stage,
     StageTimes, Time, TimedAction,
 };
 
 use crate::{
+    dual_rate::Features,
     error::{InferError, VlaError},
     gripper::open_before,
     guide::{Pull, guidance_weight, identity_step, soft_mask},
@@ -50,6 +51,8 @@ pub struct VlaOptions<'a> {
     /// Fewer denoising steps than the bundle says: quicker, and further from what the policy was verified at. `None` is
     /// the bundle's own number.
     pub denoise_steps: Option<usize>,
+    /// How long features serve chunks after their own, where the bundle permits it; zero: every chunk has its own.
+    pub features_every: Duration,
 }
 
 /// A bundle, ready to infer.
@@ -65,6 +68,7 @@ pub struct VlaPolicy {
     state_columns: StateColumns,
     action_columns: ActionColumns,
     sequence: Sequence,
+    features: Features,
     /// Where the leftover draws the rows of the chunk being made, for guidance by the host: target and weight.
     pull: Option<(Vec<f32>, Vec<f32>)>,
 }
@@ -108,6 +112,7 @@ impl VlaPolicy {
             arm,
             conditioning,
             denoise_steps,
+            features_every,
         } = options;
         let guided = offers(&bundle, conditioning)?;
         let manifest = bundle.manifest();
@@ -118,6 +123,14 @@ impl VlaPolicy {
                 bundle: bundle.dir().to_path_buf(),
                 most,
                 actual: steps,
+            });
+        }
+        let oldest = manifest.action.max_feature_age;
+        if features_every > oldest {
+            return Err(VlaError::FeatureAge {
+                bundle: bundle.dir().to_path_buf(),
+                most: oldest,
+                actual: features_every,
             });
         }
         let state_columns = StateColumns::new(&bundle, joints)?;
@@ -167,6 +180,7 @@ impl VlaPolicy {
             state_columns,
             action_columns,
             sequence,
+            features: Features::new(features_every),
             bundle,
             pull: None,
         })
@@ -175,6 +189,11 @@ impl VlaPolicy {
     /// Denoising steps of a chunk.
     pub fn steps(&self) -> usize {
         self.sequence.steps()
+    }
+
+    /// How long features serve chunks after their own; zero: every chunk has its own.
+    pub fn features_every(&self) -> Duration {
+        self.features.every()
     }
 
     /// Joints of the arm that it was opened for.
@@ -265,6 +284,8 @@ impl VlaPolicy {
         observation: &Observation,
         request: &InferenceRequest,
     ) -> Result<ActionChunk, PolicyError> {
+        // All of it, whatever serves.
+        self.features.forget();
         let made = self.denoised(observation, request, Noise::Seed(request.seed))?;
         let started = Instant::now();
         let actions = match self.actions(observation, request, &made) {
@@ -302,11 +323,6 @@ impl VlaPolicy {
             mut stages, times, ..
         } = made;
         stages.set(Stage::Preprocess, stages.get(Stage::Preprocess) + sought);
-        let frame_ref = |frame: &CameraFrame| FrameRef {
-            camera: Arc::clone(&frame.camera),
-            seq: frame.seq,
-            captured_at: frame.captured_at,
-        };
         ActionChunk {
             request_id: request.id,
             generation: request.generation,
@@ -315,7 +331,7 @@ impl VlaPolicy {
             period: times.period,
             actions,
             bundle_id: Arc::clone(self.bundle.id()),
-            frames: observation.frames.iter().map(frame_ref).collect(),
+            frames: self.features.frames(),
             stages,
         }
     }
@@ -332,15 +348,23 @@ impl VlaPolicy {
             .map_err(|e| e.at(Stage::Assemble.name()))?;
 
         let preprocess = Stage::Preprocess.name();
-        let pixel_values = self
-            .sequence
-            .pixel_values()
-            .map_err(|e| InferError::from(e).at(preprocess))?;
-        let took = self
-            .images
-            .run(&observation.frames, pixel_values)
-            .map_err(|e| InferError::from(e).at(Stage::Decode.name()))?;
-        stages.set(Stage::Decode, took.decode);
+        let generation = request.generation;
+        let looks = self.instruction.as_ref() != Some(&request.instruction)
+            || !self.features.serve(observation.observed_at, generation);
+        let mut patch = Duration::ZERO;
+        if looks {
+            self.features.forget();
+            let pixel_values = self
+                .sequence
+                .pixel_values()
+                .map_err(|e| InferError::from(e).at(preprocess))?;
+            let took = self
+                .images
+                .run(&observation.frames, pixel_values)
+                .map_err(|e| InferError::from(e).at(Stage::Decode.name()))?;
+            stages.set(Stage::Decode, took.decode);
+            patch = took.patch;
+        }
         let started = Instant::now();
         let action = &self.bundle.manifest().action;
         let times = RowTimes {
@@ -355,15 +379,19 @@ impl VlaPolicy {
         let steps = self
             .set_inputs(observation, request, (times, &anchor), noise)
             .map_err(|e| e.at(preprocess))?;
-        stages.set(Stage::Preprocess, took.patch + started.elapsed());
+        stages.set(Stage::Preprocess, patch + started.elapsed());
 
-        for (stage, run) in [
+        let all = [
             (Stage::Vision, Sequence::run_vision as Run),
             (Stage::Backbone, Sequence::run_backbone),
             (Stage::Context, Sequence::run_context),
-        ] {
+        ];
+        for (stage, run) in all.into_iter().skip(if looks { 0 } else { 2 }) {
             let took = run(&mut self.sequence).map_err(|e| InferError::from(e).at(stage.name()))?;
             stages.set(stage, took);
+        }
+        if looks {
+            self.features.made(observation, generation);
         }
         let took = self.denoise(steps);
         stages.set(
@@ -421,7 +449,7 @@ impl VlaPolicy {
         if self.instruction.as_ref() == Some(instruction) {
             return Ok(());
         }
-        self.instruction = None;
+        self.forget_instruction();
         let tokens = self.prompter.encode(instruction)?;
         let merge = self.bundle.manifest().vision.merge;
         let position_ids = mrope(
@@ -444,6 +472,7 @@ impl VlaPolicy {
     /// The next inference makes its prompt anew.
     pub(crate) fn forget_instruction(&mut self) {
         self.instruction = None;
+        self.features.forget();
     }
 
     fn set_inputs(

@@ -91,6 +91,7 @@ impl RunOptions {
             arm: None,
             conditioning: Conditioning::None,
             denoise_steps: None,
+            features_every: std::time::Duration::ZERO,
         }
     }
 }

@@ -24,6 +24,7 @@ fn a_missing_library_is_an_error_that_says_how_to_get_it() {
         arm: None,
         conditioning: Conditioning::None,
         denoise_steps: None,
+        features_every: std::time::Duration::ZERO,
     };
     let error = VlaPolicy::open(demo, options)
         .err()

@@ -40,6 +40,7 @@ fn options(joints: &[String]) -> VlaOptions<'_> {
         arm: None,
         conditioning: Conditioning::None,
         denoise_steps: None,
+        features_every: std::time::Duration::ZERO,
     }
 }
 
@@ -616,6 +617,64 @@ fn a_cell_may_ask_for_fewer_denoising_steps_but_not_for_more() {
         let wanted = format!("expected 1 to 4 denoising steps (engine.denoise_steps), got {steps}");
         assert!(error.contains(&wanted), "{error}");
     }
+}
+
+/// Between two looks only the head runs, on the newest state; a new generation or instruction looks anew, and so does what
+/// is older than the cell says. A bundle that does not permit it is refused.
+#[test]
+fn features_may_serve_several_chunks_where_the_bundle_permits_it() {
+    let joints = joints();
+    let every = Duration::from_millis(200);
+    let dual = VlaOptions {
+        features_every: every,
+        ..options(&joints)
+    };
+    let error = VlaPolicy::open(demo(), dual.clone()).err();
+    let error = error.expect("refused").to_string();
+    assert!(
+        error.contains("expected features no older than 0 ms") && error.contains("= 200"),
+        "{error}"
+    );
+    let permits = edited("max_prefix = ", "max_feature_age_s = 0.25\nmax_prefix = ");
+    let mut policy = VlaPolicy::open(permits.path(), dual).expect("opens");
+    let mut plain = VlaPolicy::open(demo(), options(&joints)).expect("opens");
+
+    let first = observation(&joints);
+    let later = |millis: u64, seq: u64| {
+        let mut later = first.clone();
+        later.observed_at = first.observed_at + Duration::from_millis(millis);
+        later.state.q[0] += 0.05;
+        for frame in &mut later.frames {
+            frame.seq += seq;
+        }
+        later
+    };
+    let looked = |chunk: &ActionChunk| !chunk.stages.get(Stage::Backbone).is_zero();
+    let seen = |chunk: &ActionChunk| chunk.frames[0].seq - first.frames[0].seq;
+    let ask = request("lift it", 1);
+    let a = infer(&mut policy, &first, &ask);
+    assert!(looked(&a) && seen(&a) == 0);
+    let b = infer(&mut policy, &later(150, 3), &ask);
+    assert!(!looked(&b) && seen(&b) == 0, "the pictures of the first");
+    assert!(b.stages.get(Stage::Vision).is_zero() && b.stages.get(Stage::Decode).is_zero());
+    assert_eq!(
+        b.observed_at,
+        later(150, 3).observed_at,
+        "with the newest state"
+    );
+    // The same pictures: what the head makes of them is what it makes when all is run.
+    let all = infer(&mut plain, &later(150, 3), &ask);
+    assert_eq!(b.actions, all.actions);
+    assert_ne!(a.actions, b.actions);
+    let c = infer(&mut policy, &later(200, 4), &ask);
+    assert!(looked(&c) && seen(&c) == 4, "too old");
+    let mut resumed = ask.clone();
+    resumed.generation.count += 1;
+    assert!(looked(&infer(&mut policy, &later(210, 5), &resumed)));
+    assert!(!looked(&infer(&mut policy, &later(220, 6), &resumed)));
+    let mut other = request("drop it", 1);
+    other.generation = resumed.generation;
+    assert!(looked(&infer(&mut policy, &later(230, 7), &other)));
 }
 
 /// The probe counts every stage of the policy, and guidance where the cell guides.

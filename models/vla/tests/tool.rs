@@ -142,6 +142,7 @@ fn open(dir: &Path) -> VlaPolicy {
         arm: Some(&info),
         conditioning: Conditioning::None,
         denoise_steps: None,
+        features_every: std::time::Duration::ZERO,
     };
     VlaPolicy::open(dir, options).expect("it opens, wherever its poses lead")
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use divan::{Bencher, black_box};
 use tactus_control::{
     ArmCycle, ArmSpec, Assembler, AssemblySpec, EnableSpec, Guard, GuardSpec, LadderSpec,
-    LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Scheduler, State, Strategy, TickInput,
-    Trigger,
+    LimitSpec, Order, RequestSpec, Resume, ScheduleSpec, Scheduler, State, Strategy, TeleopSpec,
+    TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmGeometry, ArmInfo, CameraFrame, Encoding, Generation, JointLimits,
@@ -228,6 +228,7 @@ fn arm_spec(guard: Option<Guard>) -> ArmSpec {
             track_limit: ms(100),
             storm_rad: 1e3,
             storm_limit: ms(200),
+            operator_limit: ms(100),
         },
         resume: Resume::Auto,
         limit: LimitSpec {
@@ -237,6 +238,7 @@ fn arm_spec(guard: Option<Guard>) -> ArmSpec {
         },
         guard,
         enable: EnableSpec::AT_ONCE,
+        teleop: TeleopSpec::default(),
         start: None,
         period_secs: 0.002,
         boot: 7,

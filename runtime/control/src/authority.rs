@@ -233,6 +233,14 @@ impl Authority {
         Ok(held.by.rank)
     }
 
+    /// The rank that `lease` gives, for what travels under it without a sequence here.
+    ///
+    /// # Errors
+    /// [`LeaseRefused`] when it is not in force.
+    pub fn rank(&mut self, lease: LeaseId, now: Time) -> Result<Rank, LeaseRefused> {
+        Ok(self.in_force(lease, now)?.by.rank)
+    }
+
     /// The lease that has run out by `now`, once.
     pub fn expire(&mut self, now: Time) -> Option<Ended> {
         let held = self.held.as_mut()?;

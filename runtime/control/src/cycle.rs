@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, ChunkFlaw, Command, Fault, Generation, InferenceRequest,
-    JointState, JointVec, Mode, Refusal, Setpoint, Source, Time, TimedAction,
+    Action, ActionChunk, ArmInfo, ChunkFlaw, Command, Generation, InferenceRequest, JointState,
+    JointVec, Mode, OperatorSetpoint, Refusal, Setpoint, Source, Time, TimedAction,
 };
 
 use crate::assemble::CLOCK_TOLERANCE;
-use crate::authority::{Authority, LeaseRefused};
+use crate::authority::Authority;
 use crate::enable::EnableSpec;
-use crate::goto::Pose;
 use crate::ladder::LadderSpec;
 use crate::limit::guard::Guard;
 use crate::limit::{LimitSpec, Limiter};
@@ -23,9 +22,13 @@ use crate::plan::State;
 use crate::request::{RequestSpec, Requester};
 use crate::schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 use crate::supervise::{Decision, Health, Resume, Supervisor};
+use crate::teleop::{Ear, Teleop, TeleopSpec};
 
+mod order;
+mod takeover;
 mod verbs;
 
+pub use order::{Order, OrderRefused};
 use verbs::{Bond, Going, Switch};
 
 /// Everything an arm host is configured with.
@@ -45,6 +48,8 @@ pub struct ArmSpec {
     pub guard: Option<Guard>,
     /// How enabling is verified.
     pub enable: EnableSpec,
+    /// How a human commands.
+    pub teleop: TeleopSpec,
     /// Where an episode has to start; `None` permits any pose.
     pub start: Option<StartPose>,
     /// Time between ticks, seconds.
@@ -62,167 +67,6 @@ pub struct StartPose {
     pub tolerance: f64,
 }
 
-/// What an operator or the demo asks of an arm host.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Order {
-    /// Boot -> Ready, or the end of a hold. Switches torque on and verifies that the arm stands still; how that went is
-    /// said by [`TickOutput::switched`] when [`ArmCycle::is_switching`] after the order.
-    Enable,
-    /// Ready -> Policy.
-    Start {
-        /// The task in words.
-        instruction: Arc<str>,
-        /// Seed of the policy's noise.
-        seed: u64,
-    },
-    /// Policy or Hold -> Ready.
-    EndEpisode,
-    /// Any -> Stopped: brakes and stays.
-    Stop,
-    /// Brakes and holds; an episode may be resumed by an operator, and by nobody else.
-    Hold,
-    /// Ready -> Goto, and Ready again once the arm is there.
-    Goto {
-        /// Where to.
-        pose: Pose,
-        /// Share of the limits that may be used, in (0, 1].
-        speed: f64,
-    },
-    /// Switches torque off, at rest only; -> Boot, or Stopped as before.
-    TorqueOff {
-        /// The operator says that someone or something carries the arm: needed for one without brakes.
-        supported: bool,
-    },
-}
-
-/// Why an order was not carried out. A refusal is never silent.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum OrderRefused {
-    /// The mode does not allow it.
-    #[error("order `{order}` is not possible in mode `{mode}`")]
-    Mode {
-        /// The order.
-        order: &'static str,
-        /// The mode.
-        mode: &'static str,
-    },
-    /// The arm has not reported a fresh state.
-    #[error("the arm's joint state is {}", match age_millis { Some(ms) => format!("{ms} ms old"), None => "missing".into() })]
-    NoState {
-        /// Age of the newest state, milliseconds.
-        age_millis: Option<u64>,
-    },
-    /// What the arm reports is no position of it, or not of now.
-    #[error("the arm's joint state is no position of this arm, or from the future")]
-    BadState,
-    /// Something the policy needs is not there.
-    #[error("{what} is not alive")]
-    NotAlive {
-        /// `the engine` or `camera <name>`.
-        what: String,
-    },
-    /// The lease does not permit it.
-    #[error(transparent)]
-    Lease(#[from] LeaseRefused),
-    /// A joint that should rest moves.
-    #[error("joint `{joint}` moves at {rad_per_sec:.3} rad/s; the arm has to be at rest")]
-    Moves {
-        /// The joint.
-        joint: String,
-        /// How fast.
-        rad_per_sec: f64,
-    },
-    /// A joint moved while torque was switched on.
-    #[error(
-        "joint `{joint}` moved by {by_rad:.4} rad while the arm was enabled, at most {tolerance_rad} is tolerated; {then}"
-    )]
-    Moved {
-        /// The joint.
-        joint: String,
-        /// How far, signed.
-        by_rad: f64,
-        /// How far it may.
-        tolerance_rad: f64,
-        /// What became of the arm.
-        then: &'static str,
-    },
-    /// The device did not do it.
-    #[error("the device did not switch torque {to} within {} ms", crate::enable::SWITCH_WITHIN.as_millis())]
-    NotSwitched {
-        /// `on` or `off`.
-        to: &'static str,
-    },
-    /// Torque is being switched by an earlier order.
-    #[error("torque is being switched by an earlier order")]
-    Switching,
-    /// Something else ended it.
-    #[error("interrupted: {by}")]
-    Interrupted {
-        /// What.
-        by: &'static str,
-    },
-    /// Torque cannot be switched.
-    #[error("the device `{model}` cannot switch its torque")]
-    NoTorqueSwitch {
-        /// The arm's model.
-        model: String,
-    },
-    /// The arm would fall.
-    #[error(
-        "the arm `{model}` has no brakes and falls without torque; support it, then confirm with --arm-is-supported"
-    )]
-    Unsupported {
-        /// The arm's model.
-        model: String,
-    },
-    /// A pose is outside the joint limits.
-    #[error("{what}: joint `{joint}`: expected {lower} to {upper} rad, got {actual}")]
-    Outside {
-        /// Which pose.
-        what: &'static str,
-        /// The joint.
-        joint: String,
-        /// Its limit.
-        lower: f64,
-        /// Its limit.
-        upper: f64,
-        /// What was asked.
-        actual: f64,
-    },
-    /// A pose has another number of joints than the arm.
-    #[error("pose: expected {expected} joints, got {actual}")]
-    Joints {
-        /// The arm's.
-        expected: usize,
-        /// The pose's.
-        actual: usize,
-    },
-    /// A number of an order is out of its range.
-    #[error("{field}: expected {expected}, got {actual}")]
-    Field {
-        /// `opening` or `speed`.
-        field: &'static str,
-        /// The range.
-        expected: &'static str,
-        /// What was asked.
-        actual: f64,
-    },
-    /// The arm is not where episodes start.
-    #[error(
-        "joint `{joint}` is at {actual:.4} rad, episodes start at {expected} within {tolerance} rad; `tactus arm goto start` goes there"
-    )]
-    NotAtStart {
-        /// The joint.
-        joint: String,
-        /// The start pose's.
-        expected: f64,
-        /// The measured.
-        actual: f64,
-        /// How far it may be away.
-        tolerance: f64,
-    },
-}
-
 /// What reached the arm host since the last tick.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TickInput<'a> {
@@ -232,6 +76,8 @@ pub struct TickInput<'a> {
     pub chunk: Option<&'a ActionChunk>,
     /// A refusal.
     pub refusal: Option<&'a Refusal>,
+    /// A human's setpoint.
+    pub operator: Option<&'a OperatorSetpoint>,
     /// The engine's liveliness token is there.
     pub engine_alive: bool,
     /// Time since anything was heard from the engine's host.
@@ -284,6 +130,8 @@ pub struct Counters {
     pub reseeds: u64,
     /// Orders from outside that were refused.
     pub orders_refused: u64,
+    /// Setpoints of humans that did not count: no lease, out of order, too old, no positions.
+    pub setpoints_refused: u64,
 }
 
 /// An arm host's state between ticks.
@@ -315,6 +163,8 @@ pub struct ArmCycle {
     /// The motors did not hold the arm, and it has not been seen where it is since.
     limp: bool,
     going: Option<Going>,
+    ear: Ear,
+    teleop: Option<Teleop>,
     mode: Mode,
     /// What was counted.
     pub counters: Counters,
@@ -347,6 +197,8 @@ impl ArmCycle {
             switching: None,
             limp: false,
             going: None,
+            ear: Ear::default(),
+            teleop: None,
             mode: Mode::Boot,
             counters: Counters::default(),
             spec,
@@ -374,95 +226,14 @@ impl ArmCycle {
         self.limiter.dq().max_abs() < 0.01
     }
 
-    /// Carries out an order, given what the next tick will see.
-    ///
-    /// # Errors
-    /// [`OrderRefused`]; nothing changed then.
-    pub fn order(
-        &mut self,
-        order: &Order,
-        input: &TickInput<'_>,
-        now: Time,
-    ) -> Result<(), OrderRefused> {
-        let mode = self.supervisor.mode().word();
-        let not_in = |order| OrderRefused::Mode { order, mode };
-        match order {
-            Order::Enable => {
-                if !matches!(self.supervisor.mode(), Mode::Boot | Mode::Hold(_)) {
-                    return Err(not_in("enable"));
-                }
-                self.check_state(input, now)?;
-                self.enable(input, now)
-            }
-            Order::Start { instruction, seed } => {
-                if self.supervisor.mode() != Mode::Ready {
-                    return Err(not_in("start"));
-                }
-                self.check_state(input, now)?;
-                if !input.engine_alive {
-                    return Err(OrderRefused::NotAlive {
-                        what: "the engine".into(),
-                    });
-                }
-                if let Some(camera) = input.dead_camera {
-                    return Err(OrderRefused::NotAlive {
-                        what: format!("camera {camera}"),
-                    });
-                }
-                self.check_start(input)?;
-                self.instruction = instruction.clone();
-                self.seed = *seed;
-                self.bundle = None;
-                self.supervisor.start().then_some(()).ok_or(not_in("start"))
-            }
-            Order::EndEpisode => self
-                .supervisor
-                .end_episode()
-                .then_some(())
-                .ok_or(not_in("end episode")),
-            Order::Stop => {
-                self.supervisor.stop();
-                Ok(())
-            }
-            Order::Hold => {
-                self.supervisor.hold_for(Fault::Held);
-                Ok(())
-            }
-            Order::Goto { pose, speed } => {
-                if self.supervisor.mode() != Mode::Ready {
-                    return Err(not_in("goto"));
-                }
-                self.check_state(input, now)?;
-                self.begin_goto(pose, *speed)
-            }
-            Order::TorqueOff { supported } => {
-                if matches!(self.supervisor.mode(), Mode::Policy | Mode::Goto) {
-                    return Err(not_in("torque-off"));
-                }
-                self.check_state(input, now)?;
-                self.torque_off(*supported, input, now)
-            }
-        }
-    }
-
-    fn check_state(&self, input: &TickInput<'_>, now: Time) -> Result<(), OrderRefused> {
-        if self.present(input.state, now).is_some() {
-            return Ok(());
-        }
-        let age = input.state.map(|s| now.since(s.captured_at));
-        match age {
-            Some(age) if age <= self.spec.ladder.proprio_limit => Err(OrderRefused::BadState),
-            age => Err(OrderRefused::NoState {
-                age_millis: age.map(|a| a.as_millis() as u64),
-            }),
-        }
-    }
-
     /// One tick at `now`.
     pub fn tick(&mut self, input: &TickInput<'_>, now: Time) -> TickOutput {
         self.counters.ticks += 1;
         let device_restarted = self.follow_device(input.state, now);
         self.follow_lease(now);
+        if let Some(setpoint) = input.operator {
+            self.hear(setpoint, now);
+        }
         let switched = self.step_switching(input, device_restarted, now);
         let accepted = input.chunk.map(|chunk| self.accept(chunk, now));
         let refusal = input.refusal.filter(|r| r.generation == self.generation);
@@ -497,6 +268,7 @@ impl ArmCycle {
             device_restarted,
             driver_error: input.driver_error,
             torque_off: self.is_limp(input.state),
+            operator_silent: self.operator_silent(now),
         };
         let decision = self.supervisor.step(&health, now);
         let due = if decision.raise {
@@ -563,7 +335,13 @@ impl ArmCycle {
 
     /// Follows how long the command has been too far from the arm, and the policy beyond the limits.
     fn watch(&mut self, command: Option<&Command>, state: Option<&JointState>) {
-        let Some(command) = command.filter(|c| c.setpoint.source == Source::Policy) else {
+        let source = command.map(|c| c.setpoint.source);
+        let Some(command) = command.filter(|c| {
+            matches!(
+                c.setpoint.source,
+                Source::Policy | Source::Teleop | Source::Align
+            )
+        }) else {
             (self.leading, self.storm) = (Duration::ZERO, (Duration::ZERO, 0.0));
             return;
         };
@@ -580,6 +358,8 @@ impl ArmCycle {
             self.leading.saturating_sub(period)
         };
         self.storm = match command.clamped_rad {
+            // A human who asks for too much sees the arm lag.
+            _ if source != Some(Source::Policy) => (Duration::ZERO, 0.0),
             behind if behind > storm_rad => (self.storm.0 + period, behind),
             _ => (self.storm.0.saturating_sub(period), self.storm.1),
         };
@@ -619,10 +399,14 @@ impl ArmCycle {
             // Nothing is planned: the command stays where the hold ends, or is about to begin.
             let now = (self.limiter.q(), self.limiter.opening());
             let (q, opening) = if self.holding { self.hold } else { now };
-            request.leftover.push(TimedAction {
-                due: request.observe_after,
-                action: Action { q, opening },
-            });
+            if self.at_rest() {
+                request.leftover.push(TimedAction {
+                    due: request.observe_after,
+                    action: Action { q, opening },
+                });
+            } else {
+                self.braking(&mut request);
+            }
         }
         Some(request)
     }
@@ -687,10 +471,10 @@ impl ArmCycle {
                 self.holding = false;
                 setpoint
             }
-            Due::Setpoint(_) | Due::Empty | Due::Exhausted => match self.goto_setpoint() {
-                Some(setpoint) => setpoint,
-                None => self.hold_setpoint(present),
-            },
+            Due::Setpoint(_) | Due::Empty | Due::Exhausted => {
+                let moving = self.goto_setpoint().or_else(|| self.teleop_setpoint());
+                moving.unwrap_or_else(|| self.hold_setpoint(present))
+            }
         };
         let from_policy = setpoint.source == Source::Policy;
         if self.bundle.is_some()

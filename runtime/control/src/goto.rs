@@ -91,7 +91,7 @@ impl Goto {
         self.elapsed += period_secs;
         let t = self.secs;
         let u = (self.elapsed / t).clamp(0.0, 1.0);
-        let s = u * u * u * (10.0 - 15.0 * u + 6.0 * u * u);
+        let s = minimum_jerk(u);
         let ds = 30.0 * u * u * (1.0 - u) * (1.0 - u) / t;
         let dds = 60.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / (t * t);
         let ((q0, o0), (q1, o1)) = (self.from, self.to);
@@ -107,6 +107,11 @@ impl Goto {
             action_index: 0,
             observed_at: None,
         }
+    }
+
+    /// Whether the setpoint has reached the pose.
+    pub fn is_over(&self) -> bool {
+        self.elapsed >= self.secs
     }
 
     /// How the motion stands, after [`Goto::setpoint`] gave `setpoint` and the arm was measured at `measured`; `resting`
@@ -132,7 +137,7 @@ impl Goto {
                 limit_mrad: mrad(max_lead),
             });
         }
-        if self.elapsed < self.secs {
+        if !self.is_over() {
             return Progress::Moving;
         }
         let (joint, away) = furthest(&self.to.0, measured);
@@ -150,8 +155,14 @@ impl Goto {
     }
 }
 
+/// The share of a distance that the profile has covered at the share `u` of its duration; 0 before, 1 after.
+pub(crate) fn minimum_jerk(u: f64) -> f64 {
+    let u = u.clamp(0.0, 1.0);
+    u * u * u * (10.0 - 15.0 * u + 6.0 * u * u)
+}
+
 /// The joint where `a` and `b` are furthest apart, and how far.
-fn furthest(a: &JointVec, b: &JointVec) -> (usize, f64) {
+pub(crate) fn furthest(a: &JointVec, b: &JointVec) -> (usize, f64) {
     let apart = a.zip(b, |a, b| (a - b).abs());
     let (mut joint, mut away) = (0, 0.0);
     for (i, distance) in apart.iter().enumerate() {

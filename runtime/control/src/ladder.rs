@@ -52,6 +52,8 @@ pub struct LadderSpec {
     pub storm_rad: f64,
     /// .. for this long; time in which it asks for less counts down.
     pub storm_limit: Duration,
+    /// Nothing from a human who commands for longer than this is a fault.
+    pub operator_limit: Duration,
 }
 
 /// The end of a process on the same host, or of its connection, is seen within this time.
@@ -76,6 +78,8 @@ pub enum Noticed {
     Tracking,
     /// Twice [`LadderSpec::storm_limit`]: time beyond counts up, time within counts down.
     Storm,
+    /// [`LadderSpec::operator_limit`].
+    Operator,
 }
 
 impl Noticed {
@@ -90,6 +94,7 @@ impl Noticed {
             Self::Proprio => spec.proprio_limit,
             Self::Tracking => 2 * spec.track_limit,
             Self::Storm => 2 * spec.storm_limit,
+            Self::Operator => spec.operator_limit,
         }
     }
 
@@ -104,6 +109,7 @@ impl Noticed {
             Self::Proprio => "arm.proprio_limit_ms",
             Self::Tracking => "arm.track_limit_ms",
             Self::Storm => "arm.storm_limit_ms",
+            Self::Operator => "arm.operator_limit_ms",
         }
     }
 }
@@ -123,7 +129,7 @@ pub struct Rule {
 
 /// The row of `kind`. Total on purpose: a new fault does not compile until someone has decided.
 pub fn rule(kind: FaultKind) -> Rule {
-    use Noticed::{AtOnce, Deadline, Death, Frames, Link, Proprio, Storm, Tracking};
+    use Noticed::{AtOnce, Deadline, Death, Frames, Link, Operator, Proprio, Storm, Tracking};
     let (noticed, rung, what) = match kind {
         FaultKind::EngineDead => (Death, Rung::Tail, "the engine process is gone"),
         FaultKind::LinkLost => (Link, Rung::Tail, "the engine's host has fallen silent"),
@@ -162,6 +168,16 @@ pub fn rule(kind: FaultKind) -> Rule {
         ),
         FaultKind::Held => (AtOnce, Rung::Hold, "an operator asked for a hold"),
         FaultKind::LeaseEnded => (AtOnce, Rung::Hold, "the lease of what moves the arm ended"),
+        FaultKind::OperatorLost => (
+            Operator,
+            Rung::Hold,
+            "a human commands, and nothing comes from them any more",
+        ),
+        FaultKind::HandedBack => (
+            AtOnce,
+            Rung::Hold,
+            "a human handed the arm back; until the policy answers",
+        ),
     };
     Rule {
         kind,
@@ -183,7 +199,9 @@ pub fn is_the_arms(kind: FaultKind) -> bool {
         | FaultKind::TorqueLost
         | FaultKind::Goto
         | FaultKind::Held
-        | FaultKind::LeaseEnded => true,
+        | FaultKind::LeaseEnded
+        | FaultKind::OperatorLost
+        | FaultKind::HandedBack => true,
         FaultKind::EngineDead
         | FaultKind::LinkLost
         | FaultKind::EngineLate

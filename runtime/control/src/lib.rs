@@ -9,7 +9,8 @@
 //!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
 //! - [`limit`]: setpoint -> command inside the arm's limits; [`limit::guard`]: those in space, by `tactus-kinematics`.
-//! - [`authority`]: who may begin motion; [`enable`]: torque on and off; [`goto`]: a motion to a named pose.
+//! - [`authority`]: who may begin motion; [`enable`]: torque on and off; [`goto`]: a motion to a named pose;
+//!   [`teleop`]: a human in command.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //! - [`feasible`]: before anything moves, whether the times of all of it fit together.
 //!
@@ -30,6 +31,7 @@ pub mod request;
 pub mod schedule;
 pub mod strategy;
 pub mod supervise;
+pub mod teleop;
 
 pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
 pub use authority::{Authority, Grant, LeaseRefused};
@@ -48,3 +50,4 @@ pub use request::{RequestSpec, Requester, Trigger};
 pub use schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 pub use strategy::Strategy;
 pub use supervise::{Decision, Health, Resume, Supervisor};
+pub use teleop::{SetpointRefused, TeleopSpec};

@@ -131,11 +131,16 @@ impl Limiter {
 
     /// Where the commanded motion comes to rest when it brakes from now on: the setpoint of a hold, rad.
     pub fn stopping_point(&self, period_secs: f64) -> JointVec {
+        self.braking(f64::INFINITY, period_secs)
+    }
+
+    /// Where the commanded motion is `secs` after it began to brake, rad.
+    pub fn braking(&self, secs: f64, period_secs: f64) -> JointVec {
         let limits = self.info.limits.iter();
         let mut q = self.q();
         for (i, (motion, l)) in self.motion.iter().zip(limits).enumerate().take(self.joints) {
-            let end = Stop::of(*motion, &self.bound(l, period_secs)).end();
-            q[i] = end.clamp(l.lower, l.upper);
+            let at = Stop::of(*motion, &self.bound(l, period_secs)).at(secs).q;
+            q[i] = at.clamp(l.lower, l.upper);
         }
         q
     }

@@ -10,13 +10,15 @@
 //!   any state -- stop --> Stopped
 //!   Ready -- goto --> Goto -- arrived --> Ready; a fault of the arm, or hold --> Hold, from which *enable* leads to Ready
 //!   Policy -- hold --> Hold; Ready without torque --> Boot
+//!   Ready, Goto, Policy, Hold -- take over --> Align <--> Teleop -- hand back --> Hold until the policy answers (or Ready,
+//!   when no episode was interrupted); a fault of the arm, or of the operator --> Hold
 //! ```
 //!
 //! Every fault maps to a rung of the ladder ([`crate::ladder`]). A *tail* lets the chunk in force play on for a bounded
 //! time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes along the
 //! commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the cell says
 //! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator, and a hold that
-//! someone asked for, or that lost torque or the end of a lease caused, never ends by itself.
+//! someone asked for, or that lost torque, the end of a lease or the loss of an operator caused, never ends by itself.
 //!
 //! Resuming by itself does not flap: everything must be well for `settle` first, and for twice as long each time that
 //! the policy did not last [`STEADY`] after a resumption, up to [`MOST_PATIENCE`] times as long.
@@ -49,7 +51,7 @@ pub enum Resume {
 fn may_pass(reason: &Fault) -> bool {
     !matches!(
         reason,
-        Fault::Held | Fault::LeaseEnded { .. } | Fault::TorqueLost
+        Fault::Held | Fault::LeaseEnded { .. } | Fault::TorqueLost | Fault::OperatorLost { .. }
     )
 }
 
@@ -88,6 +90,8 @@ pub struct Health<'a> {
     pub driver_error: Option<&'a Arc<str>>,
     /// The motors hold the arm no more.
     pub torque_off: bool,
+    /// Time since a human was last heard, once that is too long.
+    pub operator_silent: Option<Duration>,
 }
 
 /// What the tick has to do.
@@ -109,6 +113,12 @@ enum State {
         fault: Option<(Fault, Time)>,
     },
     Goto,
+    Teleop {
+        /// The human commands; else the arm holds or goes to meet them.
+        driving: bool,
+        /// It interrupted an episode, which may be handed back.
+        episode: bool,
+    },
     Hold {
         reason: Fault,
         well_since: Option<Time>,
@@ -155,6 +165,8 @@ impl Supervisor {
             State::Ready => Mode::Ready,
             State::Policy { .. } => Mode::Policy,
             State::Goto => Mode::Goto,
+            State::Teleop { driving: false, .. } => Mode::Align,
+            State::Teleop { driving: true, .. } => Mode::Teleop,
             State::Hold { reason, .. } => Mode::Hold(HoldReason(reason.clone())),
             State::Stopped => Mode::Stopped,
         }
@@ -178,7 +190,11 @@ impl Supervisor {
                 self.raise = true;
                 true
             }
-            State::Ready | State::Policy { .. } | State::Goto | State::Stopped => false,
+            State::Ready
+            | State::Policy { .. }
+            | State::Goto
+            | State::Teleop { .. }
+            | State::Stopped => false,
         }
     }
 
@@ -193,9 +209,12 @@ impl Supervisor {
         ready
     }
 
-    /// Policy or Hold -> Ready. False in any other mode.
+    /// Policy, Align, Teleop or Hold -> Ready. False in any other mode.
     pub fn end_episode(&mut self) -> bool {
-        let running = matches!(self.state, State::Policy { .. } | State::Hold { .. });
+        let running = matches!(
+            self.state,
+            State::Policy { .. } | State::Teleop { .. } | State::Hold { .. }
+        );
         if running {
             self.state = State::Ready;
             self.raise = true;
@@ -213,6 +232,57 @@ impl Supervisor {
         ready
     }
 
+    /// Any mode of an enabled arm -> Align. False in any other.
+    pub fn take_over(&mut self) -> bool {
+        let episode = match self.state {
+            State::Boot | State::Stopped => return false,
+            State::Ready | State::Goto => false,
+            State::Policy { .. } => true,
+            State::Teleop { episode, .. } | State::Hold { episode, .. } => episode,
+        };
+        self.state = State::Teleop {
+            driving: false,
+            episode,
+        };
+        self.raise = true;
+        true
+    }
+
+    /// Align <-> Teleop: whether the human commands now.
+    pub fn drive(&mut self, drives: bool) {
+        if let State::Teleop { driving, .. } = &mut self.state {
+            *driving = drives;
+        }
+    }
+
+    /// Whether an episode would go on if the arm were handed back.
+    pub fn interrupts(&self) -> bool {
+        matches!(self.state, State::Teleop { episode: true, .. })
+    }
+
+    /// Align or Teleop -> Hold until the policy answers, or Ready when there is no episode. False in any other mode.
+    pub fn hand_back(&mut self) -> bool {
+        match self.state {
+            State::Teleop { episode: true, .. } => {
+                self.hold(Fault::HandedBack);
+                if let State::Hold { asking, .. } = &mut self.state {
+                    *asking = true;
+                }
+            }
+            State::Teleop { episode: false, .. } => {
+                self.state = State::Ready;
+                self.raise = true;
+            }
+            State::Boot
+            | State::Ready
+            | State::Policy { .. }
+            | State::Goto
+            | State::Hold { .. }
+            | State::Stopped => return false,
+        }
+        true
+    }
+
     /// Goto -> Ready: the arm is there.
     pub fn arrived(&mut self) {
         if matches!(self.state, State::Goto) {
@@ -220,7 +290,7 @@ impl Supervisor {
         }
     }
 
-    /// Policy, Goto or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes. A hold that
+    /// Policy, Goto, Align, Teleop or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes. A hold that
     /// cannot end by itself keeps the reason that it began with, but is not about to be resumed any more.
     pub fn hold_for(&mut self, reason: Fault) {
         match &mut self.state {
@@ -233,7 +303,9 @@ impl Supervisor {
                 *asking = false;
                 self.raise = true;
             }
-            State::Policy { .. } | State::Goto | State::Hold { .. } => self.hold(reason),
+            State::Policy { .. } | State::Goto | State::Teleop { .. } | State::Hold { .. } => {
+                self.hold(reason);
+            }
             State::Boot | State::Ready | State::Stopped => {}
         }
     }
@@ -263,7 +335,7 @@ impl Supervisor {
                     self.disable();
                 }
             }
-            State::Goto => {
+            State::Goto | State::Teleop { .. } => {
                 if let Some(fault) = fault.filter(|fault| is_the_arms(fault.kind())) {
                     self.hold(fault);
                 }
@@ -325,11 +397,13 @@ impl Supervisor {
                 ask: *asking,
                 raise,
             },
-            State::Boot | State::Ready | State::Goto | State::Stopped => Decision {
-                follow_chunk: false,
-                ask: false,
-                raise,
-            },
+            State::Boot | State::Ready | State::Goto | State::Teleop { .. } | State::Stopped => {
+                Decision {
+                    follow_chunk: false,
+                    ask: false,
+                    raise,
+                }
+            }
         }
     }
 
@@ -345,7 +419,7 @@ impl Supervisor {
     fn hold(&mut self, reason: Fault) {
         let episode = match self.state {
             State::Policy { .. } => true,
-            State::Hold { episode, .. } => episode,
+            State::Hold { episode, .. } | State::Teleop { episode, .. } => episode,
             State::Boot | State::Ready | State::Goto | State::Stopped => false,
         };
         self.state = State::Hold {
@@ -402,6 +476,11 @@ impl Supervisor {
             return Some(Fault::Driver {
                 reason: reason.clone(),
             });
+        }
+        if let Some(silent) = health.operator_silent
+            && matches!(self.state, State::Teleop { .. })
+        {
+            return Some(Fault::OperatorLost { silent });
         }
         if let Some((joint, behind)) = health.tracking {
             return Some(Fault::Tracking { joint, behind });
@@ -463,282 +542,4 @@ impl Supervisor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ladder() -> LadderSpec {
-        LadderSpec {
-            period: Duration::from_millis(2),
-            tail: Duration::from_millis(150),
-            settle: Duration::from_millis(200),
-            proprio_limit: Duration::from_millis(20),
-            frame_limit: Duration::from_millis(150),
-            answer_within: Duration::from_millis(250),
-            link_limit: Duration::from_millis(150),
-            track_rad: 1e3,
-            track_limit: Duration::from_millis(100),
-            storm_rad: 0.3,
-            storm_limit: Duration::from_millis(200),
-        }
-    }
-
-    fn well() -> Health<'static> {
-        Health {
-            engine_alive: true,
-            state_age: Some(Duration::ZERO),
-            ..Health::default()
-        }
-    }
-
-    fn in_policy(resume: Resume) -> Supervisor {
-        let mut s = Supervisor::new(ladder(), resume);
-        assert!(s.enable() && s.start());
-        let d = s.step(
-            &Health {
-                accepted: true,
-                ..well()
-            },
-            Time::ZERO,
-        );
-        assert!(d.raise && d.follow_chunk && d.ask);
-        s
-    }
-
-    fn at(millis: u64) -> Time {
-        Time::from_millis(millis)
-    }
-
-    #[test]
-    fn boot_is_never_left_without_an_operator() {
-        let mut s = Supervisor::new(ladder(), Resume::Auto);
-        for k in 0..1000 {
-            let d = s.step(
-                &Health {
-                    accepted: true,
-                    ..well()
-                },
-                at(2 * k),
-            );
-            assert!(!d.follow_chunk && !d.ask);
-        }
-        assert_eq!(s.mode(), Mode::Boot);
-        assert!(!s.start(), "an episode needs an enabled arm");
-    }
-
-    #[test]
-    fn a_dead_engine_gets_the_tail_and_then_a_hold_that_says_why() {
-        let mut s = in_policy(Resume::Operator);
-        let dead = Health {
-            engine_alive: false,
-            ..well()
-        };
-        assert!(s.step(&dead, at(100)).follow_chunk);
-        assert!(s.step(&dead, at(249)).follow_chunk);
-        let d = s.step(&dead, at(250));
-        assert!(!d.follow_chunk && d.raise && !d.ask);
-        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::EngineDead)));
-    }
-
-    #[test]
-    fn an_emptied_chunk_holds_with_the_first_cause() {
-        let mut s = in_policy(Resume::Operator);
-        let dead = Health {
-            engine_alive: false,
-            ..well()
-        };
-        s.step(&dead, at(100));
-        s.step(
-            &Health {
-                exhausted: true,
-                ..dead
-            },
-            at(120),
-        );
-        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::EngineDead)));
-    }
-
-    #[test]
-    fn stale_proprioception_holds_in_the_same_tick() {
-        let mut s = in_policy(Resume::Auto);
-        let stale = Health {
-            state_age: Some(Duration::from_millis(21)),
-            ..well()
-        };
-        assert!(!s.step(&stale, at(100)).follow_chunk);
-    }
-
-    #[test]
-    fn a_late_chunk_that_arrives_within_the_tail_costs_nothing() {
-        let mut s = in_policy(Resume::Operator);
-        s.step(
-            &Health {
-                overdue: Some(Duration::from_millis(201)),
-                ..well()
-            },
-            at(100),
-        );
-        assert!(
-            s.step(
-                &Health {
-                    accepted: true,
-                    ..well()
-                },
-                at(140)
-            )
-            .follow_chunk
-        );
-        assert!(s.step(&well(), at(500)).follow_chunk);
-        assert_eq!(s.mode(), Mode::Policy);
-    }
-
-    #[test]
-    fn auto_resume_waits_until_all_is_well_and_a_fresh_chunk_is_there() {
-        let mut s = in_policy(Resume::Auto);
-        let dead = Health {
-            engine_alive: false,
-            ..well()
-        };
-        s.step(&dead, at(0));
-        s.step(&dead, at(150));
-        assert!(!s.step(&well(), at(1000)).ask);
-        assert!(!s.step(&well(), at(1199)).ask);
-        let d = s.step(&well(), at(1200));
-        assert!(d.ask && d.raise && !d.follow_chunk);
-        assert!(
-            !s.step(&well(), at(1300)).follow_chunk,
-            "still without a chunk"
-        );
-        assert!(
-            s.step(
-                &Health {
-                    accepted: true,
-                    ..well()
-                },
-                at(1310)
-            )
-            .follow_chunk
-        );
-    }
-
-    #[test]
-    fn an_operator_cell_never_resumes_by_itself() {
-        let mut s = in_policy(Resume::Operator);
-        let dead = Health {
-            engine_alive: false,
-            ..well()
-        };
-        s.step(&dead, at(0));
-        s.step(&dead, at(150));
-        for k in 0..2000 {
-            assert!(
-                !s.step(
-                    &Health {
-                        accepted: true,
-                        ..well()
-                    },
-                    at(200 + 2 * k)
-                )
-                .follow_chunk
-            );
-        }
-        assert!(s.enable());
-        assert!(s.step(&well(), at(9000)).ask);
-        assert!(
-            s.step(
-                &Health {
-                    accepted: true,
-                    ..well()
-                },
-                at(9010)
-            )
-            .follow_chunk
-        );
-    }
-
-    #[test]
-    fn a_hold_that_was_asked_for_never_ends_by_itself() {
-        let taken = Fault::LeaseEnded {
-            holder: "demo".into(),
-            how: tactus_types::LeaseEnd::Expired,
-        };
-        for reason in [Fault::Held, taken] {
-            let mut s = in_policy(Resume::Auto);
-            s.hold_for(reason.clone());
-            let fresh = Health {
-                accepted: true,
-                ..well()
-            };
-            for k in 0..2000 {
-                assert!(!s.step(&fresh, at(2 * k)).follow_chunk);
-            }
-            s.hold_for(Fault::EngineDead);
-            assert_eq!(s.mode(), Mode::Hold(HoldReason(reason)));
-            assert!(s.enable());
-            s.hold_for(Fault::Held);
-            assert!(!s.step(&fresh, at(8000)).follow_chunk, "told again to hold");
-            assert!(s.enable());
-            assert!(s.step(&fresh, at(9000)).follow_chunk, "an operator may");
-        }
-    }
-
-    #[test]
-    fn a_goto_ends_by_the_arms_faults_only_and_its_hold_leads_back_to_ready() {
-        let mut s = Supervisor::new(ladder(), Resume::Auto);
-        assert!(!s.begin_goto(), "not in boot");
-        assert!(s.enable() && s.begin_goto());
-        let no_engine = Health {
-            engine_alive: false,
-            ..well()
-        };
-        s.step(&no_engine, at(0));
-        assert_eq!(s.mode(), Mode::Goto);
-        assert!(!s.start() && !s.enable() && !s.begin_goto());
-        let stale = Health {
-            state_age: Some(Duration::from_millis(21)),
-            ..no_engine
-        };
-        s.step(&stale, at(2));
-        assert!(matches!(s.mode(), Mode::Hold(_)));
-        for k in 0..1000 {
-            assert!(!s.step(&well(), at(10 + 2 * k)).ask, "there is no episode");
-        }
-        assert!(s.enable());
-        assert_eq!(s.mode(), Mode::Ready);
-    }
-
-    #[test]
-    fn lost_torque_holds_a_motion_and_disables_a_ready_arm() {
-        let limp = Health {
-            torque_off: true,
-            ..well()
-        };
-        let mut s = in_policy(Resume::Auto);
-        assert!(!s.step(&limp, at(2)).follow_chunk);
-        assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::TorqueLost)));
-        let mut s = Supervisor::new(ladder(), Resume::Auto);
-        assert!(s.enable());
-        s.step(&limp, at(2));
-        assert_eq!(s.mode(), Mode::Boot);
-        s.stop();
-        s.disable();
-        assert_eq!(s.mode(), Mode::Stopped);
-    }
-
-    #[test]
-    fn stop_is_final() {
-        let mut s = in_policy(Resume::Auto);
-        s.stop();
-        assert!(!s.enable() && !s.start() && !s.end_episode());
-        assert!(
-            !s.step(
-                &Health {
-                    accepted: true,
-                    ..well()
-                },
-                at(1)
-            )
-            .follow_chunk
-        );
-        assert_eq!(s.mode(), Mode::Stopped);
-    }
-}
+mod tests;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tactus_control::{
     ArmCycle, ArmSpec, EnableSpec, Guard, GuardSpec, LadderSpec, LimitSpec, Order, Pose,
-    RequestSpec, Resume, ScheduleSpec, Strategy, TickInput, Trigger,
+    RequestSpec, Resume, ScheduleSpec, Strategy, TeleopSpec, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmGeometry, ArmInfo, Generation, Jacobian, JointLimits, JointState,
-    JointVec, Mode, Rank, StageTimes, Time, Under,
+    JointVec, Mode, OperatorSetpoint, Rank, Reference, Source, StageTimes, Time, Under,
 };
 
 struct Counting;
@@ -101,6 +101,7 @@ fn cycle(strategy: Strategy) -> ArmCycle {
             track_limit: MS(100),
             storm_rad: 1e3,
             storm_limit: MS(200),
+            operator_limit: MS(100),
         },
         resume: Resume::Auto,
         limit: LimitSpec {
@@ -110,6 +111,7 @@ fn cycle(strategy: Strategy) -> ArmCycle {
         },
         guard: guard(),
         enable: EnableSpec::AT_ONCE,
+        teleop: TeleopSpec::default(),
         start: None,
         period_secs: 0.002,
         boot: 7,
@@ -175,6 +177,79 @@ fn no_tick_of_a_motion_to_a_pose_or_under_a_lease_allocates() {
     assert_eq!(inside, 0, "calls of the allocator inside ticks");
 }
 
+fn no_tick_of_a_human_in_command_allocates() {
+    let mut cycle = cycle(Strategy::Align);
+    let mut state = JointState {
+        captured_at: Time::ZERO,
+        seq: 0,
+        epoch: 1,
+        q: JointVec::zeros(JOINTS),
+        dq: JointVec::zeros(JOINTS),
+        opening: 0.5,
+        torque: true,
+    };
+    let mut lease = None;
+    let (mut driven, mut met, mut lost, mut inside) = (0, 0, 0, 0);
+    for tick in 0..4000u64 {
+        let now = Time::from_millis(1000 + 2 * tick);
+        state.captured_at = now;
+        // Every other stretch the human is silent at its end, and hands back at the end of the others.
+        let (stretch, within) = (tick / 500, tick % 500);
+        let silent = stretch % 2 == 1 && within > 400;
+        let setpoint = lease.filter(|_| !silent).map(|lease| OperatorSetpoint {
+            lease,
+            sequence: tick + 1,
+            captured_at: now,
+            q: JointVec::from_fn(JOINTS, |j| 0.3 * (0.005 * tick as f64 + j as f64).sin()),
+            opening: 0.5,
+            engaged: within % 200 > 20,
+        });
+        let input = TickInput {
+            state: Some(&state),
+            operator: setpoint.as_ref(),
+            engine_alive: true,
+            ..TickInput::default()
+        };
+        if tick == 10 {
+            cycle.order(&Order::Enable, &input, now).expect("enabled");
+        }
+        if within == 20 {
+            if matches!(cycle.mode(), Mode::Hold(_)) {
+                cycle.order(&Order::Enable, &input, now).expect("enabled");
+            }
+            if lease.is_none() {
+                let ttl = MS(60_000);
+                let grant = cycle.acquire(&"human".into(), Rank::Teleop, ttl, now);
+                lease = grant.ok().map(|grant| grant.lease);
+            }
+        }
+        if within == 30 {
+            let reference = Reference::ALL[(stretch % 3) as usize];
+            let over = Order::TakeOver { reference };
+            cycle.order(&over, &input, now).expect("taken over");
+        }
+        if within == 490 && stretch % 2 == 0 {
+            cycle
+                .order(&Order::HandBack, &input, now)
+                .expect("handed back");
+        }
+        let before = CALLS.load(Ordering::Relaxed);
+        let output = cycle.tick(&input, now);
+        inside += CALLS.load(Ordering::Relaxed) - before;
+        if let Some(command) = &output.command {
+            state.q = command.q;
+            met += u64::from(command.setpoint.source == Source::Align);
+        }
+        driven += u64::from(*cycle.mode() == Mode::Teleop);
+        lost += u64::from(matches!(cycle.mode(), Mode::Hold(_)));
+    }
+    assert!(
+        driven > 500 && met > 50 && lost > 100,
+        "{driven} {met} {lost}"
+    );
+    assert_eq!(inside, 0, "calls of the allocator inside ticks");
+}
+
 /// A chunk whose actions are far enough from any plan to meet every limit.
 fn chunk(wild: f64) -> ActionChunk {
     let action = |i: usize| Action {
@@ -197,6 +272,7 @@ fn chunk(wild: f64) -> ActionChunk {
 #[test]
 fn no_tick_allocates() {
     no_tick_of_a_motion_to_a_pose_or_under_a_lease_allocates();
+    no_tick_of_a_human_in_command_allocates();
     for strategy in [
         Strategy::Align,
         Strategy::Blend { over: MS(150) },

@@ -315,6 +315,7 @@ impl Control {
             .find(|(i, _)| seen >> i & 1 == 0)
             .map(|(_, name)| name);
         let driver_error = self.driver_error.take();
+        let setpoint = self.orders.setpoint();
         let input = TickInput {
             state: state.as_ref(),
             chunk: match reply.as_deref() {
@@ -331,6 +332,7 @@ impl Control {
                 }) => Some(refusal),
                 _ => None,
             },
+            operator: setpoint.as_ref(),
             engine_alive: self.alive.engine.load(Ordering::Relaxed),
             engine_silent: now.since(Time::from_nanos(self.alive.heard.load(Ordering::Relaxed))),
             dead_camera,

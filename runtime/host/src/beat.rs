@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tactus_control::{
     ArmCycle, ArmSpec, EnableSpec, LadderSpec, LimitSpec, Order, RequestSpec, Resume, ScheduleSpec,
-    Strategy, TickInput, Trigger,
+    Strategy, TeleopSpec, TickInput, Trigger,
 };
 use tactus_types::{
     Action, ActionChunk, ArmInfo, Clock, Generation, JointLimits, JointState, JointVec, StageTimes,
@@ -154,6 +154,7 @@ impl Plant {
                 track_limit: ms(500),
                 storm_rad: 0.5,
                 storm_limit: ms(500),
+                operator_limit: ms(100),
             },
             resume: Resume::Auto,
             limit: LimitSpec {
@@ -163,6 +164,7 @@ impl Plant {
             },
             guard: None,
             enable: EnableSpec::AT_ONCE,
+            teleop: TeleopSpec::default(),
             start: None,
             period_secs: period.as_secs_f64(),
             boot: 1,

@@ -43,11 +43,13 @@ pub enum Violation {
         /// Opening commanded.
         to: f64,
     },
-    /// A policy's setpoint counted in a mode that is not the policy's.
-    #[error("tick {tick}: a policy moved the arm in mode `{mode}`")]
+    /// A setpoint counted in a mode that is not that of whoever asked for it.
+    #[error("tick {tick}: {who:?} moved the arm in mode `{mode}`")]
     Mode {
         /// The tick.
         tick: u64,
+        /// Who.
+        who: Source,
         /// The mode.
         mode: &'static str,
     },
@@ -133,10 +135,19 @@ impl Invariants {
                 at_most("jerk", jerk, l.jerk)?;
             }
         }
-        let policy = command.setpoint.source == Source::Policy;
-        if policy && *mode != Mode::Policy {
+        let source = command.setpoint.source;
+        // Whoever has no command may always hold.
+        let theirs = match source {
+            Source::Hold => true,
+            Source::Policy => *mode == Mode::Policy,
+            Source::Goto => matches!(mode, Mode::Goto | Mode::Ready),
+            Source::Align => *mode == Mode::Align,
+            Source::Teleop => *mode == Mode::Teleop,
+        };
+        if !theirs {
             return Err(Violation::Mode {
                 tick,
+                who: source,
                 mode: mode.word(),
             });
         }

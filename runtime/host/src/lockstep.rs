@@ -12,7 +12,8 @@ use tactus_control::{
     TickInput, TickOutput,
 };
 use tactus_types::{
-    ArmInfo, CameraFrame, Command, JointState, Policy, Refusal, RefusalReason, Time, Under,
+    ArmInfo, CameraFrame, Command, JointState, OperatorSetpoint, Policy, Refusal, RefusalReason,
+    Time, Under,
 };
 
 use crate::tamper::{Reply, Seen, Tamper};
@@ -81,6 +82,8 @@ pub struct Lockstep<P> {
     state: Option<JointState>,
     /// What happens to messages on their way; `None`: nothing.
     pub tamper: Option<Tamper>,
+    /// What a human sends, for the next tick.
+    pub operator: Option<OperatorSetpoint>,
 }
 
 impl<P: Plant> Lockstep<P> {
@@ -100,6 +103,7 @@ impl<P: Plant> Lockstep<P> {
             free_at: Time::ZERO,
             state: None,
             tamper: None,
+            operator: None,
             spec,
             plant,
             policy,
@@ -199,6 +203,10 @@ impl<P: Plant> Lockstep<P> {
         let reply = due.map(|i| self.replies.remove(i).1);
         let seen = self.seen();
         let state = self.state;
+        let operator = match (&mut self.tamper, self.operator.take()) {
+            (Some(tamper), Some(setpoint)) => tamper.operator(setpoint, now),
+            (_, setpoint) => setpoint,
+        };
         let input = TickInput {
             state: state.as_ref(),
             chunk: match &reply {
@@ -209,6 +217,7 @@ impl<P: Plant> Lockstep<P> {
                 Some(Reply::Refusal(refusal)) => Some(refusal),
                 _ => None,
             },
+            operator: operator.as_ref(),
             ..others(&seen)
         };
         let output = self.cycle.tick(&input, now);

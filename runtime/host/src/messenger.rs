@@ -163,7 +163,7 @@ impl Messenger {
                 self.motion
                     .get_or_insert_with(|| MotionMeter::new(self.period_secs));
             }
-            Mode::Hold(_) => {}
+            Mode::Hold(_) | Mode::Align | Mode::Teleop => {}
             Mode::Boot | Mode::Ready | Mode::Goto | Mode::Stopped => {
                 if let Some(meter) = self.motion.take() {
                     self.quality = meter.quality();
@@ -322,6 +322,7 @@ impl Messenger {
             chunks_late,
             chunks_flawed,
             orders_refused,
+            setpoints_refused,
             ..
         } = record.counters;
         let report = ModeReport {
@@ -346,6 +347,7 @@ impl Messenger {
                 chunks_accepted,
                 chunks_discarded: chunks_foreign + chunks_late + chunks_flawed,
                 orders_refused,
+                setpoints_refused,
             },
             lease: record.lease.clone(),
         };

@@ -5,6 +5,7 @@
 //!   arm/<name>/mode  --ModeOrder-----> orders -+
 //!   arm/<name>/lease --LeaseRequest--> leases -+-> control thread, one of each per tick
 //!   arm/<name>/stop  --anything------> stops  -+
+//!   arm/<name>/setpoint --OperatorSetpoint---> setpoints: all that came, the newest counts
 //! ```
 //! Decides nothing: which order is carried out, and who gets the lease, is decided in `tactus-control`. A stop is taken
 //! whatever its payload, header or clock: whoever reaches the key may stop the arm.
@@ -13,12 +14,14 @@ use std::sync::{Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use tactus_control::{ArmCycle, LeaseRefused, Order, OrderRefused, Pose, TickInput};
-use tactus_types::{Time, Under};
+use tactus_types::{OperatorSetpoint, Time, Under};
 use tactus_wire::{
     Cell, Delivery, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply, ModeWord,
-    Name, Queryable, Responder, Session, SessionError, Topic,
+    Name, Queryable, Responder, Session, SessionError, Subscriber, Topic,
 };
 
+/// Setpoints of humans that may wait for a tick.
+const SETPOINTS: usize = 16;
 /// Questions of one kind that may wait for a tick.
 const WAITING: usize = 8;
 
@@ -29,6 +32,7 @@ pub(crate) struct Orders {
     orders: Consumer<Asked<(Order, Option<Under>), ModeOrderReply>>,
     leases: Consumer<Asked<LeaseRequest, LeaseReply>>,
     stops: Consumer<Asked<(), ModeOrderReply>>,
+    setpoints: Consumer<OperatorSetpoint>,
     /// Waits to hear how switching torque went.
     switching: Option<Responder<ModeOrderReply>>,
 }
@@ -38,6 +42,7 @@ pub(crate) struct OrderKeys {
     _mode: Queryable,
     _lease: Queryable,
     _stop: Queryable,
+    _setpoint: Subscriber,
 }
 
 /// An answer, for the messenger to send.
@@ -81,16 +86,31 @@ pub(crate) fn listen(
     let stop = session.queryable_unchecked(&key(Topic::ArmStop), move |responder| {
         push(&to_stops, (), responder);
     })?;
+    let (to_setpoints, setpoints) = RingBuffer::new(SETPOINTS);
+    let to_setpoints = Mutex::new(to_setpoints);
+    let setpoint = session.subscribe(
+        &key(Topic::ArmSetpoint),
+        move |setpoint: Result<Delivery<OperatorSetpoint>, _>| match setpoint {
+            // A ring that is full loses the setpoint: the next one says the same and more.
+            Ok(delivery) => {
+                let mut ring = to_setpoints.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = ring.push(delivery.message);
+            }
+            Err(e) => tracing::warn!("setpoint refused: {e}"),
+        },
+    )?;
     let orders = Orders {
         orders,
         leases,
         stops,
+        setpoints,
         switching: None,
     };
     let keys = OrderKeys {
         _mode: mode,
         _lease: lease,
         _stop: stop,
+        _setpoint: setpoint,
     };
     Ok((orders, keys))
 }
@@ -128,6 +148,10 @@ fn order_of(order: &ModeOrder) -> Order {
             },
             speed: *speed,
         },
+        ModeOrder::TakeOver { reference } => Order::TakeOver {
+            reference: *reference,
+        },
+        ModeOrder::HandBack => Order::HandBack,
     }
 }
 
@@ -184,6 +208,18 @@ impl Orders {
                 Some(Answered::Order(responder, result))
             });
         [stop, lease, order]
+    }
+
+    /// The newest setpoint of a human since the last tick.
+    pub(crate) fn setpoint(&mut self) -> Option<OperatorSetpoint> {
+        let mut newest = None;
+        for _ in 0..SETPOINTS {
+            match self.setpoints.pop() {
+                Ok(setpoint) => newest = Some(setpoint),
+                Err(_) => break,
+            }
+        }
+        newest
     }
 
     /// How switching torque went, for whoever asked for it.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, CameraFrame, Command, JointState, JointVec, Refusal,
-    RefusalReason, Time,
+    Action, ActionChunk, ArmInfo, CameraFrame, Command, JointState, JointVec, LeaseId,
+    OperatorSetpoint, Refusal, RefusalReason, Time,
 };
 
 /// What a fault does.
@@ -57,6 +57,12 @@ pub enum Act {
     DeviceStuck,
     DeviceError,
     DeviceLimp,
+    OperatorSilent,
+    OperatorOld(Duration),
+    OperatorNan,
+    OperatorJoints,
+    OperatorLeap,
+    OperatorForeign,
     /// An operator's order, which passes no boundary of messages: whoever runs the cell gives it.
     OrderHold,
     /// The holder of the lease dies: likewise.
@@ -317,6 +323,31 @@ impl Tamper {
             self.touch(now);
         }
         out
+    }
+
+    /// A human's setpoint that reaches the arm host at `now`; `None` when it is lost.
+    pub fn operator(&mut self, setpoint: OperatorSetpoint, now: Time) -> Option<OperatorSetpoint> {
+        let mut out = setpoint;
+        for act in self.acts(None, now) {
+            match act {
+                Act::OperatorSilent => {
+                    self.touch(now);
+                    return None;
+                }
+                Act::OperatorOld(by) => out.captured_at = out.captured_at.before(by),
+                Act::OperatorNan => out.q = JointVec::from_fn(out.q.len(), |_| f64::NAN),
+                Act::OperatorJoints => out.q = JointVec::zeros(out.q.len() + 1),
+                Act::OperatorLeap => out.q = JointVec::from_fn(out.q.len(), |i| out.q[i] + 1.0),
+                // Every other one comes from someone who has no lease.
+                Act::OperatorForeign if out.sequence.is_multiple_of(2) => {
+                    out.lease = LeaseId(out.lease.0 ^ 1);
+                    out.q = JointVec::from_fn(out.q.len(), |i| out.q[i] - 1.0);
+                }
+                _ => continue,
+            }
+            self.touch(now);
+        }
+        Some(out)
     }
 
     /// A command on its way to the device at `now`; `None` when the device does not get it.

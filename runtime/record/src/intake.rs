@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_types::{ArmInfo, CameraFrame, ClockId, InferenceRequest, JointState, Time};
+use tactus_types::{
+    ArmInfo, CameraFrame, ClockId, InferenceRequest, JointState, OperatorSetpoint, Time,
+};
 use tactus_wire::{
     AppliedBatch, CameraInfo, Cell, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent, Header,
     Message, ModeReport, Raw, SimWorld, Telemetry, Topic, WireError, decode,
@@ -274,6 +276,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::DeviceCommand(_) => of::<DeviceCommand>(raw, clock, |_| Said::Nothing),
         Topic::DeviceInfo(_) | Topic::ArmInfo(_) => of::<ArmInfo>(raw, clock, |_| Said::Nothing),
         Topic::ArmRequest(_) => of::<InferenceRequest>(raw, clock, |_| Said::Nothing),
+        Topic::ArmSetpoint(_) => of::<OperatorSetpoint>(raw, clock, |_| Said::Nothing),
         Topic::ArmChunk(_) => of::<ChunkReply>(raw, clock, |reply| match reply {
             ChunkReply::Chunk(chunk) => Said::Bundle(chunk.bundle_id),
             ChunkReply::Refusal(_) => Said::Nothing,

@@ -265,6 +265,7 @@ mod tests {
         prop_oneof![
             Just(hold()),
             Just(Reason::Stopped),
+            Just(Reason::Takeover),
             (0u64..9).prop_map(clamped),
             "[a-c]".prop_map(|name| Reason::Gone {
                 role: Role::Camera,

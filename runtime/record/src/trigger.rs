@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the mode changes to hold | [`Reason::Hold`], with the fault in the arm host's words |
 //! | the mode changes from policy or hold to stopped | [`Reason::Stopped`] |
+//! | a human takes over | [`Reason::Takeover`] |
 //! | a command was clamped by a limit that ordinary motion does not meet | [`Reason::Clamped`], see [`notable`] |
 //! | a chunk had a stage over its budget | [`Reason::OverBudget`], with the stage that was furthest over |
 //! | a role's liveliness token is gone | [`Reason::Gone`] |
@@ -75,6 +76,8 @@ pub enum Reason {
     },
     /// The arm was stopped in the middle of an episode.
     Stopped,
+    /// A human took over.
+    Takeover,
     /// A command was clamped.
     Clamped {
         /// By which limit.
@@ -106,6 +109,7 @@ impl Reason {
         match self {
             Self::Hold { .. } => "hold".into(),
             Self::Stopped => "stopped".into(),
+            Self::Takeover => "takeover".into(),
             Self::Clamped { by, .. } => format!("clamped-{}", by.word()),
             Self::OverBudget { .. } => "over-budget".into(),
             Self::Gone { role, name } => format!("gone-{}-{name}", role.word()),
@@ -118,7 +122,7 @@ impl Reason {
             Self::OverBudget { .. } => 0,
             Self::Clamped { .. } => 1,
             Self::Gone { .. } => 2,
-            Self::Stopped => 3,
+            Self::Stopped | Self::Takeover => 3,
             Self::Hold { .. } => 4,
         }
     }
@@ -129,6 +133,7 @@ impl std::fmt::Display for Reason {
         match self {
             Self::Hold { reason } => write!(f, "hold: {reason}"),
             Self::Stopped => write!(f, "stopped during an episode"),
+            Self::Takeover => write!(f, "a human took over"),
             Self::Clamped { by, tick } => {
                 write!(f, "tick {tick}: command clamped by {}", by.word())
             }
@@ -176,13 +181,15 @@ pub fn notable(clamped_by: ClampedBy) -> impl Iterator<Item = Limit> {
 /// The reason in a change of mode, if there is one.
 pub fn change(before: ModeWord, after: ModeWord, said: &str) -> Option<Reason> {
     match (before, after) {
-        // A mode for teleop adds here: (_, Teleop) | (Teleop, _) => Some(Reason::Takeover),
         (_, ModeWord::Hold) => Some(Reason::Hold {
             reason: said.to_owned(),
         }),
-        (ModeWord::Policy | ModeWord::Goto | ModeWord::Hold, ModeWord::Stopped) => {
-            Some(Reason::Stopped)
-        }
+        (
+            ModeWord::Policy | ModeWord::Goto | ModeWord::Align | ModeWord::Teleop | ModeWord::Hold,
+            ModeWord::Stopped,
+        ) => Some(Reason::Stopped),
+        (ModeWord::Align, ModeWord::Teleop) => None,
+        (_, ModeWord::Align | ModeWord::Teleop) => Some(Reason::Takeover),
         (
             _,
             ModeWord::Boot

@@ -11,6 +11,10 @@ pub enum Source {
     Policy,
     /// A motion to a pose that an operator named.
     Goto,
+    /// The arm host's own motion towards the leader, before a human commands.
+    Align,
+    /// A human.
+    Teleop,
 }
 
 /// What a command says about the motors' torque. Only an operator's order makes it anything but [`Torque::Keep`].

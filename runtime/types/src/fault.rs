@@ -103,6 +103,13 @@ pub enum Fault {
         /// How it ended.
         how: LeaseEnd,
     },
+    /// The human who commanded sends nothing any more.
+    OperatorLost {
+        /// Time since the last setpoint.
+        silent: Duration,
+    },
+    /// Nothing is wrong: a human has handed the arm back, and the policy has not answered yet.
+    HandedBack,
 }
 
 /// A row of the ladder's table: [`Fault`] without what differs from case to case.
@@ -130,11 +137,13 @@ pub enum FaultKind {
     Goto,
     Held,
     LeaseEnded,
+    OperatorLost,
+    HandedBack,
 }
 
 impl FaultKind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::EngineDead,
         Self::LinkLost,
         Self::EngineLate,
@@ -156,6 +165,8 @@ impl FaultKind {
         Self::Goto,
         Self::Held,
         Self::LeaseEnded,
+        Self::OperatorLost,
+        Self::HandedBack,
     ];
 
     /// Name in tables, recordings and drills.
@@ -182,6 +193,8 @@ impl FaultKind {
             Self::Goto => "goto",
             Self::Held => "held",
             Self::LeaseEnded => "lease-ended",
+            Self::OperatorLost => "operator-lost",
+            Self::HandedBack => "handed-back",
         }
     }
 }
@@ -218,6 +231,8 @@ impl Fault {
             Self::Goto(_) => FaultKind::Goto,
             Self::Held => FaultKind::Held,
             Self::LeaseEnded { .. } => FaultKind::LeaseEnded,
+            Self::OperatorLost { .. } => FaultKind::OperatorLost,
+            Self::HandedBack => FaultKind::HandedBack,
         }
     }
 }
@@ -381,6 +396,16 @@ impl std::fmt::Display for Fault {
             Self::Goto(flaw) => write!(f, "goto: {flaw}"),
             Self::Held => write!(f, "an operator asked for it"),
             Self::LeaseEnded { holder, how } => write!(f, "the lease of `{holder}` {how}"),
+            Self::OperatorLost { silent } => {
+                let silent = silent.as_millis();
+                write!(f, "nothing from the operator for {silent} ms")
+            }
+            Self::HandedBack => {
+                write!(
+                    f,
+                    "the arm was handed back, the policy has not answered yet"
+                )
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - [`observe`]: [`CameraFrame`], [`JointState`], [`Observation`].
 //! - [`infer`]: [`InferenceRequest`], [`ActionChunk`], [`Refusal`], the [`Policy`] trait.
 //! - [`act`]: [`Setpoint`], [`Command`], [`Applied`], the [`Driver`] trait.
+//! - [`operator`]: [`OperatorSetpoint`] of a human, [`Reference`]; [`lease`]: who may command.
 //! - [`arm`]: [`ArmInfo`] and its limits.
 //! - [`fault`]: [`Fault`], [`ChunkFlaw`]; [`mode`]: [`Mode`], [`HoldReason`].
 //! - [`budget`]: [`Stage`], [`StageTimes`], [`Budget`].
@@ -25,6 +26,7 @@ pub mod lease;
 pub mod mode;
 pub mod motion;
 pub mod observe;
+pub mod operator;
 pub mod time;
 
 pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source, Torque};
@@ -41,4 +43,5 @@ pub use lease::{LeaseEnd, LeaseHolder, LeaseId, Rank, Under};
 pub use mode::{HoldReason, Mode};
 pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
+pub use operator::{OperatorSetpoint, Reference};
 pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};

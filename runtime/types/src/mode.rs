@@ -13,7 +13,12 @@ pub enum Mode {
     Policy,
     /// Moves to a pose that an operator named, under the limits.
     Goto,
-    /// Holds because of a fault during [`Mode::Policy`] or [`Mode::Goto`], or because it was told to.
+    /// A human has taken over and does not command yet: the arm holds, or goes to meet the leader.
+    Align,
+    /// Executes what a human asks for.
+    Teleop,
+    /// Holds because of a fault during a motion, because it was told to, or until a policy that was handed the arm back
+    /// has answered.
     Hold(HoldReason),
     /// Stopped for good; only a restart leaves it.
     Stopped,
@@ -27,6 +32,8 @@ impl Mode {
             Self::Ready => "ready",
             Self::Policy => "policy",
             Self::Goto => "goto",
+            Self::Align => "align",
+            Self::Teleop => "teleop",
             Self::Hold(_) => "hold",
             Self::Stopped => "stopped",
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! camera/<name>/{image,info}
 //! device/<name>/{state,command,info}
-//! arm/<name>/{state,info,request,chunk,applied,mode,lease,stop,telemetry}
+//! arm/<name>/{state,info,request,chunk,applied,setpoint,mode,lease,stop,telemetry}
 //! engine/<name>/status
 //! episode
 //! sim/{world,reset}
@@ -130,6 +130,8 @@ pub enum Topic {
     ArmChunk(Name),
     /// [`crate::AppliedBatch`].
     ArmApplied(Name),
+    /// [`tactus_types::OperatorSetpoint`] of a human.
+    ArmSetpoint(Name),
     /// [`crate::ModeReport`], published; [`crate::LeasedOrder`] as a query.
     ArmMode(Name),
     /// [`crate::LeaseRequest`] as a query.
@@ -163,6 +165,7 @@ impl fmt::Display for Topic {
             Self::ArmRequest(name) => write!(f, "arm/{name}/request"),
             Self::ArmChunk(name) => write!(f, "arm/{name}/chunk"),
             Self::ArmApplied(name) => write!(f, "arm/{name}/applied"),
+            Self::ArmSetpoint(name) => write!(f, "arm/{name}/setpoint"),
             Self::ArmMode(name) => write!(f, "arm/{name}/mode"),
             Self::ArmLease(name) => write!(f, "arm/{name}/lease"),
             Self::ArmStop(name) => write!(f, "arm/{name}/stop"),
@@ -192,6 +195,7 @@ impl Topic {
             ["arm", name, "request"] => named(name, Self::ArmRequest),
             ["arm", name, "chunk"] => named(name, Self::ArmChunk),
             ["arm", name, "applied"] => named(name, Self::ArmApplied),
+            ["arm", name, "setpoint"] => named(name, Self::ArmSetpoint),
             ["arm", name, "mode"] => named(name, Self::ArmMode),
             ["arm", name, "lease"] => named(name, Self::ArmLease),
             ["arm", name, "stop"] => named(name, Self::ArmStop),

@@ -48,7 +48,7 @@ fn collect(
 
 #[cfg(test)]
 mod tests {
-    use tactus_types::{ArmInfo, CameraFrame, InferenceRequest, JointState};
+    use tactus_types::{ArmInfo, CameraFrame, InferenceRequest, JointState, OperatorSetpoint};
 
     use super::*;
     use crate::{
@@ -67,6 +67,7 @@ mod tests {
             InferenceRequest::SCHEMA,
             ChunkReply::SCHEMA,
             AppliedBatch::SCHEMA,
+            OperatorSetpoint::SCHEMA,
             ModeReport::SCHEMA,
             ModeOrder::SCHEMA,
             LeaseRequest::SCHEMA,

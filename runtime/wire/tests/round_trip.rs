@@ -7,8 +7,8 @@ use tactus_types::{
     Action, ActionChunk, Applied, ArmGeometry, ArmInfo, CameraFrame, ClampedBy, ClockId, Command,
     Conditioning, Encoding, FaultKind, FrameRef, Generation, HostLoad, InferenceRequest, Jacobian,
     JointLimits, JointState, JointVec, LeaseHolder, LeaseId, Leftover, MAX_JOINTS, Misses,
-    MotionQuality, Rank, Refusal, RefusalReason, Setpoint, Source, Stage, StageTimes, Time,
-    TimedAction, Torque, Under,
+    MotionQuality, OperatorSetpoint, Rank, Reference, Refusal, RefusalReason, Setpoint, Source,
+    Stage, StageTimes, Time, TimedAction, Torque, Under,
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
@@ -307,7 +307,13 @@ fn applied() -> impl Strategy<Value = Applied> {
             (
                 (joints(n), joints(n), finite(), joints(n), finite()),
                 (joints(n), joints(n), finite(), joints(n)),
-                prop_oneof![Just(Source::Hold), Just(Source::Policy), Just(Source::Goto)],
+                prop::sample::select(vec![
+                    Source::Hold,
+                    Source::Policy,
+                    Source::Goto,
+                    Source::Align,
+                    Source::Teleop,
+                ]),
                 (any::<(u64, u64, u64, u32)>(), prop::option::of(time())),
                 (0..256u32, generation(), time(), torque()),
             )
@@ -347,6 +353,8 @@ fn mode_word() -> impl Strategy<Value = ModeWord> {
         ModeWord::Ready,
         ModeWord::Policy,
         ModeWord::Goto,
+        ModeWord::Align,
+        ModeWord::Teleop,
         ModeWord::Hold,
         ModeWord::Stopped,
     ])
@@ -362,7 +370,7 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
         ),
         generation(),
         time(),
-        any::<[u64; 8]>(),
+        any::<[u64; 9]>(),
         prop::option::of((text(), rank(), time())),
     )
         .prop_map(
@@ -382,6 +390,7 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
                     chunks_accepted: n[5],
                     chunks_discarded: n[6],
                     orders_refused: n[7],
+                    setpoints_refused: n[8],
                 },
                 lease: lease.map(|(holder, rank, expires)| LeaseHolder {
                     holder: holder.into(),
@@ -442,6 +451,9 @@ fn mode_order() -> impl Strategy<Value = ModeOrder> {
         Just(ModeOrder::StopEpisode),
         Just(ModeOrder::Stop),
         Just(ModeOrder::Hold),
+        Just(ModeOrder::HandBack),
+        prop::sample::select(Reference::ALL.to_vec())
+            .prop_map(|reference| ModeOrder::TakeOver { reference }),
         any::<bool>().prop_map(|arm_is_supported| ModeOrder::TorqueOff { arm_is_supported }),
         (
             (1..=MAX_JOINTS).prop_flat_map(joints),
@@ -575,6 +587,16 @@ arrives_as_sent! {
     leased_orders_arrive: leased_order();
     lease_requests_arrive: lease_request();
     lease_replies_arrive: lease_reply();
+    operator_setpoints_arrive: (1..=MAX_JOINTS)
+        .prop_flat_map(|n| (joints(n), 0.0..=1.0f64, any::<(u64, u64, bool)>(), time()))
+        .prop_map(|(q, opening, (lease, sequence, engaged), captured_at)| OperatorSetpoint {
+            lease: LeaseId(lease),
+            sequence,
+            captured_at,
+            q,
+            opening,
+            engaged,
+        });
     order_replies_arrive: (any::<bool>(), text(), mode_word())
         .prop_map(|(accepted, message, mode)| ModeOrderReply { accepted, message, mode });
     telemetry_arrives: telemetry();
@@ -636,6 +658,7 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<ChunkReply>(&raw),
         one::<AppliedBatch>(&raw),
         one::<ModeReport>(&raw),
+        one::<OperatorSetpoint>(&raw),
         one::<ModeOrder>(&raw),
         one::<LeasedOrder>(&raw),
         one::<LeaseRequest>(&raw),

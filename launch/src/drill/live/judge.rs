@@ -68,6 +68,8 @@ fn mode_of(report: &ModeReport) -> Mode {
         ModeWord::Ready => Mode::Ready,
         ModeWord::Policy => Mode::Policy,
         ModeWord::Goto => Mode::Goto,
+        ModeWord::Align => Mode::Align,
+        ModeWord::Teleop => Mode::Teleop,
         // Only that it is a hold matters.
         ModeWord::Hold => Mode::Hold(HoldReason(Fault::Held)),
         ModeWord::Stopped => Mode::Stopped,
@@ -290,6 +292,7 @@ mod tests {
             track_limit: ms(100),
             storm_rad: 0.3,
             storm_limit: ms(200),
+            operator_limit: ms(100),
         }
     }
 

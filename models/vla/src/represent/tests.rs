@@ -121,6 +121,7 @@ fn action(representation: Representation, tool: Option<Tool>) -> Action {
         first_action_offset: PERIOD,
         alignment: Alignment::StateAtImage,
         max_prefix: 0,
+        max_feature_age: std::time::Duration::ZERO,
         width: 32,
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::request::Trigger;
 use crate::schedule::tests::{chunk, info};
 use crate::supervise::Resume;
+use crate::teleop::TeleopSpec;
 use tactus_types::{Fault, HoldReason};
 
 const PERIOD_MILLIS: u64 = 2;
@@ -35,6 +36,7 @@ pub(super) fn spec(resume: Resume) -> ArmSpec {
             track_limit: ms(100),
             storm_rad: 1e3,
             storm_limit: ms(200),
+            operator_limit: ms(100),
         },
         resume,
         limit: LimitSpec {
@@ -44,6 +46,7 @@ pub(super) fn spec(resume: Resume) -> ArmSpec {
         },
         guard: None,
         enable: EnableSpec::AT_ONCE,
+        teleop: TeleopSpec::default(),
         start: None,
         period_secs: 0.002,
         boot: 7,

@@ -3,7 +3,8 @@
 //!
 //! | order | needs the lease | why |
 //! |---|---|---|
-//! | enable (also: resume), start, goto | yes | motion begins or goes on |
+//! | enable (also: resume), start, goto, hand back | yes | motion begins or goes on |
+//! | take over | yes, in the rank of a human | motion begins |
 //! | torque-off | yes | the arm may fall |
 //! | end, hold, stop | no | motion ends: anyone may |
 //!
@@ -54,7 +55,12 @@ pub(super) enum Going {
 /// Whether `order` is refused without the lease.
 fn needs_lease(order: &Order) -> bool {
     match order {
-        Order::Enable | Order::Start { .. } | Order::Goto { .. } | Order::TorqueOff { .. } => true,
+        Order::Enable
+        | Order::Start { .. }
+        | Order::Goto { .. }
+        | Order::TakeOver { .. }
+        | Order::HandBack
+        | Order::TorqueOff { .. } => true,
         Order::EndEpisode | Order::Hold | Order::Stop => false,
     }
 }
@@ -91,6 +97,9 @@ impl ArmCycle {
             return Ok(None);
         }
         let rank = self.authority.command(under, now)?;
+        if matches!(order, Order::TakeOver { .. }) && rank < Rank::Teleop {
+            return Err(OrderRefused::Rank { rank: rank.word() });
+        }
         let holder = self.authority.holder(now).map(|by| by.holder.clone());
         Ok(under.zip(holder).map(|(under, holder)| Bond {
             lease: under.lease,
@@ -231,7 +240,7 @@ impl ArmCycle {
         Ok(())
     }
 
-    fn not_switching(&self) -> Result<(), OrderRefused> {
+    pub(super) fn not_switching(&self) -> Result<(), OrderRefused> {
         match self.switching {
             Some(_) => Err(OrderRefused::Switching),
             None => Ok(()),

@@ -95,11 +95,6 @@ impl Stop {
         self.secs.iter().sum()
     }
 
-    /// Where it ends, rad.
-    pub(crate) fn end(&self) -> f64 {
-        self.at(f64::INFINITY).q
-    }
-
     /// Lowest and highest position from now to its end, rad.
     pub(crate) fn range(&self) -> (f64, f64) {
         let mut motion = self.from;
@@ -159,7 +154,7 @@ pub(crate) mod tests {
             }
             let last = stop.at(stop.secs());
             prop_assert!(last.v.abs() < 1e-9 && last.a.abs() < 1e-6, "{last:?}");
-            prop_assert!((stop.end() - last.q).abs() < 1e-9);
+            prop_assert!((stop.at(f64::INFINITY).q - last.q).abs() < 1e-9);
         }
 
         /// Going on with the stop of a later instant is going on with the first: a hold may be planned anew every tick.
@@ -167,7 +162,7 @@ pub(crate) mod tests {
         fn a_stop_of_a_stop_is_the_same_stop(v in -3.0f64..3.0, a in -30.0f64..30.0, part in 0.0f64..1.0) {
             let stop = Stop::of(Motion { q: 0.0, v, a }, &BOUND);
             let again = Stop::of(stop.at(part * stop.secs()), &BOUND);
-            prop_assert!((again.end() - stop.end()).abs() < 1e-7, "{} {}", again.end(), stop.end());
+            prop_assert!((again.at(f64::INFINITY).q - stop.at(f64::INFINITY).q).abs() < 1e-7, "{} {}", again.at(f64::INFINITY).q, stop.at(f64::INFINITY).q);
         }
     }
 
@@ -183,6 +178,10 @@ pub(crate) mod tests {
             &BOUND,
         );
         assert!((stop.secs() - 0.12).abs() < 1e-12, "{stop:?}");
-        assert!((stop.end() - 0.18).abs() < 1e-12, "{}", stop.end());
+        assert!(
+            (stop.at(f64::INFINITY).q - 0.18).abs() < 1e-12,
+            "{}",
+            stop.at(f64::INFINITY).q
+        );
     }
 }

@@ -58,6 +58,8 @@ fn applied_to(applied: &Applied) -> pb::Applied {
                 Source::Hold => pb::Source::Hold,
                 Source::Policy => pb::Source::Policy,
                 Source::Goto => pb::Source::Goto,
+                Source::Align => pb::Source::Align,
+                Source::Teleop => pb::Source::Teleop,
             }
             .into(),
             q: setpoint.q.as_slice().to_vec(),
@@ -84,8 +86,10 @@ fn applied_from(applied: pb::Applied, envelope: &Envelope<'_>) -> Result<Applied
         Ok(pb::Source::Hold) => Source::Hold,
         Ok(pb::Source::Policy) => Source::Policy,
         Ok(pb::Source::Goto) => Source::Goto,
+        Ok(pb::Source::Align) => Source::Align,
+        Ok(pb::Source::Teleop) => Source::Teleop,
         Ok(pb::Source::Unspecified) | Err(_) => {
-            return Err(envelope.wrong("applied.setpoint.source", "1 to 3", setpoint.source));
+            return Err(envelope.wrong("applied.setpoint.source", "1 to 5", setpoint.source));
         }
     };
     let setpoint = Setpoint {

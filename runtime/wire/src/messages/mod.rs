@@ -6,6 +6,7 @@
 //! - [`engine`] holds [`EngineStatus`].
 //! - [`applied`] holds [`AppliedBatch`].
 //! - [`mode`] holds [`ModeReport`], [`ModeOrder`], [`LeasedOrder`], [`ModeOrderReply`].
+//! - [`operator`] holds [`tactus_types::OperatorSetpoint`].
 //! - [`lease`] holds [`LeaseRequest`], [`LeaseReply`].
 //! - [`telemetry`] holds [`Telemetry`].
 //! - [`episode`] holds [`EpisodeEvent`].
@@ -19,6 +20,7 @@ pub mod episode;
 pub mod infer;
 pub mod lease;
 pub mod mode;
+pub mod operator;
 pub mod sim;
 pub mod telemetry;
 

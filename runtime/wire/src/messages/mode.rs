@@ -1,7 +1,9 @@
 //! What an arm host is doing, and the orders it takes. Which of them need a lease is decided in `tactus-control`.
 
 use prost::Message as _;
-use tactus_types::{FaultKind, Generation, JointVec, LeaseHolder, LeaseId, Mode, Time, Under};
+use tactus_types::{
+    FaultKind, Generation, JointVec, LeaseHolder, LeaseId, Mode, Reference, Time, Under,
+};
 
 use super::device::{generation_from, generation_to};
 use super::lease::{holder_from, holder_to};
@@ -22,6 +24,10 @@ pub enum ModeWord {
     Policy,
     /// [`Mode::Goto`].
     Goto,
+    /// [`Mode::Align`].
+    Align,
+    /// [`Mode::Teleop`].
+    Teleop,
     /// [`Mode::Hold`].
     Hold,
     /// [`Mode::Stopped`].
@@ -35,6 +41,8 @@ impl From<&Mode> for ModeWord {
             Mode::Ready => Self::Ready,
             Mode::Policy => Self::Policy,
             Mode::Goto => Self::Goto,
+            Mode::Align => Self::Align,
+            Mode::Teleop => Self::Teleop,
             Mode::Hold(_) => Self::Hold,
             Mode::Stopped => Self::Stopped,
         }
@@ -48,6 +56,8 @@ impl std::fmt::Display for ModeWord {
             Self::Ready => "ready",
             Self::Policy => "policy",
             Self::Goto => "goto",
+            Self::Align => "align",
+            Self::Teleop => "teleop",
             Self::Hold => "hold",
             Self::Stopped => "stopped",
         })
@@ -60,6 +70,8 @@ fn word_to(word: ModeWord) -> i32 {
         ModeWord::Ready => pb::Mode::Ready,
         ModeWord::Policy => pb::Mode::Policy,
         ModeWord::Goto => pb::Mode::Goto,
+        ModeWord::Align => pb::Mode::Align,
+        ModeWord::Teleop => pb::Mode::Teleop,
         ModeWord::Hold => pb::Mode::Hold,
         ModeWord::Stopped => pb::Mode::Stopped,
     }
@@ -72,9 +84,11 @@ fn word_from(word: i32, envelope: &Envelope<'_>) -> Result<ModeWord, WireError> 
         Ok(pb::Mode::Ready) => Ok(ModeWord::Ready),
         Ok(pb::Mode::Policy) => Ok(ModeWord::Policy),
         Ok(pb::Mode::Goto) => Ok(ModeWord::Goto),
+        Ok(pb::Mode::Align) => Ok(ModeWord::Align),
+        Ok(pb::Mode::Teleop) => Ok(ModeWord::Teleop),
         Ok(pb::Mode::Hold) => Ok(ModeWord::Hold),
         Ok(pb::Mode::Stopped) => Ok(ModeWord::Stopped),
-        Ok(pb::Mode::Unspecified) | Err(_) => Err(envelope.wrong("mode", "1 to 6", word)),
+        Ok(pb::Mode::Unspecified) | Err(_) => Err(envelope.wrong("mode", "1 to 8", word)),
     }
 }
 
@@ -97,6 +111,8 @@ pub struct Counters {
     pub chunks_discarded: u64,
     /// Orders that were refused.
     pub orders_refused: u64,
+    /// Setpoints of humans that were refused.
+    pub setpoints_refused: u64,
 }
 
 /// What an arm host is doing; published on every change and periodically.
@@ -134,6 +150,7 @@ impl Message for ModeReport {
             chunks_accepted,
             chunks_discarded,
             orders_refused,
+            setpoints_refused,
         } = self.counters;
         pb::ModeReport {
             mode: word_to(self.mode),
@@ -150,6 +167,7 @@ impl Message for ModeReport {
                 chunks_accepted,
                 chunks_discarded,
                 orders_refused,
+                setpoints_refused,
             }),
             lease: self.lease.as_ref().map(holder_to),
             fault: self.fault.map_or("", FaultKind::name).to_owned(),
@@ -168,6 +186,7 @@ impl Message for ModeReport {
             chunks_accepted,
             chunks_discarded,
             orders_refused,
+            setpoints_refused,
         } = envelope.present("counters", report.counters)?;
         Ok(Self {
             mode: word_from(report.mode, envelope)?,
@@ -194,6 +213,7 @@ impl Message for ModeReport {
                 chunks_accepted,
                 chunks_discarded,
                 orders_refused,
+                setpoints_refused,
             },
             lease: report
                 .lease
@@ -237,6 +257,33 @@ pub enum ModeOrder {
         /// Share of the limits that may be used, in (0, 1].
         speed: f64,
     },
+    /// A human takes over.
+    TakeOver {
+        /// How leader and arm come together.
+        reference: Reference,
+    },
+    /// The human hands back to the episode that was interrupted.
+    HandBack,
+}
+
+fn reference_to(reference: Reference) -> i32 {
+    match reference {
+        Reference::Leader => pb::Reference::Leader,
+        Reference::Slide => pb::Reference::Slide,
+        Reference::Clutch => pb::Reference::Clutch,
+    }
+    .into()
+}
+
+fn reference_from(reference: i32, envelope: &Envelope<'_>) -> Result<Reference, WireError> {
+    match pb::Reference::try_from(reference) {
+        Ok(pb::Reference::Leader) => Ok(Reference::Leader),
+        Ok(pb::Reference::Slide) => Ok(Reference::Slide),
+        Ok(pb::Reference::Clutch) => Ok(Reference::Clutch),
+        Ok(pb::Reference::Unspecified) | Err(_) => {
+            Err(envelope.wrong("take_over.reference", "1 to 3", reference))
+        }
+    }
 }
 
 /// An order and the lease that it is given under: what really travels. A bare [`ModeOrder`] is one without a lease.
@@ -270,7 +317,9 @@ impl Message for LeasedOrder {
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        use pb::mode_order::{Enable, Goto, Hold, Order, Stop, StopEpisode, TorqueOff};
+        use pb::mode_order::{
+            Enable, Goto, HandBack, Hold, Order, Stop, StopEpisode, TakeOver, TorqueOff,
+        };
         let order: pb::ModeOrder = parse(Self::SCHEMA, payload, envelope)?;
         let under = order.under.map(|under| Under {
             lease: LeaseId(under.lease),
@@ -297,13 +346,19 @@ impl Message for LeasedOrder {
                     .transpose()?,
                 speed: envelope.fraction("goto.speed", speed)?,
             },
+            Order::TakeOver(TakeOver { reference }) => ModeOrder::TakeOver {
+                reference: reference_from(reference, envelope)?,
+            },
+            Order::HandBack(HandBack {}) => ModeOrder::HandBack,
         };
         Ok(Self { order, under })
     }
 }
 
 fn encode_order(order: &ModeOrder, under: Option<Under>) -> Vec<u8> {
-    use pb::mode_order::{Enable, Goto, Hold, Order, StartEpisode, Stop, StopEpisode, TorqueOff};
+    use pb::mode_order::{
+        Enable, Goto, HandBack, Hold, Order, StartEpisode, Stop, StopEpisode, TakeOver, TorqueOff,
+    };
     let order = match order.clone() {
         ModeOrder::Enable => Order::Enable(Enable {}),
         ModeOrder::StartEpisode {
@@ -326,6 +381,10 @@ fn encode_order(order: &ModeOrder, under: Option<Under>) -> Vec<u8> {
             opening,
             speed,
         }),
+        ModeOrder::TakeOver { reference } => Order::TakeOver(TakeOver {
+            reference: reference_to(reference),
+        }),
+        ModeOrder::HandBack => Order::HandBack(HandBack {}),
     };
     let under = under.map(|under| pb::Under {
         lease: under.lease.0,
