@@ -176,7 +176,7 @@ fn one(
     }
     // What was recorded wants the arm where it was: a human may have taken it further away than the limits let it leap.
     if let (Some(_), Mode::Hold(HoldReason(fault))) = (returned, running.mode())
-        && fault.kind() != FaultKind::LimitStorm
+        && !matches!(fault.kind(), FaultKind::LimitStorm | FaultKind::Tracking)
     {
         short.push(format!("the policy did not keep the arm: {fault}"));
     }
