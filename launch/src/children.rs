@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::cell::Cell;
 use crate::cli::PolicyArgs;
@@ -205,6 +205,21 @@ impl Children {
             .and_then(Running::pid);
         let pid = pid.with_context(|| format!("role `{role}` does not run"))?;
         kill_process(pid, signal).with_context(|| format!("signal to role `{role}`"))
+    }
+
+    /// Lets no running role write files beyond `bytes`; `None`: as large as it may by itself.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        for running in &self.running {
+            let Some(pid) = running.pid() else { continue };
+            let maximum = getrlimit(Resource::Fsize).maximum;
+            let current = bytes.or(maximum);
+            prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum })
+                .with_context(|| format!("limit files of role `{}`", running.role))?;
+        }
+        Ok(())
     }
 
     /// Waits until `role`, which was told to end, has ended.

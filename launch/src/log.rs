@@ -24,6 +24,8 @@ pub fn start(level: &str) {
         .with_env_filter(EnvFilter::new(format!("{level},{LIBRARIES}")))
         .with_writer(Lines)
         .with_target(false)
+        // It would tell on stderr, and panic where that is what could not be written.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
 }

@@ -38,6 +38,7 @@ use cli::{Cli, Verb};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(&cli.log);
+    roles::outlive_full_disks();
     match dispatch(cli.verb) {
         Ok(code) => code,
         Err(e) => {

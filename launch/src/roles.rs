@@ -77,6 +77,15 @@ pub fn stop_flag(supervised: bool) -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// A limit on the size of files (`ulimit -f`) is to this process what a full disk is, an error of whoever writes, and does
+/// not kill it: an arm host has nothing to write that is worth that.
+pub fn outlive_full_disks() {
+    let limit = signal_hook::consts::SIGXFSZ;
+    if let Err(e) = signal_hook::flag::register(limit, Arc::default()) {
+        tracing::debug!("SIGXFSZ: {e}");
+    }
+}
+
 /// Sets a stop flag when it is dropped: on return, error and panic alike.
 pub struct Stopping<'a>(pub &'a AtomicBool);
 

@@ -41,12 +41,21 @@ const fn ms(millis: u64) -> Duration {
 impl Entry {
     /// What must follow in the middle of a motion to a pose, which needs neither engine nor cameras.
     pub fn in_goto(&self) -> Expect {
+        match self.act {
+            Act::CameraClock(_) => Expect::Through,
+            _ => self.expect.without_a_policy(),
+        }
+    }
+}
+
+impl Expect {
+    /// What must follow in a motion that needs neither engine nor cameras from what must in an episode.
+    pub fn without_a_policy(self) -> Self {
         let arms = |kinds: &[FaultKind]| kinds.iter().all(|kind| is_the_arms(*kind));
-        match self.expect {
-            Expect::Hold(_) if matches!(self.act, Act::CameraClock(_)) => Expect::Through,
-            Expect::Hold(kinds) if !arms(kinds) => Expect::Through,
+        match self {
+            Self::Hold(kinds) if !arms(kinds) => Self::Through,
             // An arm that does not follow is noticed by the motion itself.
-            Expect::Either(_) => Expect::Either(&FaultKind::ALL),
+            Self::Either(_) => Self::Either(&FaultKind::ALL),
             other => other,
         }
     }

@@ -6,6 +6,8 @@
 
 mod bridge;
 mod faults;
+mod flood;
+mod human;
 mod judge;
 mod observe;
 mod recover;
@@ -22,8 +24,7 @@ use serde::Serialize;
 use tactus_bundle::Bundle;
 use tactus_types::FaultKind;
 
-use self::faults::LiveWish;
-pub use self::faults::{Judged, LIVE};
+pub use self::faults::{Judged, LIVE, LiveWish};
 use self::stage::{Needs, Stage};
 use self::trial::{LiveTrial, Told};
 use super::trial::In;
@@ -35,7 +36,7 @@ use crate::result;
 /// Repetitions of `all` and of a fault of one's own.
 const REPETITIONS: u64 = 3;
 /// Modes that a fault in real time can meet.
-const MODES: [In; 4] = [In::Boot, In::Ready, In::Policy, In::Hold];
+const MODES: [In; 6] = In::ALL;
 
 /// A repetition, as it stands in the JSON.
 #[derive(Serialize)]
@@ -107,9 +108,6 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
         [] => MODES.to_vec(),
         modes => modes.to_vec(),
     };
-    if let Some(mode) = modes.iter().find(|mode| !MODES.contains(mode)) {
-        bail!("mode `{}` cannot be drilled in real time", mode.word());
-    }
     let repetitions = args
         .repetitions
         .unwrap_or(if quick { 1 } else { REPETITIONS });
@@ -191,7 +189,7 @@ fn needs(wishes: &[LiveWish]) -> Needs {
     Needs {
         far_engine: wishes.iter().any(LiveWish::far_engine),
         far_device: wishes.iter().any(LiveWish::far_device),
-        recorder: wishes.iter().any(|wish| wish.role() == Some("record")),
+        recorder: wishes.iter().any(LiveWish::recorder),
     }
 }
 

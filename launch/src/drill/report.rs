@@ -10,7 +10,7 @@ use serde::Serialize;
 use tactus_control::{LadderSpec, is_the_arms, rule};
 use tactus_types::FaultKind;
 
-use super::live::{Judged, LIVE};
+use super::live::{Judged, LIVE, LiveWish};
 use super::{CATALOGUE, Expect, In, Outcome};
 
 /// All repetitions of a fault in a mode.
@@ -247,12 +247,7 @@ pub fn list(ladder: &LadderSpec) -> String {
     let [fault, does, follow] = FAULTS;
     let mut faults = markdown(&[fault, does, follow, "while a human commands"]);
     for entry in CATALOGUE {
-        let human = match entry.in_teleop() {
-            // An arm that is stuck is found out by what it is asked to do.
-            Expect::Either(_) => "the human goes on, or hold".into(),
-            Expect::Through => "the human goes on".into(),
-            hold @ Expect::Hold(_) => follows(hold),
-        };
+        let human = with_human(entry.in_teleop());
         faults.add_row([
             entry.name.to_owned(),
             entry.does.into(),
@@ -265,15 +260,19 @@ pub fn list(ladder: &LadderSpec) -> String {
 
 /// The same for what can be injected in real time.
 pub fn live_list(ladder: &LadderSpec) -> String {
-    let mut faults = markdown(&FAULTS);
+    let [fault, does, follow] = FAULTS;
+    let mut faults = markdown(&[fault, does, follow, "while a human commands"]);
     for fault in LIVE {
-        let follows = match fault.judged {
+        let device = "the device holds by itself; a killed arm host comes back in boot";
+        let episode = match fault.judged {
             Judged::Arm(expect) => follows(expect),
-            Judged::Device => {
-                "the device holds by itself; a killed arm host comes back in boot".into()
-            }
+            Judged::Device => device.into(),
         };
-        faults.add_row([fault.name.to_owned(), fault.does.into(), follows]);
+        let human = match LiveWish::plain(*fault).judged(In::Teleop) {
+            Judged::Arm(expect) => with_human(expect),
+            Judged::Device => "the same".into(),
+        };
+        faults.add_row([fault.name.to_owned(), fault.does.into(), episode, human]);
     }
     format!("{faults}\n\n{}", rungs(ladder))
 }
@@ -296,6 +295,15 @@ fn follows(expect: Expect) -> String {
         Expect::Hold(kinds) => format!("hold: {}", names(kinds)),
         Expect::Through => "the policy goes on".into(),
         Expect::Either(kinds) => format!("the policy goes on, or hold: {}", names(kinds)),
+    }
+}
+
+fn with_human(expect: Expect) -> String {
+    match expect {
+        // An arm that is stuck is found out by what it is asked to do.
+        Expect::Either(_) => "the human goes on, or hold".into(),
+        Expect::Through => "the human goes on".into(),
+        hold @ Expect::Hold(_) => follows(hold),
     }
 }
 

@@ -83,8 +83,8 @@ const LASTS: Duration = Duration::from_secs(1);
 /// A cell must work again within this time after a fault.
 const RECOVER: Duration = Duration::from_secs(5);
 /// How far a motion to a pose goes, rad, and at which share of the limits: about four seconds.
-const GOTO_RAD: f64 = 0.8;
-const GOTO_SPEED: f64 = 0.1;
+pub const GOTO_RAD: f64 = 0.8;
+pub const GOTO_SPEED: f64 = 0.1;
 
 /// The setup of a trial that does not change.
 pub struct Trial<'a> {

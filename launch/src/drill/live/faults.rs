@@ -6,6 +6,7 @@ use std::time::Duration;
 use tactus_types::FaultKind;
 
 use crate::drill::catalogue::{Expect, FaultError, duration, split};
+use crate::drill::trial::In;
 
 /// What a fault does to a running cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +19,12 @@ pub enum Doing {
     Bundle,
     /// Something happens to what passes on a link.
     Link(Link),
+    /// No process of the cell can write to a file, and the engine is killed, which the black box would write down.
+    DiskFull,
+    /// Someone asks, orders and sends without end.
+    Flood,
+    /// The human who commands falls silent.
+    Silence,
 }
 
 /// A link that is broken, and how.
@@ -116,7 +123,7 @@ const fn link(traffic: Traffic, how: How) -> Doing {
 /// Every fault, in the order of the matrix. A link's delay stays below what joint states may be old at the engine, which
 /// lock-step does not delay: `arm.proprio_limit_ms`, and at least 20 ms.
 pub const LIVE: &[LiveFault] = {
-    use Doing::{Bundle, Kill, Stop};
+    use Doing::{Bundle, DiskFull, Flood, Kill, Silence, Stop};
     use Expect::{Either, Hold, Through};
     use FaultKind as F;
     use How::{Corrupt, Cut, Delay, Drop, Duplicate, Reorder};
@@ -138,6 +145,9 @@ pub const LIVE: &[LiveFault] = {
         "arm:kill" Kill("arm"), Device, "the arm host is killed";
         "arm:stop" Stop("arm"), Device, "the arm host stands still";
         "record:kill" Kill("record"), Arm(Through), "the recorder is killed";
+        "disk:full" DiskFull, Arm(Hold(&[F::EngineDead])), "no process of the cell can write to a file, and the engine is killed";
+        "panel:flood" Flood, Arm(Through), "someone asks, orders and sends thousands of times a second";
+        "operator:silent" Silence, Arm(Through), "a human's setpoints stop";
         "net:cut" link(T::Net, Cut), Arm(Hold(&[F::LinkLost, F::StreamStale])), "nothing gets to or from the engine's host";
         "net:delay" link(T::Net, Delay(ms(5), ms(3))), Arm(Through), "everything to and from the engine's host takes 5 +- 3 ms longer";
         "net:drop" link(T::Net, Drop(0.2)), Arm(Either(&[F::EngineLate, F::LinkLost, F::StreamStale])), "a fifth of what passes to and from the engine's host is lost";
@@ -197,9 +207,28 @@ impl LiveWish {
     pub fn role(&self) -> Option<&'static str> {
         match self.fault.doing {
             Doing::Kill(role) | Doing::Stop(role) => Some(role),
-            Doing::Bundle => Some("engine"),
-            Doing::Link(_) => None,
+            Doing::Bundle | Doing::DiskFull => Some("engine"),
+            Doing::Link(_) | Doing::Flood | Doing::Silence => None,
         }
+    }
+
+    /// Whether there has to be a recorder.
+    pub fn recorder(&self) -> bool {
+        self.role() == Some("record") || self.fault.doing == Doing::DiskFull
+    }
+
+    /// What must follow in `mode`.
+    pub fn judged(&self, mode: In) -> Judged {
+        let Judged::Arm(expect) = self.fault.judged else {
+            return self.fault.judged;
+        };
+        Judged::Arm(match (mode, expect) {
+            (In::Teleop, _) if self.fault.doing == Doing::Silence => {
+                Expect::Hold(&[FaultKind::OperatorLost])
+            }
+            (In::Goto | In::Teleop, expect) => expect.without_a_policy(),
+            (In::Boot | In::Ready | In::Policy | In::Hold, expect) => expect,
+        })
     }
 }
 

@@ -140,12 +140,12 @@ pub fn first_hold(trace: &Trace, since: Time) -> Option<FirstHold> {
     })
 }
 
-/// Since when, up to `until`, commands of the policy were further than `limit` rad from the arm without a break.
+/// Since when, up to `until`, commands of a motion were further than `limit` rad from the arm without a break.
 pub fn leading_since(trace: &Trace, until: Time, limit: f64) -> Option<Time> {
     let mut since = None;
     for applied in trace.applied.iter().filter(|a| a.at < until) {
         let command = &applied.command;
-        if command.setpoint.source != Source::Policy {
+        if command.setpoint.source == Source::Hold {
             continue;
         }
         let state = measured(&trace.states, applied.at);

@@ -65,6 +65,9 @@ impl LiveTrial<'_> {
                     // Refused while the engine or a camera is still coming up.
                     let _ = stage.order(&start);
                 }
+                ModeWord::Align | ModeWord::Teleop => {
+                    let _ = stage.order(&ModeOrder::HandBack);
+                }
                 ModeWord::Hold if !by_itself => {
                     enabled = stage.order(&ModeOrder::Enable).is_ok() || enabled;
                 }

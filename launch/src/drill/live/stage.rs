@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::Signal;
-use tactus_types::{ArmInfo, Source, Time};
+use tactus_types::{ArmInfo, JointVec, Rank, Reference, Source, Time};
 use tactus_wire::{
     Authority, Cell as WireCell, EngineStatus, ModeOrder, ModeWord, Nothing, Session,
     SessionOptions, SimReset, SimResetReply, Topic,
@@ -18,6 +18,8 @@ use tactus_wire::{
 
 use super::bridge::{self, Bridge, Sides};
 use super::faults::Link;
+use super::flood::Flood;
+use super::human::LiveHuman;
 use super::observe::Observer;
 use crate::cell::Cell;
 use crate::children::{self, Children};
@@ -52,6 +54,7 @@ pub struct Stage<'a> {
     children: Children,
     bridge: Option<Bridge>,
     authority: Option<Authority>,
+    human: Option<LiveHuman>,
     stop: &'a AtomicBool,
     /// What was heard of it.
     pub observer: Observer,
@@ -165,6 +168,7 @@ impl<'a> Stage<'a> {
             children,
             bridge,
             authority: None,
+            human: None,
             stop,
             observer,
             info,
@@ -306,13 +310,99 @@ impl<'a> Stage<'a> {
         order::send(&self.session, &key, &ModeOrder::Hold).map(drop)
     }
 
+    /// A motion of the first joint by `by` rad towards the middle of its range, at a share of the limits.
+    ///
+    /// # Errors
+    /// When the arm has not been heard of.
+    pub fn pose(&self, by: f64, speed: f64) -> anyhow::Result<ModeOrder> {
+        let state = self.observer.state().context("no joint state")?;
+        let to = |i: usize| match state.q[i] {
+            q if i == 0 && q > 0.0 => q - by,
+            q if i == 0 => q + by,
+            q => q,
+        };
+        Ok(ModeOrder::Goto {
+            q: self.info.clamp(&JointVec::from_fn(state.q.len(), to)),
+            opening: None,
+            speed,
+        })
+    }
+
+    /// A human takes the lease, sends setpoints, and takes over.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn take_over(&mut self) -> anyhow::Result<()> {
+        self.human_leaves();
+        let lease = order::authority(&self.session, self.cell, "human", Rank::Teleop)?;
+        let state = self.observer.state().context("no joint state")?;
+        let near = &self.sides.near;
+        let key = near.key(&Topic::ArmSetpoint(self.cell.arm.clone()));
+        let human = LiveHuman::start(&self.session, &key, lease.lease(), &state)?;
+        self.authority = Some(lease);
+        self.human = Some(human);
+        let over = ModeOrder::TakeOver {
+            reference: Reference::Clutch,
+        };
+        let until = Instant::now() + STEP_WITHIN;
+        loop {
+            let authority = self.authority.as_ref().context("the human's lease")?;
+            match order::under(authority, self.cell, &over, true) {
+                Ok(_) => return Ok(()),
+                Err(e) if Instant::now() > until => return Err(e),
+                // Not heard of yet.
+                Err(_) => self.go_on(until + STEP_WITHIN, "a human takes over")?,
+            }
+        }
+    }
+
+    /// The human, if there is one, falls silent, or sends again.
+    pub fn silence(&self, silent: bool) {
+        if let Some(human) = &self.human {
+            human.silence(silent);
+        }
+    }
+
+    /// The human, if there is one, goes away and gives the lease back.
+    pub fn human_leaves(&mut self) {
+        if self.human.take().is_some() {
+            self.authority = None;
+        }
+    }
+
+    /// Floods the cell.
+    ///
+    /// # Errors
+    /// When a key cannot be declared or a thread cannot be started.
+    pub fn flood(&self) -> anyhow::Result<Flood> {
+        let Cell { arm, engine, .. } = self.cell;
+        Flood::start(&self.session, &self.sides.near, arm, engine)
+    }
+
+    /// No process of the cell can write to a file any more, or all can again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn fill_disk(&self, full: bool) -> anyhow::Result<()> {
+        self.children.limit_files(full.then_some(0))
+    }
+
     /// Ends an episode, if there is one.
     ///
     /// # Errors
     /// When nobody answers.
     pub fn end_episode(&self) -> anyhow::Result<()> {
         let mode = self.observer.mode().map(|m| m.mode);
-        if matches!(mode, Some(ModeWord::Policy | ModeWord::Hold)) {
+        let moves = matches!(mode, Some(ModeWord::Goto));
+        if moves {
+            self.hold()?;
+        }
+        if moves
+            || matches!(
+                mode,
+                Some(ModeWord::Policy | ModeWord::Align | ModeWord::Teleop | ModeWord::Hold)
+            )
+        {
             let key = self.sides.near.key(&Topic::ArmMode(self.cell.arm.clone()));
             order::send(&self.session, &key, &ModeOrder::StopEpisode).map(drop)?;
             let ready = |o: &Observer| {

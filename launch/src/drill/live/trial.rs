@@ -9,9 +9,10 @@ use tactus_types::Time;
 use tactus_wire::{ModeOrder, ModeWord};
 
 use super::faults::{Doing, How, LiveWish};
+use super::flood::Flood;
 use super::judge::{self, About, Quality};
 use super::stage::{STEP_WITHIN, Stage};
-use crate::drill::trial::{In, Outcome};
+use crate::drill::trial::{GOTO_RAD, GOTO_SPEED, In, Outcome};
 
 /// A fault begins this long after its mode, and up to [`JITTER`] later.
 const BEGIN: Duration = Duration::from_millis(700);
@@ -91,6 +92,8 @@ struct Act<'a> {
     over: bool,
     /// The engine's own arguments while it has another bundle.
     extra: Option<Vec<String>>,
+    /// What floods the cell.
+    flood: Option<Flood>,
 }
 
 impl LiveTrial<'_> {
@@ -158,6 +161,7 @@ impl LiveTrial<'_> {
     fn prepare(&self, stage: &mut Stage<'_>) -> anyhow::Result<()> {
         stage.set_links(vec![]);
         stage.end_episode()?;
+        stage.human_leaves();
         let mode = |o: &super::observe::Observer| o.mode().map(|m| m.mode);
         if self.mode == In::Boot || mode(&stage.observer) == Some(ModeWord::Stopped) {
             stage.reboot()?;
@@ -181,6 +185,22 @@ impl LiveTrial<'_> {
                 STEP_WITHIN,
                 Stage::policy_commands,
             )?;
+        }
+        match self.mode {
+            In::Goto => {
+                let pose = stage.pose(GOTO_RAD, GOTO_SPEED)?;
+                stage.insist(&pose)?;
+                stage.wait("the arm moves to a pose", STEP_WITHIN, |o| {
+                    mode(o) == Some(ModeWord::Goto)
+                })?;
+            }
+            In::Teleop => {
+                stage.take_over()?;
+                stage.wait("a human commands the arm", STEP_WITHIN, |o| {
+                    mode(o) == Some(ModeWord::Teleop)
+                })?;
+            }
+            In::Boot | In::Ready | In::Policy | In::Hold => {}
         }
         if self.mode == In::Hold {
             stage.pass(BEGIN)?;
@@ -210,6 +230,7 @@ impl LiveTrial<'_> {
                 acts: false,
                 over: false,
                 extra: None,
+                flood: None,
             })
             .collect();
         let result = self.let_act(stage, &mut acts, short);
@@ -221,6 +242,10 @@ impl LiveTrial<'_> {
             if let Some(extra) = act.extra.take() {
                 stage.with_extra(extra);
             }
+            if let (Doing::DiskFull, true, false) = (act.wish.fault.doing, act.acts, act.over) {
+                stage.fill_disk(false)?;
+            }
+            act.flood = None;
         }
         stage.set_links(vec![]);
         result
@@ -244,7 +269,14 @@ impl LiveTrial<'_> {
             let mut changed = false;
             for act in acts.iter_mut() {
                 if !act.acts && now >= act.from {
-                    let left = self.mode == In::Policy && !Stage::policy_commands(&stage.observer);
+                    let left = match self.mode {
+                        In::Policy => !Stage::policy_commands(&stage.observer),
+                        In::Goto => stage.observer.mode().map(|m| m.mode) != Some(ModeWord::Goto),
+                        In::Teleop => {
+                            stage.observer.mode().map(|m| m.mode) != Some(ModeWord::Teleop)
+                        }
+                        In::Boot | In::Ready | In::Hold => false,
+                    };
                     if begin.is_none() && left {
                         return Ok(None);
                     }
@@ -326,6 +358,18 @@ impl LiveTrial<'_> {
                 stage.start("engine")?;
                 Ok((at, Some(gone)))
             }
+            Doing::DiskFull => {
+                stage.fill_disk(true)?;
+                stage.kill("engine").map(|(at, gone)| (at, Some(gone)))
+            }
+            Doing::Flood => {
+                act.flood = Some(stage.flood()?);
+                Ok((stage.now(), None))
+            }
+            Doing::Silence => {
+                stage.silence(true);
+                Ok((stage.now(), None))
+            }
             Doing::Link(_) => Ok((stage.now(), None)),
         }
     }
@@ -341,6 +385,18 @@ impl LiveTrial<'_> {
                 }
                 stage.kill("engine")?;
                 stage.start("engine")
+            }
+            Doing::DiskFull => {
+                stage.fill_disk(false)?;
+                stage.start("engine")
+            }
+            Doing::Flood => {
+                act.flood = None;
+                Ok(())
+            }
+            Doing::Silence => {
+                stage.silence(false);
+                Ok(())
             }
             Doing::Link(_) => Ok(()),
         }

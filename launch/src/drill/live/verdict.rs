@@ -65,16 +65,16 @@ impl LiveTrial<'_> {
             }
             return Ok(told);
         }
-        if self.mode != In::Policy {
+        if matches!(self.mode, In::Boot | In::Ready | In::Hold) {
             judge::rests(trace, done.begin, done.end, before, short);
             return Ok(told);
         }
         let must = self
             .wishes
             .iter()
-            .all(|w| matches!(w.fault.judged, Judged::Arm(Expect::Hold(_))));
+            .all(|w| matches!(w.judged(self.mode), Judged::Arm(Expect::Hold(_))));
         let hold = judge::first_hold(trace, done.since);
-        let mut allowed = self.wishes.iter().flat_map(|w| match w.fault.judged {
+        let mut allowed = self.wishes.iter().flat_map(|w| match w.judged(self.mode) {
             Judged::Arm(Expect::Hold(kinds) | Expect::Either(kinds)) => kinds,
             Judged::Arm(Expect::Through) | Judged::Device => &[],
         });
