@@ -42,8 +42,8 @@ fn assert_gone(word: &str) {
 /// A machine that is busy with other things can make one trial fall short; code that is wrong makes every one.
 const TRIES: usize = 3;
 
-/// The one trial of a drill of `fault` in an episode.
-fn drill(dir: &Path, fault: &str) -> serde_json::Value {
+/// The one trial of a drill of `fault` in `mode`.
+fn drill(dir: &Path, fault: &str, mode: &str) -> serde_json::Value {
     let json = dir.join("drill.json").display().to_string();
     for tried in 1.. {
         let output = tactus(&[
@@ -52,7 +52,7 @@ fn drill(dir: &Path, fault: &str) -> serde_json::Value {
             "--fault",
             fault,
             "--mode",
-            "policy",
+            mode,
             "--repetitions",
             "1",
             "--json",
@@ -77,15 +77,18 @@ fn faults_of_processes_and_links_end_within_their_bounds() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("a folder");
     let faults = [
-        ("engine:kill", &["engine-dead"][..]),
-        ("engine:stop", &["link-lost"]),
-        ("camera:kill", &["camera-dead", "stream-stale"]),
-        ("device:kill", &["proprio-stale"]),
-        ("arm:kill", &["device-deadline"]),
-        ("net:corrupt", &["link-lost"]),
+        ("engine:kill", "policy", &["engine-dead"][..]),
+        ("engine:stop", "policy", &["link-lost"]),
+        ("camera:kill", "policy", &["camera-dead", "stream-stale"]),
+        ("device:kill", "policy", &["proprio-stale"]),
+        ("arm:kill", "policy", &["device-deadline"]),
+        ("net:corrupt", "policy", &["link-lost"]),
+        ("disk:full", "policy", &["engine-dead"]),
+        ("operator:silent", "teleop", &["operator-lost"]),
+        ("device:kill", "goto", &["proprio-stale"]),
     ];
-    for (name, reasons) in faults {
-        let trial = drill(dir.path(), name);
+    for (name, mode, reasons) in faults {
+        let trial = drill(dir.path(), name, mode);
         assert_eq!(trial["fault"], name);
         let reason = trial["reason"].as_str().expect("a reason");
         assert!(reasons.contains(&reason), "{trial}");
@@ -94,9 +97,16 @@ fn faults_of_processes_and_links_end_within_their_bounds() {
         assert!(number("hold_after_ms") <= allowed, "{trial}");
         assert!(number("peak_jerk") <= 3000.001 && number("largest_step_mrad") > 0.1);
         assert_eq!(trial["recovered"], true, "{trial}");
-        // Only an arm host that was killed waits for an operator.
-        assert_eq!(trial["enabled"], name == "arm:kill", "{trial}");
+        // An arm host that was killed waits for an operator; so does the hold of a motion without a policy.
+        let waits = name == "arm:kill" || mode != "policy";
+        assert_eq!(trial["enabled"], waits, "{trial}");
     }
+    let trial = drill(dir.path(), "panel:flood", "policy");
+    assert!(trial["reason"].is_null(), "{trial}");
+    assert!(
+        trial["peak_jerk"].as_f64().expect("a number") > 100.0,
+        "it moved: {trial}"
+    );
 }
 
 /// A drill of the camera that stands still for a minute, once it does.
