@@ -59,8 +59,39 @@ pub enum Verb {
     /// Check machine, cell and bundle before anything moves: one line each, and how to mend it. Exit code 3 when something
     /// fails.
     Doctor(DoctorArgs),
+    /// Check that a driver, in whatever language, keeps the protocol of its key. Exit code 3 when it violates it.
+    Conformance(ConformanceArgs),
     /// Measure what the runtime does to success and timing.
     Bench(BenchArgs),
+}
+
+/// `tactus conformance`.
+#[derive(Debug, Args)]
+pub struct ConformanceArgs {
+    /// What the driver drives.
+    #[arg(value_enum)]
+    pub of: ConformanceOf,
+    /// Its key: tactus/<cell>/device/<name> of an arm, tactus/<cell>/camera/<name> of a camera.
+    pub key: String,
+    /// Endpoint that the driver listens on, or that it has connected to, for example tcp/127.0.0.1:7447.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: String,
+    /// Nobody and nothing is within reach of the arm: one joint is turned by 0.08 rad and back, and torque is switched on
+    /// where it is off. Without it the arm is only listened to.
+    #[arg(long)]
+    pub arm_is_clear: bool,
+    /// Write the checks to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// What a driver drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConformanceOf {
+    /// Joints, and perhaps a gripper.
+    Arm,
+    /// One camera.
+    Camera,
 }
 
 /// `tactus demo`.

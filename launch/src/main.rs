@@ -11,6 +11,7 @@ mod checkout;
 mod children;
 mod cli;
 mod conductor;
+mod conformance;
 mod device;
 mod doctor;
 mod drill;
@@ -57,6 +58,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),
         Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
+        Verb::Conformance(args) => conformance::conformance(&args),
         Verb::Device(args) => device::device(&args).map(|()| ExitCode::SUCCESS),
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),

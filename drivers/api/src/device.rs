@@ -148,7 +148,8 @@ pub fn serve_device(
     info.check()?;
     let period = Duration::from_nanos((1e9 / info.state_rate_hz) as u64);
     let deadline = Duration::from_nanos((1e9 * info.command_deadline_secs) as u64);
-    let gate = CommandGate::new(info.joints.len(), info.torque_switch, deadline);
+    let gate =
+        CommandGate::new(info.joints.len(), info.torque_switch, deadline).within(&info.limits);
 
     let (arriving, commands) = RingBuffer::new(RING);
     let unheard = Arc::new(Unheard::default());

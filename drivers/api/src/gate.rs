@@ -7,10 +7,13 @@
 
 use std::time::Duration;
 
-use tactus_types::{JointState, JointVec, Time, Torque};
+use tactus_types::{JointLimits, JointState, JointVec, Time, Torque};
 use tactus_wire::DeviceCommand;
 
 use crate::Watchdog;
+
+/// Rounding that a goal may lie outside its limits by, rad.
+const LIMIT_RAD: f64 = 1e-6;
 
 /// Where a device is to go: a position-controlled device needs no more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +59,18 @@ pub enum Refused {
     /// It holds NaN, infinity or an opening outside 0..1.
     #[error("command with numbers that are not finite or an opening outside 0..1")]
     Numbers,
+    /// It wants a joint outside the limits that the device has declared.
+    #[error("command to {actual:.4} rad for joint {joint}, its limits are {lower} to {upper}")]
+    Limits {
+        /// Index of the joint.
+        joint: usize,
+        /// Its limit, rad.
+        lower: f64,
+        /// Its limit, rad.
+        upper: f64,
+        /// What was commanded, rad.
+        actual: f64,
+    },
     /// It is not newer than the last one that counted.
     #[error("command of tick {actual} after {last}")]
     Order {
@@ -86,6 +101,8 @@ pub struct Refusals {
     pub joints: u64,
     /// [`Refused::Numbers`].
     pub numbers: u64,
+    /// [`Refused::Limits`].
+    pub limits: u64,
     /// [`Refused::Order`].
     pub order: u64,
     /// [`Refused::Torque`].
@@ -105,13 +122,14 @@ impl Refusals {
             epoch,
             joints,
             numbers,
+            limits,
             order,
             torque,
             late,
             wire,
             overflow,
         } = self;
-        epoch + joints + numbers + order + torque + late + wire + overflow
+        epoch + joints + numbers + limits + order + torque + late + wire + overflow
     }
 
     fn count(&mut self, refused: Refused) {
@@ -119,6 +137,7 @@ impl Refusals {
             Refused::Epoch { .. } => &mut self.epoch,
             Refused::Joints { .. } => &mut self.joints,
             Refused::Numbers => &mut self.numbers,
+            Refused::Limits { .. } => &mut self.limits,
             Refused::Order { .. } => &mut self.order,
             Refused::Torque => &mut self.torque,
             Refused::Late { .. } => &mut self.late,
@@ -131,6 +150,8 @@ impl Refusals {
 pub struct CommandGate {
     joints: usize,
     torque_switch: bool,
+    /// Of every joint; none: not looked at.
+    limits: Vec<JointLimits>,
     limp: bool,
     watchdog: Watchdog,
     epoch: Option<u64>,
@@ -146,6 +167,7 @@ impl CommandGate {
         Self {
             joints,
             torque_switch,
+            limits: Vec::new(),
             limp: false,
             watchdog: Watchdog::new(deadline),
             epoch: None,
@@ -153,6 +175,12 @@ impl CommandGate {
             goal: None,
             refusals: Refusals::default(),
         }
+    }
+
+    /// The same, for an arm that has declared `limits`: a goal outside them does not count.
+    pub fn within(mut self, limits: &[JointLimits]) -> Self {
+        self.limits = limits.to_vec();
+        self
     }
 
     /// The device measured `state`. In a new epoch, what was commanded before is void and the pose becomes the goal.
@@ -213,6 +241,17 @@ impl CommandGate {
         let finite = command.q.is_finite() && command.dq.is_finite();
         if !(finite && (0.0..=1.0).contains(&command.opening)) {
             return Err(Refused::Numbers);
+        }
+        for (joint, (l, q)) in self.limits.iter().zip(command.q.iter()).enumerate() {
+            if !(l.lower - LIMIT_RAD..=l.upper + LIMIT_RAD).contains(q) {
+                let (lower, upper, actual) = (l.lower, l.upper, *q);
+                return Err(Refused::Limits {
+                    joint,
+                    lower,
+                    upper,
+                    actual,
+                });
+            }
         }
         if let Some(last) = self.last_tick
             && command.tick <= last
@@ -433,5 +472,31 @@ mod tests {
         assert_eq!(goal_q(&gate, at(11)), -0.8);
         assert!(gate.offer(&command(7, 2, 1.0), at(12), at(12)).is_ok());
         assert_eq!(goal_q(&gate, at(12)), -0.8);
+    }
+
+    #[test]
+    fn a_goal_outside_the_declared_limits_does_not_count() {
+        let limit = JointLimits {
+            lower: -1.0,
+            upper: 1.0,
+            velocity: 1.0,
+            acceleration: 1.0,
+            jerk: 1.0,
+        };
+        let mut gate = CommandGate::new(2, false, DEADLINE).within(&[limit; 2]);
+        gate.measured(&state(1, 0.2));
+        gate.offer(&command(1, 1, 1.0), at(10), at(10))
+            .expect("at the limit");
+        let refused = gate.offer(&command(1, 2, 1.01), at(20), at(20));
+        assert!(
+            matches!(refused, Err(Refused::Limits { joint: 0, .. })),
+            "{refused:?}"
+        );
+        assert_eq!(gate.refusals().limits, 1);
+        assert_eq!(
+            gate.goal(at(20)).map(|g| g.q[0]),
+            Some(1.0),
+            "what counted stands"
+        );
     }
 }

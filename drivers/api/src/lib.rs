@@ -20,7 +20,7 @@
 //! - `state.torque` says whether the motors hold the arm; a device that cannot switch them (`ArmInfo.torque_switch` false)
 //!   may leave it out.
 //! - `command`: subscribes to `DeviceCommand`. A command counts when its epoch is the device's, its tick is above the
-//!   last one's, its length is the arm's, its numbers are finite, its opening is within 0..1 and it was published less
+//!   last one's, its length is the arm's, its numbers are finite, its joints are within the limits that `info` declares, its opening is within 0..1 and it was published less
 //!   than a command deadline ago. Anything else is counted and ignored.
 //! - `DeviceCommand.torque`: `TORQUE_ON` makes the measured pose the goal, then switches torque on, then follows commands;
 //!   `TORQUE_OFF` switches it off; both are said in every command until `state.torque` agrees, so a lost one costs
