@@ -585,6 +585,9 @@ impl Drop for Controller {
     }
 }
 
+/// Later than this counts as late.
+const PUNCTUAL: Duration = Duration::from_micros(200);
+
 /// The controller's heartbeat. A controller is never late; this process may be: then the emulated clock stands still, rather
 /// than to make up for it by periods that no client had time for.
 fn cycles(world: &Mutex<World>, stop: &AtomicBool, listener: &TcpListener) {
@@ -600,7 +603,7 @@ fn cycles(world: &Mutex<World>, stop: &AtomicBool, listener: &TcpListener) {
             continue;
         }
         let mut world = world.lock().expect("unpoisoned");
-        if now > next + period / 2 {
+        if now > next + PUNCTUAL {
             world.slips += 1;
             next = now;
         }
