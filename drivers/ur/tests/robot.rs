@@ -407,21 +407,32 @@ fn a_second_commander_is_refused_here_and_at_the_controller() {
 }
 
 #[test]
-fn in_local_control_or_beside_another_program_nothing_is_enabled() {
+fn in_local_control_nothing_is_sent() {
     let controller = ur5e();
     let mut shell = Shell::of(&controller, Model::Ur5e);
     controller.world().remote = false;
     shell.ask(Duration::from_millis(400));
-    assert!(!shell.state.torque && controller.world().programs == 0);
-    let mut world = controller.world();
-    (world.remote, world.runtime) = (true, PLAYING);
-    drop(world);
-    shell.rest(Duration::from_millis(20));
-    shell.ask(Duration::from_millis(300));
+    assert!(!shell.state.torque);
+    let world = controller.world();
+    assert_eq!((world.programs, world.ignored), (0, 0));
+}
+
+#[test]
+fn another_program_is_left_alone() {
+    let controller = ur5e();
+    let mut shell = Shell::of(&controller, Model::Ur5e);
+    controller
+        .world()
+        .begin("def another():\n  while True:\n    sync()\n  end\nend\n");
+    shell.rest(Duration::from_millis(50));
+    shell.ask(Duration::from_millis(500));
+    assert!(!shell.state.torque);
+    let world = controller.world();
     assert_eq!(
-        controller.world().programs,
-        0,
-        "the other program was not touched"
+        (world.programs, world.runtime),
+        (1, PLAYING),
+        "{:?}",
+        world.program_error
     );
 }
 

@@ -122,6 +122,8 @@ pub struct World {
     pub commands: u64,
     /// Programs that were begun.
     pub programs: u64,
+    /// Programs that came in local control, where they are ignored.
+    pub ignored: u64,
     /// What was wrong with the last one.
     pub program_error: Option<String>,
     pub cycles: u64,
@@ -163,6 +165,7 @@ impl World {
             silent: false,
             commands: 0,
             programs: 0,
+            ignored: 0,
             program_error: None,
             cycles: 0,
             slips: 0,
@@ -252,7 +255,8 @@ impl World {
         self.motion = Motion::None;
     }
 
-    fn begin(&mut self, text: &str) {
+    /// Begins a program in place of the one that runs.
+    pub fn begin(&mut self, text: &str) {
         self.stop();
         self.program_error = None;
         self.leap = 0.0;

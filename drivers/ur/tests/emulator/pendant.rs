@@ -64,6 +64,8 @@ pub fn secondary(world: &Mutex<World>, stop: &AtomicBool, listener: &TcpListener
             // Programs over the network are for remote control; elsewhere nothing happens.
             if world.remote {
                 world.pending = Some((text, Instant::now()));
+            } else {
+                world.ignored += 1;
             }
         }
         if talk.said_at.elapsed() >= Duration::from_millis(100) {
