@@ -158,7 +158,10 @@ impl Dashboard {
                 false => None,
             },
             remote: match tells {
-                true => Some(self.ask("is in remote control")?.to_ascii_lowercase() == "true"),
+                true => Some(
+                    self.ask("is in remote control")?
+                        .eq_ignore_ascii_case("true"),
+                ),
                 false => None,
             },
         })

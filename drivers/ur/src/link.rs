@@ -2,8 +2,8 @@
 //! connection breaks makes a new one, for as long as it takes.
 //!
 //! A command leaves as soon as a state has come, so the controller, which takes what came since its last period, finds one
-//! new command in each. It leaves only while whoever commands is alive: one that has not spoken for [`SILENT`] is not spoken
-//! for, and the program on the controller notices. Decides nothing about motion.
+//! new command in each. It leaves only while whoever commands is alive: one that has not spoken for [`STALE_PERIODS`] is not
+//! spoken for, and the program on the controller notices. Decides nothing about motion.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,8 @@ use crate::rtde::ControllerVersion;
 
 /// Without a state for this long the connection counts as broken.
 pub const STATE_WITHIN: Duration = Duration::from_millis(250);
-/// Whoever commands and is silent for this long is not spoken for.
-pub const SILENT: Duration = Duration::from_millis(60);
+/// Whoever commands and is silent for so many periods is not spoken for. The two clocks beat, so one is not enough.
+pub const STALE_PERIODS: u32 = 3;
 /// Pause between two tries to connect, slept in small pieces.
 const PAUSE: Duration = Duration::from_millis(500);
 const PIECE: Duration = Duration::from_millis(10);
@@ -202,6 +202,7 @@ impl Keeper {
 
     /// Answers states with commands until the connection breaks, or this thread is to stop.
     fn exchange(&mut self, mut connection: Connection) -> Result<(), UrError> {
+        let stale = STALE_PERIODS * Duration::from_secs(1) / self.peer.rate_hz.max(1);
         while !self.stopped() {
             let sample = connection.newest(STATE_WITHIN)?;
             let now = self.clock.now();
@@ -209,7 +210,7 @@ impl Keeper {
             shared.newest = Some((sample, now));
             shared.states += 1;
             let session = shared.session;
-            let wanted = shared.wanted.filter(|(_, said)| now.since(*said) <= SILENT);
+            let wanted = shared.wanted.filter(|(_, said)| now.since(*said) <= stale);
             shared.commands += u64::from(wanted.is_some());
             drop(shared);
             if let Some((q, _)) = wanted {

@@ -15,7 +15,8 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 const BRAKE: f64 = 8.0;
 /// How far from the arm its first command may be, rad.
 const NEAR: f64 = 0.05;
-/// A command may go this much faster than the arm's fastest joint before it counts as a leap: the two clocks beat.
+/// A command may go this much faster than the arm's fastest joint before it counts as a leap; with some periods' patience,
+/// since it is taken from clocks that beat, and may be [`crate::link::STALE_PERIODS`] old.
 const LEEWAY: f64 = 1.5;
 
 /// How `servoj` follows.

@@ -94,12 +94,14 @@ pub fn frame(kind: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&payload[..usize::from(size) - HEADER]);
 }
 
-/// Cuts the first whole frame off `bytes`: its type, its payload, and how many bytes it took; `None` while it is not all
-/// there.
+/// A frame: its type, its payload, and how many bytes it took.
+pub type Frame<'a> = (u8, &'a [u8], usize);
+
+/// Cuts the first whole frame off `bytes`; `None` while it is not all there.
 ///
 /// # Errors
 /// [`RtdeError::Size`].
-pub fn cut(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, RtdeError> {
+pub fn cut(bytes: &[u8]) -> Result<Option<Frame<'_>>, RtdeError> {
     let [a, b, kind, ..] = bytes else {
         return Ok(None);
     };
