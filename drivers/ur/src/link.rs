@@ -149,6 +149,7 @@ impl Keeper {
 
     fn keep(mut self, first: Connection) {
         let mut connection = Some(first);
+        let mut said = String::new();
         while !self.stopped() {
             match connection.take() {
                 Some(kept) => {
@@ -170,7 +171,13 @@ impl Keeper {
                         connection = Some(made);
                         continue;
                     }
-                    Err(e) => tracing::debug!("{e}"),
+                    Err(e) => {
+                        let text = e.to_string();
+                        if text != said {
+                            tracing::warn!("not connected yet: {text}");
+                            said = text;
+                        }
+                    }
                 },
             }
             self.pause();

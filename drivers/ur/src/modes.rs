@@ -61,15 +61,18 @@ const SAFETY: [(u32, &str); 10] = [
     (1, "reduced mode"),
 ];
 
+/// Bits 2 to 10; those above are no stops.
+const STOPS: u32 = 0x7FC;
+
 impl Safety {
     /// Nothing wrong.
     pub const NORMAL: Self = Self(1);
     /// Protective stop.
     pub const PROTECTIVE_STOP: Self = Self(1 << 2 | 1 << 10);
 
-    /// Whether it lets a program move the arm. Reduced mode does: slower.
+    /// Whether it lets a program move the arm: normal or reduced mode (slower), and none of the stops.
     pub fn permits_motion(self) -> bool {
-        self.0 & !0b11 == 0
+        self.0 & 0b11 != 0 && self.0 & STOPS == 0
     }
 
     /// Whether the arm is in protective stop.
@@ -79,8 +82,11 @@ impl Safety {
 
     /// The worst of it, in words.
     pub fn word(self) -> &'static str {
-        let worst = SAFETY.iter().find(|(bit, _)| self.0 & (1 << bit) != 0);
-        worst.map_or("normal", |(_, word)| word)
+        match SAFETY.iter().find(|(bit, _)| self.0 & (1 << bit) != 0) {
+            Some((_, word)) => word,
+            None if self.permits_motion() => "normal",
+            None => "not normal",
+        }
     }
 
     /// What the operator does about it.
@@ -157,6 +163,8 @@ mod tests {
         let emergency = Safety(1 << 6 | 1 << 7 | 1 << 2);
         assert_eq!(emergency.word(), "emergency stop of the robot");
         assert!(!emergency.remedy().contains("unlock"));
+        assert!(!Safety(0).permits_motion() && Safety(0).word() == "not normal");
+        assert!(Safety(1 | 1 << 11).permits_motion());
         for bit in 2..11 {
             assert!(!Safety(1 << bit).permits_motion(), "bit {bit}");
             assert_ne!(Safety(1 << bit).word(), "normal");

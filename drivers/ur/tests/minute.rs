@@ -10,16 +10,8 @@ use emulator::{Controller, Options, PLAYING};
 use shell::Shell;
 use tactus_ur::Model;
 
-/// Asks for `SCHED_FIFO` for this thread and those that it starts, the emulated controller's among them: a controller has it,
-/// and `tactus device` asks for it. Whether it was granted.
-fn punctual() -> bool {
-    let param = libc::sched_param { sched_priority: 40 };
-    // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 }
-}
-
 fn session(time: Duration) {
-    let realtime = match punctual() {
+    let realtime = match shell::punctual() {
         true => "SCHED_FIFO",
         false => "no real-time scheduling granted",
     };
@@ -34,16 +26,17 @@ fn session(time: Duration) {
     let began = Instant::now();
     let mut latencies = Vec::new();
     let mut worst = 0.0f64;
-    let mut t = 0.0;
+    let (mut t, mut step) = (0.0, 0.0);
     let (mut ticked, mut gap, mut age) = (began, Duration::ZERO, Duration::ZERO);
     while began.elapsed() < time {
         // A tick's worth at most, as an arm host that was late does it.
-        t += ticked.elapsed().as_secs_f64().min(0.002);
+        t += step;
         for (i, goal) in shell.goal.iter_mut().enumerate() {
             let phase = std::f64::consts::TAU * t / (4.0 + i as f64);
             *goal = home[i] + 0.3 * (1.0 - phase.cos());
         }
         shell.tick();
+        step = ticked.elapsed().as_secs_f64().min(0.002);
         gap = gap.max(ticked.elapsed());
         ticked = Instant::now();
         age = age.max(shell.clock.now().since(shell.state.captured_at));
@@ -75,6 +68,7 @@ fn session(time: Duration) {
         100.0 * late,
         world.leap
     );
+    assert!(t > 0.8 * time.as_secs_f64() && worst > 0.01, "it has moved");
     assert_eq!(
         (world.runtime, world.programs, world.dropped),
         (PLAYING, 1, 0)

@@ -17,7 +17,7 @@ use tactus_ur::{Bench, Host, Model};
 const SOON: Duration = Duration::from_secs(2);
 
 fn ur5e() -> Controller {
-    Controller::start(Options {
+    shell::controller(Options {
         locked_for: Duration::from_millis(300),
         ..Options::default()
     })
@@ -272,7 +272,7 @@ fn a_command_that_leaps_ends_the_program_before_it_is_followed() {
 
 #[test]
 fn an_enabling_that_nobody_waits_for_any_more_comes_to_nothing() {
-    let controller = Controller::start(Options {
+    let controller = shell::controller(Options {
         load: Duration::from_millis(600),
         ..Options::default()
     });
@@ -313,7 +313,7 @@ fn scaled_down_the_arm_is_slower_and_no_period_is_late() {
 
 #[test]
 fn a_cb3_is_led_at_125_hz() {
-    let controller = Controller::start(Options {
+    let controller = shell::controller(Options {
         version: [3, 15, 4, 106291],
         rate_hz: 125,
         ..Options::default()
@@ -347,7 +347,7 @@ fn another_robot_software_or_variable_is_refused_by_name() {
         Model::Ur5,
         &["software 5.12.0.1101319", "needs 3 (CB3)"],
     );
-    let x = Controller::start(Options {
+    let x = shell::controller(Options {
         version: [10, 7, 0, 1],
         dashboard: false,
         ..Options::default()
@@ -358,7 +358,7 @@ fn another_robot_software_or_variable_is_refused_by_name() {
         &["software 10.7.0.1", "PolyScope X (10) is not supported"],
     );
     for lack in ["input_double_register_29", "output_int_register_24"] {
-        let old = Controller::start(Options {
+        let old = shell::controller(Options {
             lacks: [lack.to_owned()].into(),
             ..Options::default()
         });
@@ -368,7 +368,7 @@ fn another_robot_software_or_variable_is_refused_by_name() {
             &[&format!("does not know the variable `{lack}`")],
         );
     }
-    let deaf = Controller::start(Options {
+    let deaf = shell::controller(Options {
         dashboard: false,
         ..Options::default()
     });

@@ -10,7 +10,21 @@ use tactus_types::{Clock, JointState, JointVec};
 use tactus_ur::program::Servo;
 use tactus_ur::{Host, Model, UrArm, UrError, UrSpec};
 
-use crate::emulator::Controller;
+use crate::emulator::{Controller, Options};
+
+/// Asks for `SCHED_FIFO` for this thread and those that it starts, the emulated controller's among them: a controller has it,
+/// and `tactus device` asks for it. Whether it was granted.
+pub fn punctual() -> bool {
+    let param = libc::sched_param { sched_priority: 40 };
+    // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 }
+}
+
+/// A controller whose threads, and those of the driver that the caller starts, are as punctual as this machine lets them be.
+pub fn controller(options: Options) -> Controller {
+    punctual();
+    Controller::start(options)
+}
 
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(MonotonicClock::new().expect("a clock"))
