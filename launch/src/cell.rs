@@ -33,7 +33,7 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
-pub use device::{CellDevice, CellFeetech};
+pub use device::{CellDevice, CellFeetech, CellUr};
 pub use pose::CellPoses;
 pub use record::CellRecord;
 

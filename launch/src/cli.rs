@@ -43,7 +43,7 @@ pub enum Verb {
     Camera(RoleArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
     Sim(SimArgs),
-    /// Serve the arm of the cell's [device] section, or see to it on the bench: check, setup, calibration, torque-off.
+    /// Serve the arm of the cell's [device] section, or see to it on the bench: check, setup, power-on, ...
     Device(DeviceArgs),
     /// Keep the cell's black box: the last seconds, written to a file when something goes wrong; or record everything.
     Record(RecordArgs),
@@ -211,7 +211,7 @@ pub enum ArmVerb {
         #[command(flatten)]
         args: GotoArgs,
     },
-    /// Look what is plugged in: serial ports, servos with their ids and models, cameras; and draft a cell file. Only asks.
+    /// Look what is plugged in, or at a host: servos, controllers, cameras; and draft a cell file. Only asks.
     Probe(ProbeArgs),
 }
 
@@ -221,6 +221,9 @@ pub struct ProbeArgs {
     /// Ports to look at, instead of all USB serial ports.
     #[arg(long, value_name = "PATH")]
     pub port: Vec<PathBuf>,
+    /// Address or name of a controller of Universal Robots to look at, instead of serial ports.
+    #[arg(long, value_name = "HOST", conflicts_with = "port")]
+    pub host: Option<String>,
     /// Write a cell file for the arm that was found; must not exist.
     #[arg(long, value_name = "FILE.toml")]
     pub draft: Option<PathBuf>,
@@ -345,10 +348,10 @@ pub struct DeviceArgs {
     pub role: Option<RoleArgs>,
 }
 
-/// What can be done with an arm that no process serves. None of it moves the arm, unless it falls.
+/// What can be done with an arm without an arm host; each kind of arm has its own. None of it moves the arm, unless it falls.
 #[derive(Debug, Subcommand)]
 pub enum DeviceVerb {
-    /// Show every servo, and whether its registers hold what the calibration says. Writes nothing.
+    /// Show every servo or joint, and whether the arm is as the cell file says. Writes nothing.
     Check {
         /// Cell file.
         #[arg(long, value_name = "FILE")]
@@ -368,6 +371,30 @@ pub enum DeviceVerb {
         /// File to write; must not exist.
         #[arg(long, value_name = "FILE.json")]
         out: PathBuf,
+    },
+    /// Arm of Universal Robots: power its motors; brakes stay closed, nothing moves.
+    PowerOn {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+    },
+    /// Arm of Universal Robots: take its motors' power; brakes close, wherever it is.
+    PowerOff {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+    },
+    /// Arm of Universal Robots: release its brakes. Joints give way by a little: nobody near the arm.
+    BrakeRelease {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+    },
+    /// Arm of Universal Robots: unlock a protective stop, 5 s after it at the earliest, once its cause is seen to.
+    UnlockProtectiveStop {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
     },
     /// Switch the motors' torque off without an arm host: an arm without brakes falls.
     TorqueOff {

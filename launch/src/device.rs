@@ -4,6 +4,8 @@
 //! Decides which verb needs what; what an arm is and may do is the driver's. Only `device` without a verb lets anything move,
 //! and only `setup` writes what survives power-off.
 
+mod ur;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +32,12 @@ const OUTLIVE: Duration = Duration::from_secs(1);
 
 /// Dispatches; without a verb the device is served.
 pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
+    if let Some(file) = args.cell()
+        && let cell = cell::load(file)?
+        && let Some(CellDevice::Ur(arm)) = &cell.hardware
+    {
+        return ur::device(args, &cell, arm);
+    }
     match (&args.verb, &args.role) {
         (Some(DeviceVerb::Check { cell }), _) => check(cell),
         (Some(DeviceVerb::Setup { cell }), _) => set_up(cell),
@@ -41,9 +49,50 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
             }),
             _,
         ) => torque_off(cell, *arm_is_supported),
+        (Some(verb), _) => bail!("`device {}` is for another kind of arm", verb.word()),
         (None, Some(role)) => serve(role),
         (None, None) => {
             bail!("give --cell FILE to serve its device, or a verb; see `tactus device --help`")
+        }
+    }
+}
+
+impl DeviceArgs {
+    /// The cell file that is given.
+    fn cell(&self) -> Option<&Path> {
+        match (&self.verb, &self.role) {
+            (Some(verb), _) => Some(verb.cell()),
+            (None, role) => role.as_ref().map(|role| role.cell.as_path()),
+        }
+    }
+}
+
+impl DeviceVerb {
+    /// Its cell file.
+    fn cell(&self) -> &Path {
+        match self {
+            Self::Check { cell }
+            | Self::Setup { cell }
+            | Self::Calibration { cell, .. }
+            | Self::PowerOn { cell }
+            | Self::PowerOff { cell }
+            | Self::BrakeRelease { cell }
+            | Self::UnlockProtectiveStop { cell }
+            | Self::TorqueOff { cell, .. } => cell,
+        }
+    }
+
+    /// As it is written.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Check { .. } => "check",
+            Self::Setup { .. } => "setup",
+            Self::Calibration { .. } => "calibration",
+            Self::PowerOn { .. } => "power-on",
+            Self::PowerOff { .. } => "power-off",
+            Self::BrakeRelease { .. } => "brake-release",
+            Self::UnlockProtectiveStop { .. } => "unlock-protective-stop",
+            Self::TorqueOff { .. } => "torque-off",
         }
     }
 }
@@ -52,6 +101,7 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
 fn section<'a>(cell: &'a Cell, file: &Path) -> anyhow::Result<&'a CellFeetech> {
     match &cell.hardware {
         Some(CellDevice::Feetech(arm)) => Ok(arm),
+        Some(CellDevice::Ur(_)) => bail!("cell file {}: not an arm of servos", file.display()),
         None => bail!("cell file {}: no section [device]", file.display()),
     }
 }

@@ -1,7 +1,7 @@
 //! `tactus arm probe`: what is plugged in here, and a cell file to begin with.
 //!
-//! Decides which finds make an arm that a cell file can be drafted for. Only asks the servos who they are: nothing moves,
-//! nothing is written but the draft.
+//! Decides which finds make an arm that a cell file can be drafted for. Only asks servos and controllers who they are:
+//! nothing moves, nothing is written but the draft.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tactus_drivers_api::line::serial_ports;
 use tactus_feetech::probe::{Found, probe};
+use tactus_ur::{Bench, Host, Model};
 
 use crate::cli::ProbeArgs;
 use crate::result;
@@ -18,8 +19,19 @@ const SO101: &str = include_str!("../cells/so101.toml");
 const PORT: &str = "port = \"/dev/ttyACM0\"";
 const BAUD: &str = "rate_hz = 100 ";
 
+/// The same for an arm of Universal Robots.
+const UR5E: &str = include_str!("../cells/ur5e.toml");
+const UR_LINES: [&str; 3] = [
+    "model = \"ur5e\"",
+    "host = \"192.168.0.100\"",
+    "rate_hz = 500 ",
+];
+
 /// `tactus arm probe`.
 pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
+    if let Some(host) = &args.host {
+        return at_host(host, args.draft.as_deref());
+    }
     let ports = match args.port.is_empty() {
         true => serial_ports(),
         false => args.port.clone(),
@@ -55,6 +67,43 @@ pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
     }
 }
 
+/// A controller on the network.
+fn at_host(name: &str, draft: Option<&Path>) -> anyhow::Result<()> {
+    let bench = Bench::open(&Host::resolve(name)?)?;
+    let said = bench
+        .identity
+        .model
+        .as_deref()
+        .unwrap_or("of unknown model");
+    let serial = bench.identity.serial.as_deref().unwrap_or("not told");
+    result::line(format_args!(
+        "host {name}: an arm of Universal Robots: {said}, serial number {serial}, software {}",
+        bench.version
+    ))?;
+    let Some(draft) = draft else {
+        return Ok(());
+    };
+    match bench.model() {
+        Some(model) => save(draft, &drafted_ur(model, name)),
+        None => bail!(
+            "no draft: this arm, or the software of its controller, is not one that is known here"
+        ),
+    }
+}
+
+/// The shipped cell file with this model and host.
+fn drafted_ur(model: Model, host: &str) -> String {
+    let lines = [
+        format!("model = {}", toml::Value::from(model.name())),
+        format!("host = {}", toml::Value::from(host)),
+        format!("rate_hz = {} ", model.rate_hz()),
+    ];
+    let pairs = UR_LINES.iter().zip(&lines);
+    pairs.fold(UR5E.to_owned(), |text, (from, to)| {
+        text.replacen(from, to, 1)
+    })
+}
+
 fn describe(port: &Path, found: &[Found]) -> String {
     let port = port.display();
     let Some(first) = found.first() else {
@@ -85,11 +134,14 @@ fn is_so_arm(found: &[Found]) -> bool {
 }
 
 fn write(draft: &Path, port: &Path, found: &[Found]) -> anyhow::Result<()> {
+    save(draft, &drafted(port, found)?)
+}
+
+fn save(draft: &Path, text: &str) -> anyhow::Result<()> {
     if draft.exists() {
         bail!("cell file {}: there is one already", draft.display());
     }
-    fs::write(draft, drafted(port, found)?)
-        .with_context(|| format!("cell file {}", draft.display()))?;
+    fs::write(draft, text).with_context(|| format!("cell file {}", draft.display()))?;
     result::line(format_args!(
         "draft: {}; change what is marked with <-, then `tactus device check --cell {}`",
         draft.display(),
@@ -144,6 +196,21 @@ mod tests {
             panic!("no device");
         };
         assert_eq!((arm.port.as_path(), arm.baud), (port, 500_000));
+    }
+
+    #[test]
+    fn a_controller_s_draft_is_the_shipped_cell_with_its_model_and_host() {
+        for (model, rate_hz) in [(Model::Ur10e, 500), (Model::Ur3, 125)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let file = dir.path().join("cell.toml");
+            fs::write(&file, drafted_ur(model, "robot-7.lab")).expect("written");
+            let cell = crate::cell::load(&file).expect("legal");
+            let Some(crate::cell::CellDevice::Ur(arm)) = cell.hardware else {
+                panic!("no device");
+            };
+            assert_eq!((arm.host.as_str(), arm.spec.model), ("robot-7.lab", model));
+            assert_eq!(arm.spec.servo.rate_hz, rate_hz);
+        }
     }
 
     #[test]

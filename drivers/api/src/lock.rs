@@ -2,9 +2,12 @@
 //!
 //! The lock is `flock` on the device's own node, so every name of it (`/dev/ttyACM0`, `/dev/serial/by-id/...`) is the same
 //! lock, nothing is left behind by a process that died, and other programs that lock ports in this way (pySerial's
-//! `exclusive`, picocom, minicom) are kept out and keep us out. Decides who may have a device; opens nothing.
+//! `exclusive`, picocom, minicom) are kept out and keep us out. A device without a node, on the network, is locked by a name
+//! of its own (a serial number): then the lock is on a file of this machine, and keeps out whoever asks for the same name
+//! here. Decides who may have a device; opens no device.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -43,6 +46,52 @@ pub fn own(node: impl AsFd) -> Result<(), Holder> {
             Ok(())
         }
     }
+}
+
+/// Folders that everybody on this machine may lock in, the better one first.
+const FOLDERS: [&str; 2] = ["/run/lock", "/tmp"];
+
+/// A name that this process owns, until it is dropped or the process ends, however that ends.
+#[derive(Debug)]
+pub struct OwnedName {
+    _file: Option<File>,
+}
+
+/// Takes the device called `name`, whose characters other than letters, digits, `-` and `_` count as `-`.
+///
+/// # Errors
+/// The [`Holder`], if it is taken. A machine where nothing can be locked counts as free, with a warning.
+pub fn own_name(name: &str) -> Result<OwnedName, Holder> {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
+    let file = format!(
+        "tactus-{}.lock",
+        name.chars().map(plain).collect::<String>()
+    );
+    let opened = FOLDERS
+        .iter()
+        .find_map(|folder| open(&Path::new(folder).join(&file)).ok());
+    match &opened {
+        Some(file) => own(file)?,
+        None => tracing::warn!("`{name}` cannot be locked, another process might use it too"),
+    }
+    Ok(OwnedName { _file: opened })
+}
+
+/// The file at `path`, made where it is not there: somebody else's is only read, which is enough to lock it.
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path).or_else(|_| {
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+    })
 }
 
 fn holder(node: &impl AsFd) -> Holder {
@@ -90,8 +139,6 @@ fn group_in(groups: &str, gid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
@@ -108,6 +155,17 @@ mod tests {
         assert!(holder.to_string().contains("process"), "{holder}");
         drop(first);
         assert_eq!(own(&second), Ok(()));
+    }
+
+    #[test]
+    fn a_name_has_one_owner_however_it_is_spelt_and_is_free_again_after_it() {
+        let name = format!("test lock/{}", std::process::id());
+        let first = own_name(&name).expect("free");
+        let holder = own_name(&name.replace('/', " ")).expect_err("taken");
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert!(own_name(&format!("{name}0")).is_ok());
+        drop(first);
+        assert!(own_name(&name).is_ok());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use anyhow::Context;
 use serde::Deserialize;
 use tactus_feetech::registers::BAUDS;
 use tactus_feetech::{Calibration, Model, Part, arm::MOTORS, calibration};
+use tactus_ur::UrSpec;
+use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
 use super::{CellError, Check};
 
@@ -15,6 +17,7 @@ use super::{CellError, Check};
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum RawDevice {
     Feetech(RawFeetech),
+    Ur(RawUr),
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -43,11 +46,32 @@ pub(super) struct RawFeetech {
     lerobot_id: Option<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUr {
+    model: String,
+    host: String,
+    rate_hz: u32,
+    lookahead_time: f64,
+    gain: u32,
+}
+
 /// The arm that a cell's device process serves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellDevice {
     /// SO-100 or SO-101.
     Feetech(CellFeetech),
+    /// An arm of Universal Robots.
+    Ur(CellUr),
+}
+
+/// An arm of Universal Robots.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellUr {
+    /// Address or name of its controller.
+    pub host: String,
+    /// Which arm, and how it follows.
+    pub spec: UrSpec,
 }
 
 /// An arm of Feetech servos.
@@ -78,7 +102,56 @@ pub enum CalibrationAt {
 
 impl RawDevice {
     pub(super) fn read(self, check: &Check<'_>, directory: &Path) -> Result<CellDevice, CellError> {
-        let Self::Feetech(raw) = self;
+        match self {
+            Self::Feetech(raw) => raw.read(check, directory),
+            Self::Ur(raw) => raw.read(check),
+        }
+    }
+}
+
+impl RawUr {
+    fn read(self, check: &Check<'_>) -> Result<CellDevice, CellError> {
+        let model = tactus_ur::Model::named(&self.model).ok_or_else(|| {
+            let names = tactus_ur::Model::ALL.map(tactus_ur::Model::name);
+            let expected = format!("one of {}", names.join(", "));
+            check.error("device.model", &expected, &self.model)
+        })?;
+        if self.host.is_empty() || self.host.contains(|c: char| c.is_whitespace() || c == '/') {
+            let expected = "an IP address or a host's name";
+            return Err(check.error("device.host", expected, format!("`{}`", self.host)));
+        }
+        if !model.rates_hz().contains(&self.rate_hz) {
+            let rates: Vec<String> = model.rates_hz().iter().map(u32::to_string).collect();
+            let expected = format!("{} Hz for a {}", rates.join(", "), model.name());
+            return Err(check.error("device.rate_hz", &expected, self.rate_hz));
+        }
+        let [low, high] = LOOKAHEAD_SECS;
+        if !(low..=high).contains(&self.lookahead_time) {
+            let expected = format!("{low} to {high} s");
+            return Err(check.error("device.lookahead_time", &expected, self.lookahead_time));
+        }
+        let [low, high] = GAIN;
+        if !(low..=high).contains(&self.gain) {
+            let expected = format!("{low} to {high}");
+            return Err(check.error("device.gain", &expected, self.gain));
+        }
+        Ok(CellDevice::Ur(CellUr {
+            host: self.host,
+            spec: UrSpec {
+                model,
+                servo: Servo {
+                    rate_hz: self.rate_hz,
+                    lookahead_secs: self.lookahead_time,
+                    gain: self.gain,
+                },
+            },
+        }))
+    }
+}
+
+impl RawFeetech {
+    fn read(self, check: &Check<'_>, directory: &Path) -> Result<CellDevice, CellError> {
+        let raw = self;
         let baud = raw.baud.unwrap_or(BAUDS[0]);
         if !BAUDS.contains(&baud) {
             let rates: Vec<String> = BAUDS.iter().map(u32::to_string).collect();

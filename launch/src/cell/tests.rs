@@ -298,7 +298,9 @@ fn every_shipped_cell_is_legal() {
     }
     names.sort();
     assert!(
-        names.contains(&"demo".to_owned()) && names.contains(&"so101".to_owned()),
+        ["demo", "so101", "ur5e"]
+            .iter()
+            .all(|name| names.contains(&(*name).to_owned())),
         "{names:?}"
     );
 }
@@ -351,6 +353,80 @@ fn a_device_on_this_machine_is_described_or_refused() {
         ),
     ] {
         let error = parsed(&SO101.replacen(from, to, 1)).expect_err(to);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_arm_of_universal_robots_is_described_or_refused() {
+    const UR5E: &str = include_str!("../../cells/ur5e.toml");
+    let cell = parsed(UR5E).expect("legal");
+    let Some(CellDevice::Ur(arm)) = cell.hardware else {
+        panic!("no device");
+    };
+    let servo = arm.spec.servo;
+    assert_eq!(
+        (arm.host.as_str(), arm.spec.model.name()),
+        ("192.168.0.100", "ur5e")
+    );
+    assert_eq!(
+        (servo.rate_hz, servo.lookahead_secs, servo.gain),
+        (500, 0.1, 300)
+    );
+    for (from, to, wanted) in [
+        (
+            "model = \"ur5e\"",
+            "model = \"ur6e\"",
+            "`device.model`: expected one of ur3, ur5,",
+        ),
+        (
+            "model = \"ur5e\"",
+            "model = \"ur5\"",
+            "`device.rate_hz`: expected 125 Hz for a ur5, got 500",
+        ),
+        (
+            "rate_hz = 500 ",
+            "rate_hz = 400 ",
+            "`device.rate_hz`: expected 500, 250, 125 Hz for a ur5e, got 400",
+        ),
+        (
+            "lookahead_time = 0.1",
+            "lookahead_time = 0.5",
+            "`device.lookahead_time`: expected 0.03 to 0.2 s, got 0.5",
+        ),
+        (
+            "lookahead_time = 0.1",
+            "lookahead_time = nan",
+            "`device.lookahead_time`: expected 0.03 to 0.2 s, got NaN",
+        ),
+        (
+            "gain = 300",
+            "gain = 50",
+            "`device.gain`: expected 100 to 2000, got 50",
+        ),
+        (
+            "host = \"192.168.0.100\"",
+            "host = \"http://ur\"",
+            "`device.host`: expected an IP address",
+        ),
+        (
+            "host = \"192.168.0.100\"",
+            "host = \"\"",
+            "`device.host`: expected an IP address",
+        ),
+        ("host = \"192.168.0.100\"", "", "missing field `host`"),
+        (
+            "gain = 300",
+            "gain = 300\nport = 30004",
+            "unknown field `port`",
+        ),
+    ] {
+        let text = UR5E.replacen(from, to, 1);
+        assert_ne!(text, UR5E, "{from}");
+        let error = parsed(&text).expect_err(to);
         assert!(
             error.contains(wanted) && error.contains("cells/x.toml"),
             "{error}"
