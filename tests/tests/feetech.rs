@@ -374,7 +374,7 @@ fn what_is_plugged_in_is_named_and_a_cell_file_drafted() {
     bus.world().unplug(4);
     refused(
         &["arm", "probe", "--port", &port, "--draft", "x.toml"],
-        &["no port with six STS3215 servos"],
+        &["no port with the servos of a known arm"],
     );
 }
 

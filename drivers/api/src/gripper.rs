@@ -178,12 +178,19 @@ struct Attending {
 impl Attending {
     /// One exchange; the error is why the service ends.
     fn exchange(&mut self, gripper: &mut impl Gripper, shared: &Shared) -> Result<(), String> {
-        if shared.activate.load(Ordering::Relaxed) && !self.active && self.activating.is_none() {
+        // An enabled arm asks once: a gripper that loses its activation later is not activated behind anybody's back.
+        if shared.activate.swap(false, Ordering::Relaxed)
+            && !self.active
+            && self.activating.is_none()
+        {
             tracing::warn!("{}: its activation moves its fingers", gripper.name());
             match gripper.activate() {
                 Ok(()) => self.activating = Some(Instant::now()),
                 Err(e) if self.heard.elapsed() > SILENCE => return Err(e.reason),
-                Err(_) => return Ok(()),
+                Err(_) => {
+                    shared.activate.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
             }
         }
         let follow = shared.follow.load(Ordering::Relaxed);
@@ -209,7 +216,6 @@ impl Attending {
             (Some(_), true, None) => {
                 tracing::info!("{}: active", gripper.name());
                 self.activating = None;
-                shared.activate.store(false, Ordering::Relaxed);
                 Ok(())
             }
             (Some(since), false, fault) if since.elapsed() > ACTIVATION => {

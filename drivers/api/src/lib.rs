@@ -9,6 +9,7 @@
 //! - [`device`]: the [`Device`] trait and [`serve_device`], the shell around one.
 //! - [`line`]: a serial line under a bus protocol; [`lock`]: one owner per physical device.
 //! - [`gripper`]: the [`Gripper`] trait, and [`WithGripper`], which joins one to an arm without delaying it.
+//! - [`servo`]: arms of smart servos on one line, whoever made them.
 //! - [`camera`]: [`CameraPort`] and [`serve_camera`], the shell around a camera.
 //! - [`wire_driver`]: [`WireDriver`], the arm host's side of a device process.
 //!
@@ -40,6 +41,7 @@ pub mod gripper;
 pub mod line;
 pub mod lock;
 pub mod pace;
+pub mod servo;
 pub mod watchdog;
 pub mod wire_driver;
 
