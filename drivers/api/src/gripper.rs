@@ -289,3 +289,114 @@ impl<D> Drop for WithGripper<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tactus_types::{JointLimits, JointVec};
+
+    use super::*;
+
+    struct Arm;
+
+    impl Device for Arm {
+        fn info(&self) -> ArmInfo {
+            ArmInfo {
+                model: "one".into(),
+                joints: vec!["a".into()],
+                limits: vec![JointLimits {
+                    lower: -1.0,
+                    upper: 1.0,
+                    velocity: 1.0,
+                    acceleration: 1.0,
+                    jerk: 1.0,
+                }],
+                gripper: false,
+                state_rate_hz: 500.0,
+                brakes: true,
+                torque_switch: false,
+                command_deadline_secs: 0.1,
+                geometry: None,
+            }
+        }
+
+        fn state(&mut self, now: Time) -> Result<JointState, DeviceError> {
+            Ok(JointState {
+                captured_at: now,
+                seq: 0,
+                epoch: 1,
+                q: JointVec::zeros(1),
+                dq: JointVec::zeros(1),
+                opening: 0.0,
+                torque: true,
+            })
+        }
+
+        fn apply(&mut self, _: &Goal) -> Result<(), DeviceError> {
+            Ok(())
+        }
+
+        fn step(&mut self, _: Time) -> Result<(), DeviceError> {
+            Ok(())
+        }
+    }
+
+    /// A gripper each of whose exchanges takes a fifth of a second, and which writes down what it was told.
+    struct Slow {
+        told: Arc<Mutex<Vec<Option<f64>>>>,
+    }
+
+    impl Gripper for Slow {
+        fn name(&self) -> String {
+            "slow".into()
+        }
+
+        fn exchange(&mut self, opening: Option<f64>) -> Result<GripperState, DeviceError> {
+            std::thread::sleep(Duration::from_millis(200));
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push(opening);
+            Ok(GripperState {
+                opening: 0.7,
+                active: true,
+                ..GripperState::default()
+            })
+        }
+
+        fn activate(&mut self) -> Result<(), DeviceError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_arm_never_waits_for_its_gripper_and_the_newest_goal_wins() {
+        let told = Arc::<Mutex<Vec<Option<f64>>>>::default();
+        let slow = Slow { told: told.clone() };
+        let mut both = WithGripper::start(Arm, slow).expect("both");
+        let mut busy = Duration::ZERO;
+        for tick in 0..200 {
+            let at = Instant::now();
+            let opening = if tick < 50 {
+                0.7
+            } else {
+                f64::from(tick) / 200.0
+            };
+            let goal = Goal {
+                q: JointVec::zeros(1),
+                dq: JointVec::zeros(1),
+                opening,
+            };
+            both.apply(&goal).expect("applied");
+            let state = both.state(Time::from_millis(tick as u64)).expect("said");
+            assert_eq!(state.opening, 0.7);
+            busy += at.elapsed();
+            std::thread::sleep(Duration::from_millis(4));
+        }
+        // Five exchanges or so passed meanwhile.
+        assert!(busy < Duration::from_millis(200), "{busy:?}");
+        std::thread::sleep(Duration::from_millis(450));
+        drop(both);
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(told.len() < 12, "{told:?}");
+        assert_eq!(told[1], None, "a goal that does not change is not sent");
+        assert_eq!(told.last(), Some(&Some(199.0 / 200.0)));
+    }
+}

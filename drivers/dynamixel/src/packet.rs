@@ -201,6 +201,36 @@ mod tests {
         packet(id, STATUS, &mut both).bytes().to_vec()
     }
 
+    /// What dynamixel-sdk 4.1.0 puts on the line for the same calls. The last: what its `addStuffing` makes of the packet,
+    /// with its checksum; `txPacket` of this version forgets that and sends the packet as it was.
+    #[test]
+    fn instructions_are_those_of_the_vendor_s_sdk() {
+        let goals = (1..=6).map(|id| (id, [0xE8 + id, 0x03, 0, 0]));
+        for (packet, wanted) in [
+            (PROTOCOL.ping(3), "fffffd00030300011ae6"),
+            (PROTOCOL.read(4, 132, 4), "fffffd0004070002840004000345"),
+            (PROTOCOL.write(5, 64, &[1]), "fffffd000506000340000198e2"),
+            (
+                PROTOCOL.write(5, 20, &(-12i32).to_le_bytes()),
+                "fffffd00050900031400f4fffffffb15",
+            ),
+            (
+                PROTOCOL.sync_write(116, goals),
+                "fffffd00fe2500837400040001e903000002ea03000003eb03000004ec03000005ed03000006ee030000eb4f",
+            ),
+            (
+                PROTOCOL.sync_read(126, 21, &[1, 2, 3, 4, 5, 6]),
+                "fffffd00fe0d00827e0015000102030405065fc7",
+            ),
+            (
+                PROTOCOL.write(1, 116, &[0xFF, 0xFF, 0xFD, 0x00]),
+                "fffffd00010a00037400fffffdfd0021e7",
+            ),
+        ] {
+            assert_eq!(packet.bytes(), hex(wanted), "{wanted}");
+        }
+    }
+
     #[test]
     fn a_status_is_found_behind_noise_and_told_from_an_echo() {
         // The e-Manual's example: servo 1 says its position is 166.
