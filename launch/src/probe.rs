@@ -59,6 +59,13 @@ impl Arm {
         }
     }
 
+    fn family(self) -> &'static Family {
+        match self {
+            Self::So => &tactus_feetech::FAMILY,
+            Self::Koch(_) | Self::ViperX => &tactus_dynamixel::FAMILY,
+        }
+    }
+
     /// The shipped cell file that a draft begins as.
     fn cell(self) -> &'static str {
         match self {
@@ -72,6 +79,9 @@ impl Arm {
 /// What is changed in a shipped cell file.
 const PORTS: [&str; 2] = ["port = \"/dev/ttyACM0\"", "port = \"/dev/ttyUSB0\""];
 const RATE: &str = "rate_hz = 100 ";
+/// How old a joint state may be: so many periods.
+const OLD: &str = "proprio_limit_ms = 60 ";
+const PERIODS: f64 = 6.0;
 const PART: &str = "part = \"follower\"";
 
 /// `tactus arm probe`.
@@ -172,7 +182,12 @@ fn drafted(arm: Arm, port: &Path, found: &[Found]) -> anyhow::Result<String> {
         text = text.replacen(shipped, &format!("port = {}", toml::Value::from(port)), 1);
     }
     if let Some(first) = found.first().filter(|f| f.baud != 1_000_000) {
-        text = text.replacen(RATE, &format!("baud = {}\n{RATE}", first.baud), 1);
+        let highest = arm.family().highest_rate_hz(found.len(), first.baud);
+        let rate_hz = highest.min(100.0).floor();
+        let said = format!("baud = {}\nrate_hz = {rate_hz} ", first.baud);
+        text = text.replacen(RATE, &said, 1);
+        let old = format!("proprio_limit_ms = {:.0} ", PERIODS * 1000.0 / rate_hz);
+        text = text.replacen(OLD, &old, 1);
     }
     if arm == Arm::Koch(Part::Leader) {
         text = text.replacen(PART, "part = \"leader\"", 1);

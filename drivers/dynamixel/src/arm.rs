@@ -33,6 +33,7 @@ pub static FAMILY: Family = Family {
     drive_mode: Some(reg::DRIVE_MODE),
     lock: None,
     is_eeprom: reg::is_eeprom,
+    cycle_bytes: |n| (14 + 5 * n) + (14 + n) + n * (11 + 21),
     report,
 };
 

@@ -254,7 +254,7 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(!matches!(scan(&bad, 4), Scan::Status(..)), "{bit}");
         }
-        assert_eq!(scan(&position, 3), Scan::Corrupt(4));
+        assert_eq!(scan(&position, 2), Scan::Corrupt(4));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub static FAMILY: Family = Family {
     drive_mode: None,
     lock: Some(reg::LOCK),
     is_eeprom: reg::is_eeprom,
+    cycle_bytes: |n| (8 + 3 * n) + (8 + n) + n * (6 + 8),
     report,
 };
 

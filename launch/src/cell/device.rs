@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tactus_drivers_api::servo::{
-    ArmError, Bench, Calibration, Family, Part, Servo, calibration::lerobot_file,
+    ArmError, Bench, Calibration, Family, Part, calibration::lerobot_file,
 };
 
 use super::gripper::{CellGripper, RawGripper};
@@ -136,6 +136,12 @@ impl RawHardware {
             RawDevice::Dynamixel(raw) => CellDevice::Servos(raw.read(check, directory)?),
         };
         let CellDevice::Servos(arm) = &device;
+        let (servos, highest) = (arm.motors().len(), arm.highest_rate_hz());
+        if arm.rate_hz > highest {
+            let baud = arm.baud;
+            let expected = format!("at most {highest:.0} Hz of {servos} servos at {baud} baud");
+            return Err(check.error("device.rate_hz", &expected, arm.rate_hz));
+        }
         if gripper.is_some() {
             let expected = format!("none: the arm `{}` has a gripper of its own", arm.name());
             return Err(check.error("device.gripper", &expected, "one"));
@@ -246,6 +252,19 @@ impl CellServos {
         }
     }
 
+    fn family(&self) -> &'static Family {
+        match self.make {
+            Make::Feetech(_) => &tactus_feetech::FAMILY,
+            Make::Dynamixel { .. } => &tactus_dynamixel::FAMILY,
+        }
+    }
+
+    /// How often its servos can be written and read, Hz: what the line takes.
+    fn highest_rate_hz(&self) -> f64 {
+        self.family()
+            .highest_rate_hz(self.motors().len(), self.baud)
+    }
+
     /// Its calibration file.
     pub fn calibration_file(&self) -> anyhow::Result<PathBuf> {
         match &self.calibration {
@@ -275,26 +294,15 @@ impl CellServos {
 
     /// Opens its port and finds its servos there.
     pub fn bench(&self, calibration: &Calibration) -> Result<Bench, ArmError> {
-        let (family, servos): (&Family, Vec<Servo>) = match self.make {
-            Make::Feetech(_) => {
-                let servos = tactus_feetech::arm::servos(calibration, self.part);
-                (&tactus_feetech::FAMILY, servos)
-            }
+        let servos = match self.make {
+            Make::Feetech(_) => tactus_feetech::arm::servos(calibration, self.part),
             Make::Dynamixel {
                 model,
                 gripper_current_ma,
                 ..
-            } => {
-                let servos = tactus_dynamixel::arm::servos(
-                    model,
-                    self.part,
-                    calibration,
-                    gripper_current_ma,
-                );
-                (&tactus_dynamixel::FAMILY, servos)
-            }
+            } => tactus_dynamixel::arm::servos(model, self.part, calibration, gripper_current_ma),
         };
-        Bench::open(family, &self.port, self.baud, servos)
+        Bench::open(self.family(), &self.port, self.baud, servos)
     }
 }
 

@@ -405,6 +405,18 @@ fn an_arm_of_dynamixel_servos_is_described_or_refused() {
             "baud = 500000\nrate_hz = 100 ",
             "`device.baud`: expected one of 1000000, 57600,",
         ),
+        (
+            VIPERX,
+            "rate_hz = 100 ",
+            "rate_hz = 250 ",
+            "`device.rate_hz`: expected at most 213 Hz of 9 servos at 1000000 baud, got 250",
+        ),
+        (
+            KOCH,
+            "rate_hz = 100 ",
+            "baud = 57600\nrate_hz = 100 ",
+            "`device.rate_hz`: expected at most",
+        ),
         (KOCH, "model = \"koch\"", "model = \"so101\"", "so101"),
         (KOCH, "watchdog_ms", "watchdog", "unknown field `watchdog`"),
         (

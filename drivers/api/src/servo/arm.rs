@@ -161,8 +161,21 @@ pub struct Family {
     pub lock: Option<Register>,
     /// Whether a register survives power-off.
     pub is_eeprom: fn(Register) -> bool,
+    /// Bytes on the line in which so many servos are written and read once.
+    pub cycle_bytes: fn(usize) -> usize,
     /// Asks servo `index` of a bench how it is.
     pub report: fn(&mut Bench, usize) -> Result<Report, ArmError>,
+}
+
+/// What a cycle takes beyond its time on the line: the adapter's latency timer.
+const TURNAROUND_SECS: f64 = 1e-3;
+
+impl Family {
+    /// How often so many servos can be written and read at `baud` bits per second, Hz.
+    pub fn highest_rate_hz(&self, servos: usize, baud: u32) -> f64 {
+        let line = super::bus::line_time((self.cycle_bytes)(servos), baud);
+        1.0 / (line.as_secs_f64() + TURNAROUND_SECS)
+    }
 }
 
 impl std::fmt::Debug for Family {
