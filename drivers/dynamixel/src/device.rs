@@ -105,16 +105,17 @@ impl DynamixelArm {
         if part == Part::Leader {
             bench.refuse_torque("a leader is moved by hand")?;
         }
-        let (mut servos, mut also) = (Vec::new(), Vec::new());
+        let (mut servos, mut also, mut unguarded) = (Vec::new(), Vec::new(), false);
         for (index, servo) in bench.servos.clone().into_iter().enumerate() {
             let report = bench.report(index)?;
             let raw = bench.read(&servo, reg::PRESENT_POSITION)?;
-            let tripped = report.torque && bench.read(&servo, reg::BUS_WATCHDOG)? < 0;
+            let watchdog = bench.read(&servo, reg::BUS_WATCHDOG)?;
+            unguarded |= report.torque && watchdog == 0;
             also.push(Also {
                 turns: arm::within_turn(&servo.calibration, raw).1,
                 full_load: arm::full_load(&mut bench, &servo)?,
                 alarms: report.alarms,
-                tripped,
+                tripped: report.torque && watchdog < 0,
             });
             let (position, torque) = (report.position, report.torque);
             servos.push(InService::new(servo, position, torque, report.alarms, now));
@@ -132,6 +133,12 @@ impl DynamixelArm {
             began: None,
         };
         arm.report_trips();
+        if arm.service.torque && unguarded {
+            tracing::warn!(
+                "torque was left on without bus watchdogs: nothing is followed until `enable` arms them"
+            );
+            arm.service.torque = false;
+        }
         Ok(arm)
     }
 
@@ -275,7 +282,7 @@ impl DynamixelArm {
         }
         Err(self
             .service
-            .error("the servos do not take their bus watchdogs: no torque".into()))
+            .error("the servos do not take their bus watchdogs".into()))
     }
 
     /// What gets in the way of torque.
@@ -336,9 +343,9 @@ impl DynamixelArm {
     fn stay(&mut self) -> Result<(), DeviceError> {
         self.refuse_torque()?;
         let mut goals = [0; MAX_SERVOS];
-        for index in 0..self.service.servos.len() {
+        for (index, goal) in goals.iter_mut().enumerate().take(self.also.len()) {
             let first = self.first_of(index);
-            goals[index] = self.service.servos[first].position + self.also[first].turns;
+            *goal = self.service.servos[first].position + self.also[first].turns;
         }
         let mut kept = false;
         for _ in 0..ATTEMPTS {

@@ -531,6 +531,16 @@ fn an_arm_with_torque_is_taken_over_as_it_is_and_let_go_when_asked() {
     assert!(second.tick(&goal(0.0, 0.5)).expect("served").torque);
     second.arm.set_torque(false).expect("off");
     assert!(bus.world().servos.iter().all(|s| !s.torque()));
+    drop(second);
+    // Somebody else's torque, with nothing to stop the servos when this process dies.
+    for servo in &mut bus.world().servos {
+        servo.memory[64] = 1;
+    }
+    let mut third = Clocked::start(&bus);
+    assert!(!third.tick(&goal(0.3, 0.5)).expect("served").torque);
+    assert!(bus.world().servos.iter().all(|s| s.present() == 2000));
+    third.arm.set_torque(true).expect("torque");
+    assert!(bus.world().servos.iter().all(|s| s.memory[98] == 10));
 }
 
 #[test]

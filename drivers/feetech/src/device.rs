@@ -1,9 +1,9 @@
 //! The arm in service: every tick one instruction that sets all goals and one that reads all servos.
 //!
-//! When the service ends is decided by [`Service`], what is worth asking by this module. Goals are written only while torque is on (some firmware
-//! switches torque on when a goal is written). Torque goes on in this order: read where the arm is, make that the goal,
-//! read the goal back, switch on, read torque back. It never goes off unless [`Device::set_torque`] says so: not on an
-//! error, and not when the process ends.
+//! When the service ends is decided by [`Service`], what is worth asking by this module. Goals are written only while torque
+//! is on (some firmware switches torque on when a goal is written). Torque goes on in this order: read where the arm is, make
+//! that the goal, read the goal back, switch on, read torque back. It never goes off unless [`Device::set_torque`] says so:
+//! not on an error, and not when the process ends.
 
 use std::time::{Duration, Instant};
 

@@ -177,19 +177,26 @@ impl RawDynamixel {
             let expected = format!("\"follower\": a `{}` leads nobody", model.name());
             return Err(check.error("device.part", &expected, "leader"));
         }
+        let rate_hz = check.bounded("device.rate_hz", self.rate_hz)?;
         let watchdog = self.watchdog_ms.unwrap_or(WATCHDOG_MILLIS);
+        let watchdog = check.bounded("device.watchdog_ms", watchdog.into())?;
+        let least = WATCHDOG_PERIODS * 1000.0 / rate_hz;
+        if watchdog < least {
+            let expected = format!("at least {WATCHDOG_PERIODS} periods, {least:.0} ms");
+            return Err(check.error("device.watchdog_ms", &expected, watchdog));
+        }
         let current = self.gripper_current_ma;
         let current = current.unwrap_or(model.gripper_current_ma());
         Ok(CellServos {
             make: Make::Dynamixel {
                 model,
-                watchdog_millis: check.bounded("device.watchdog_ms", watchdog.into())? as u32,
+                watchdog_millis: watchdog as u32,
                 gripper_current_ma: check.bounded("device.gripper_current_ma", current)?,
             },
             part,
             port: self.port,
             baud: baud(check, self.baud, &tactus_dynamixel::FAMILY)?,
-            rate_hz: check.bounded("device.rate_hz", self.rate_hz)?,
+            rate_hz,
             calibration: calibration_at(check, directory, self.calibration, self.lerobot_id)?,
         })
     }
@@ -197,6 +204,8 @@ impl RawDynamixel {
 
 /// When Dynamixel servos that hear nothing stop, where the file does not say: twice the device's own command deadline.
 const WATCHDOG_MILLIS: u32 = 200;
+/// Servos hear something once a period; one or two may be late.
+const WATCHDOG_PERIODS: f64 = 3.0;
 
 impl RawPart {
     fn read(self) -> Part {

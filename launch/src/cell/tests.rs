@@ -438,4 +438,9 @@ fn an_arm_of_dynamixel_servos_is_described_or_refused() {
             "{error}"
         );
     }
+    let slow = KOCH.replacen("rate_hz = 100 ", "rate_hz = 20 ", 1);
+    let error = parsed(&slow.replacen("watchdog_ms = 200", "watchdog_ms = 100", 1));
+    let error = error.expect_err("trips between two ticks");
+    let wanted = "`device.watchdog_ms`: expected at least 3 periods, 150 ms, got 100";
+    assert!(error.contains(wanted), "{error}");
 }

@@ -277,7 +277,7 @@ impl Emulated for Servo {
             *bytes.get(start + 6)?,
         ]));
         let end = start + 7 + length;
-        if length < 3 || length > 600 {
+        if !(3..=600).contains(&length) {
             let (found, used) = Self::first_instruction(&bytes[start + 4..])?;
             return Some((found, used + start + 4));
         }
