@@ -15,7 +15,7 @@ use crate::Line;
 /// What a reply may take beyond its time on the line: USB both ways, the servo, the scheduler of this machine. In service ..
 const TURNAROUND: Duration = Duration::from_millis(5);
 /// .. while nothing waits for it ..
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// .. and while whole ranges of ids are asked.
 const PING: Duration = Duration::from_millis(15);
 /// Longest pause that a servo can be set to make before it replies.
