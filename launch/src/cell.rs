@@ -9,6 +9,7 @@ mod camera;
 mod check;
 mod device;
 mod engine;
+mod gripper;
 mod pose;
 mod record;
 mod schedule;
@@ -33,7 +34,8 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
-pub use device::{CellDevice, CellFeetech, CellUr};
+pub use device::{CellDevice, CellServos, CellUr, Make};
+pub use gripper::CellGripper;
 pub use pose::CellPoses;
 pub use record::CellRecord;
 
@@ -41,7 +43,7 @@ use arm::{CellArm, RawArm, RawResume};
 use budget::RawBudget;
 use camera::RawCamera;
 use check::Check;
-use device::RawDevice;
+use device::RawHardware;
 use engine::{CellEngine, RawEngine};
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
@@ -67,7 +69,7 @@ struct RawCell {
     camera: Vec<RawCamera>,
     budget: RawBudget,
     sim: Option<RawSim>,
-    device: Option<RawDevice>,
+    device: Option<RawHardware>,
     record: Option<RawRecord>,
 }
 
@@ -127,6 +129,8 @@ pub struct Cell {
     pub sim: Option<CellSim>,
     /// The device is an arm on this machine, whose process `tactus run` then starts.
     pub hardware: Option<CellDevice>,
+    /// The gripper beside that arm, where it is a device of its own.
+    pub gripper: Option<CellGripper>,
     /// What becomes of a chunk that arrives while another is executed.
     pub schedule: ScheduleSpec,
     /// The black box, where the file says something about it.
@@ -204,6 +208,13 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             "both",
         ));
     }
+    let (hardware, gripper) = match raw.device {
+        None => (None, None),
+        Some(device) => {
+            let (device, gripper) = device.read(&check, directory)?;
+            (Some(device), gripper)
+        }
+    };
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
@@ -232,10 +243,8 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
                 brakes: brakes.unwrap_or(true),
             },
         ),
-        hardware: match raw.device {
-            None => None,
-            Some(device) => Some(device.read(&check, directory)?),
-        },
+        hardware,
+        gripper,
         schedule: raw.schedule.read(&check)?,
         teleop: raw.teleop.read(&check)?,
         record: match raw.record {

@@ -396,6 +396,12 @@ pub enum DeviceVerb {
         #[arg(long, value_name = "FILE")]
         cell: PathBuf,
     },
+    /// See to a gripper that is a device of its own.
+    Gripper {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: GripperVerb,
+    },
     /// Switch the motors' torque off without an arm host: an arm without brakes falls.
     TorqueOff {
         /// Cell file.
@@ -404,6 +410,54 @@ pub enum DeviceVerb {
         /// Someone or something carries the arm.
         #[arg(long)]
         arm_is_supported: bool,
+    },
+}
+
+/// Which gripper, without a cell file.
+#[derive(Debug, Args)]
+pub struct GripperPort {
+    /// Serial port of a Robotiq 2F-85, 2F-140 or Hand-E.
+    #[arg(long, value_name = "PORT")]
+    pub port: PathBuf,
+    /// Bits per second.
+    #[arg(long, default_value_t = 115_200, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(9600..=115_200))]
+    pub baud: u32,
+    /// Slave id.
+    #[arg(long, default_value_t = 9, value_name = "ID", value_parser = clap::value_parser!(u8).range(1..=247))]
+    pub slave: u8,
+}
+
+/// What can be done with a gripper that no process serves.
+#[derive(Debug, Subcommand)]
+pub enum GripperVerb {
+    /// Show what it says: active, position, object, fault. Moves nothing.
+    Check {
+        /// Which.
+        #[command(flatten)]
+        port: GripperPort,
+    },
+    /// Activate it, as it needs after every power-on: its fingers open and close through their whole stroke.
+    Activate {
+        /// Which.
+        #[command(flatten)]
+        port: GripperPort,
+        /// Nobody's fingers and nothing else is between the gripper's.
+        #[arg(long)]
+        fingers_are_clear: bool,
+    },
+    /// Move its fingers to an opening, and say what they met.
+    Move {
+        /// Which.
+        #[command(flatten)]
+        port: GripperPort,
+        /// 0 closed to 1 open.
+        opening: f64,
+        /// Share of its speed, 0 to 1.
+        #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
+        speed: f64,
+        /// Share of its force, 0 to 1.
+        #[arg(long, default_value_t = 0.3, value_name = "SHARE")]
+        force: f64,
     },
 }
 

@@ -4,6 +4,7 @@
 //! Decides which verb needs what; what an arm is and may do is the driver's. Only `device` without a verb lets anything move,
 //! and only `setup` writes what survives power-off.
 
+mod gripper;
 mod ur;
 
 use std::path::Path;
@@ -13,15 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
-use tactus_drivers_api::{DeviceOptions, DeviceReport, serve_device};
-use tactus_feetech::arm::{GRIPPER, MOTORS};
-use tactus_feetech::calibration::{ServoCalibration, Unit};
-use tactus_feetech::registers::MAX_TICK;
-use tactus_feetech::{Bench, Calibration, ServoArm};
-use tactus_types::Clock;
+use tactus_drivers_api::servo::{Bench, Calibration, GRIPPER, Unit};
+use tactus_drivers_api::{Device, DeviceOptions, DeviceReport, WithGripper, serve_device};
+use tactus_dynamixel::device::{DynamixelArm, Options};
+use tactus_feetech::ServoArm;
+use tactus_types::{Clock, Time};
 use tactus_wire::Role;
 
-use crate::cell::{self, Cell, CellDevice, CellFeetech};
+use crate::cell::{self, Cell, CellDevice, CellServos, Make};
 use crate::cli::{DeviceArgs, DeviceVerb, RoleArgs};
 use crate::result;
 use crate::roles::{self, Joined};
@@ -49,6 +49,7 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
             }),
             _,
         ) => torque_off(cell, *arm_is_supported),
+        (Some(DeviceVerb::Gripper { verb }), _) => gripper::gripper(verb),
         (Some(verb), _) => bail!("`device {}` is for another kind of arm", verb.word()),
         (None, Some(role)) => serve(role),
         (None, None) => {
@@ -61,15 +62,15 @@ impl DeviceArgs {
     /// The cell file that is given.
     fn cell(&self) -> Option<&Path> {
         match (&self.verb, &self.role) {
-            (Some(verb), _) => Some(verb.cell()),
+            (Some(verb), _) => verb.cell(),
             (None, role) => role.as_ref().map(|role| role.cell.as_path()),
         }
     }
 }
 
 impl DeviceVerb {
-    /// Its cell file.
-    fn cell(&self) -> &Path {
+    /// Its cell file; a gripper's verbs have one of their own.
+    fn cell(&self) -> Option<&Path> {
         match self {
             Self::Check { cell }
             | Self::Setup { cell }
@@ -78,7 +79,8 @@ impl DeviceVerb {
             | Self::PowerOff { cell }
             | Self::BrakeRelease { cell }
             | Self::UnlockProtectiveStop { cell }
-            | Self::TorqueOff { cell, .. } => cell,
+            | Self::TorqueOff { cell, .. } => Some(cell),
+            Self::Gripper { .. } => None,
         }
     }
 
@@ -93,23 +95,24 @@ impl DeviceVerb {
             Self::BrakeRelease { .. } => "brake-release",
             Self::UnlockProtectiveStop { .. } => "unlock-protective-stop",
             Self::TorqueOff { .. } => "torque-off",
+            Self::Gripper { .. } => "gripper",
         }
     }
 }
 
-/// The `[device]` section of a cell.
-fn section<'a>(cell: &'a Cell, file: &Path) -> anyhow::Result<&'a CellFeetech> {
+/// The arm of servos in the `[device]` section of a cell.
+fn section<'a>(cell: &'a Cell, file: &Path) -> anyhow::Result<&'a CellServos> {
     match &cell.hardware {
-        Some(CellDevice::Feetech(arm)) => Ok(arm),
+        Some(CellDevice::Servos(arm)) => Ok(arm),
         Some(CellDevice::Ur(_)) => bail!("cell file {}: not an arm of servos", file.display()),
         None => bail!("cell file {}: no section [device]", file.display()),
     }
 }
 
-fn bench(file: &Path) -> anyhow::Result<(Bench, CellFeetech)> {
+fn bench(file: &Path) -> anyhow::Result<(Bench, CellServos)> {
     let cell = cell::load(file)?;
     let arm = section(&cell, file)?.clone();
-    let bench = Bench::open(&arm.port, arm.baud, &arm.calibration()?, arm.part)?;
+    let bench = arm.bench(&arm.calibration()?)?;
     Ok((bench, arm))
 }
 
@@ -117,18 +120,20 @@ fn bench(file: &Path) -> anyhow::Result<(Bench, CellFeetech)> {
 fn serve(args: &RoleArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.cell)?;
     let arm = section(&cell, &args.cell)?;
+    // Before anything is joined: what is wrong with the file is said at once.
     let calibration = arm.calibration()?;
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
-    let bench = Bench::open(&arm.port, arm.baud, &calibration, arm.part)?;
-    let mut device = ServoArm::start(bench, arm.model, arm.rate_hz, joined.clock.now())?;
+    let mut device = start(arm, &calibration, joined.clock.now())?;
+    if let Some(gripper) = &cell.gripper {
+        device = Box::new(WithGripper::start(device, gripper.open()?)?);
+    }
     let options = DeviceOptions {
         cell: cell.wire.clone(),
         name: cell.device.clone(),
     };
     let report = leave_last(args, &cell, &joined, |end| {
-        Ok(serve_device(&mut device, &options, &joined.session, end)?)
+        Ok(serve_device(&mut *device, &options, &joined.session, end)?)
     });
-    tracing::info!(counts = ?device.counts(), "bus");
     let DeviceReport {
         ticks,
         skipped,
@@ -137,6 +142,31 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
     } = report?;
     tracing::info!(ticks, skipped, holds, "stopped; torque is as it was");
     Ok(())
+}
+
+/// Puts the arm into service. Moves nothing.
+fn start(
+    arm: &CellServos,
+    calibration: &Calibration,
+    now: Time,
+) -> anyhow::Result<Box<dyn Device>> {
+    let bench = arm.bench(calibration)?;
+    let (part, rate_hz) = (arm.part, arm.rate_hz);
+    Ok(match arm.make {
+        Make::Feetech(model) => Box::new(ServoArm::start(bench, model, part, rate_hz, now)?),
+        Make::Dynamixel {
+            model,
+            watchdog_millis,
+            gripper_current_ma,
+        } => {
+            let options = Options {
+                rate_hz,
+                watchdog_millis,
+                gripper_current_ma,
+            };
+            Box::new(DynamixelArm::start(bench, model, part, options, now)?)
+        }
+    })
 }
 
 /// Runs `serve` until this process is to end. One that is supervised is told to end at the same time as its arm host, as
@@ -225,7 +255,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
         table.add_row([
             servo.name.to_owned(),
             servo_calibration.id.to_string(),
-            format!("{}.{}", report.firmware.0, report.firmware.1),
+            report.firmware,
             tick.to_string(),
             position,
             if report.torque { "on" } else { "off" }.to_owned(),
@@ -266,41 +296,24 @@ fn set_up(file: &Path) -> anyhow::Result<()> {
     ))
 }
 
-/// Writes the calibration that the servos hold to `out`; ids are those of the cell's calibration, else 1 to 6.
+/// Writes the calibration that the servos hold to `out`; ids are those of the cell's calibration, else from 1 on.
 fn calibration(file: &Path, out: &Path) -> anyhow::Result<()> {
     let cell = cell::load(file)?;
     let arm = section(&cell, file)?;
     let known = arm.calibration().unwrap_or_else(|e| {
-        tracing::warn!("{e:#}; taking the servos to have the ids 1 to 6");
-        usual_ids()
+        tracing::warn!("{e:#}; taking the servos to have the ids from 1 on");
+        Calibration::unknown(&arm.motors())
     });
     if out.exists() {
         bail!("calibration {}: there is one already", out.display());
     }
-    let mut bench = Bench::open(&arm.port, arm.baud, &known, arm.part)?;
+    let mut bench = arm.bench(&known)?;
     bench.calibration()?.write(out)?;
     result::line(format_args!(
         "calibration of {} servos: {}",
-        MOTORS.len(),
+        arm.motors().len(),
         out.display()
     ))
-}
-
-/// LeRobot's ids, nothing known about their ranges.
-fn usual_ids() -> Calibration {
-    let servo = |id| ServoCalibration {
-        id,
-        drive_mode: 0,
-        homing_offset: 0,
-        range_min: 0,
-        range_max: MAX_TICK,
-    };
-    let servos = MOTORS.iter().zip(1..);
-    Calibration {
-        servos: servos
-            .map(|(motor, id)| ((*motor).to_owned(), servo(id)))
-            .collect(),
-    }
 }
 
 fn torque_off(file: &Path, arm_is_supported: bool) -> anyhow::Result<()> {

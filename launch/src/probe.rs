@@ -7,17 +7,83 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use tactus_drivers_api::PortError;
 use tactus_drivers_api::line::serial_ports;
-use tactus_feetech::probe::{Found, probe};
+use tactus_drivers_api::servo::{Family, Found, Part, probe};
+use tactus_dynamixel::registers::MODELS;
+use tactus_feetech::registers::STS3215;
 use tactus_ur::{Bench, Host, Model};
 
 use crate::cli::ProbeArgs;
 use crate::result;
 
-/// The cell file that a draft begins as, and what is changed in it.
-const SO101: &str = include_str!("../cells/so101.toml");
-const PORT: &str = "port = \"/dev/ttyACM0\"";
-const BAUD: &str = "rate_hz = 100 ";
+/// Whose servos are asked for. Neither kind understands the other's packets.
+static FAMILIES: [&Family; 2] = [&tactus_feetech::FAMILY, &tactus_dynamixel::FAMILY];
+
+/// An arm that a cell file can be drafted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arm {
+    So,
+    Koch(Part),
+    ViperX,
+}
+
+impl Arm {
+    /// Which arm is made of just these servos, numbered from 1 on.
+    fn of(found: &[Found]) -> Option<Self> {
+        use tactus_dynamixel::Model;
+        let is = |models: &[u16]| {
+            found.len() == models.len()
+                && found.iter().zip(1..).all(|(f, id)| f.id == id)
+                && (found.iter().zip(models)).all(|(f, m)| f.model == Some((*m).into()))
+        };
+        [
+            (Self::So, vec![STS3215.number; tactus_feetech::MOTORS.len()]),
+            (
+                Self::Koch(Part::Follower),
+                Model::Koch.numbers(Part::Follower),
+            ),
+            (Self::Koch(Part::Leader), Model::Koch.numbers(Part::Leader)),
+            (Self::ViperX, Model::ViperX.numbers(Part::Follower)),
+        ]
+        .into_iter()
+        .find(|(_, models)| is(models))
+        .map(|(arm, _)| arm)
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::So => "an SO-100 or SO-101, follower or leader",
+            Self::Koch(Part::Follower) => "a Koch v1.1, follower",
+            Self::Koch(Part::Leader) => "a Koch v1.1, leader",
+            Self::ViperX => "a ViperX 300 6DOF",
+        }
+    }
+
+    fn family(self) -> &'static Family {
+        match self {
+            Self::So => &tactus_feetech::FAMILY,
+            Self::Koch(_) | Self::ViperX => &tactus_dynamixel::FAMILY,
+        }
+    }
+
+    /// The shipped cell file that a draft begins as.
+    fn cell(self) -> &'static str {
+        match self {
+            Self::So => include_str!("../cells/so101.toml"),
+            Self::Koch(_) => include_str!("../cells/koch.toml"),
+            Self::ViperX => include_str!("../cells/viperx.toml"),
+        }
+    }
+}
+
+/// What is changed in a shipped cell file.
+const PORTS: [&str; 2] = ["port = \"/dev/ttyACM0\"", "port = \"/dev/ttyUSB0\""];
+const RATE: &str = "rate_hz = 100 ";
+/// How old a joint state may be: so many periods.
+const OLD: &str = "proprio_limit_ms = 60 ";
+const PERIODS: f64 = 6.0;
+const PART: &str = "part = \"follower\"";
 
 /// The same for an arm of Universal Robots.
 const UR5E: &str = include_str!("../cells/ur5e.toml");
@@ -41,11 +107,11 @@ pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
     }
     let mut arms = Vec::new();
     for port in ports {
-        match probe(&port) {
+        match servos(&port) {
             Ok(found) => {
                 result::line(describe(&port, &found))?;
-                if is_so_arm(&found) {
-                    arms.push((port, found));
+                if let Some(arm) = Arm::of(&found) {
+                    arms.push((arm, port, found));
                 }
             }
             Err(e) => result::line(e)?,
@@ -58,8 +124,10 @@ pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     match &arms[..] {
-        [(port, found)] => write(draft, port, found),
-        [] => bail!("no draft: no port with six STS3215 servos of the ids 1 to 6"),
+        [(arm, port, found)] => write(draft, *arm, port, found),
+        [] => bail!(
+            "no draft: no port with the servos of a known arm (SO-100, SO-101, Koch v1.1, ViperX 300), numbered from 1 on"
+        ),
         several => bail!(
             "no draft: {} arms are plugged in; name one with --port",
             several.len()
@@ -67,6 +135,15 @@ pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Servos on `port`, of the first make of which any answers.
+fn servos(port: &Path) -> Result<Vec<Found>, PortError> {
+    for family in FAMILIES {
+        let found = probe(family, port)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
 /// A controller on the network.
 fn at_host(name: &str, draft: Option<&Path>) -> anyhow::Result<()> {
     let bench = Bench::open(&Host::resolve(name)?)?;
@@ -107,20 +184,23 @@ fn drafted_ur(model: Model, host: &str) -> String {
 fn describe(port: &Path, found: &[Found]) -> String {
     let port = port.display();
     let Some(first) = found.first() else {
-        return format!("port {port}: no Feetech servo answers");
+        return format!("port {port}: no Feetech and no Dynamixel servo answers");
+    };
+    let name = |number: i32| {
+        let mut known = MODELS.iter().copied().chain([&STS3215]);
+        known.find(|m| i32::from(m.number) == number)
     };
     let servos: Vec<String> = found
         .iter()
         .map(|f| match f.model {
-            Some(_) if f.is_sts3215() => format!("{} STS3215", f.id),
-            Some(model) => format!("{} model {model}", f.id),
+            Some(number) => match name(number) {
+                Some(model) => format!("{} {}", f.id, model.name),
+                None => format!("{} model {number}", f.id),
+            },
             None => format!("{} of unknown model", f.id),
         })
         .collect();
-    let arm = match is_so_arm(found) {
-        true => ": an SO-100 or SO-101, follower or leader",
-        false => "",
-    };
+    let arm = Arm::of(found).map_or(String::new(), |arm| format!(": {}", arm.words()));
     format!(
         "port {port}: at {} baud servos {}{arm}",
         first.baud,
@@ -128,13 +208,8 @@ fn describe(port: &Path, found: &[Found]) -> String {
     )
 }
 
-/// Six servos of the right model with LeRobot's ids.
-fn is_so_arm(found: &[Found]) -> bool {
-    found.iter().map(|f| f.id).eq(1..=6) && found.iter().all(Found::is_sts3215)
-}
-
-fn write(draft: &Path, port: &Path, found: &[Found]) -> anyhow::Result<()> {
-    save(draft, &drafted(port, found)?)
+fn write(draft: &Path, arm: Arm, port: &Path, found: &[Found]) -> anyhow::Result<()> {
+    save(draft, &drafted(arm, port, found)?)
 }
 
 fn save(draft: &Path, text: &str) -> anyhow::Result<()> {
@@ -149,12 +224,23 @@ fn save(draft: &Path, text: &str) -> anyhow::Result<()> {
     ))
 }
 
-/// The shipped cell file with this port and rate.
-fn drafted(port: &Path, found: &[Found]) -> anyhow::Result<String> {
+/// The shipped cell file with this port, rate and part.
+fn drafted(arm: Arm, port: &Path, found: &[Found]) -> anyhow::Result<String> {
     let port = port.to_str().context("the port's name is not text")?;
-    let mut text = SO101.replacen(PORT, &format!("port = {}", toml::Value::from(port)), 1);
+    let mut text = arm.cell().to_owned();
+    for shipped in PORTS {
+        text = text.replacen(shipped, &format!("port = {}", toml::Value::from(port)), 1);
+    }
     if let Some(first) = found.first().filter(|f| f.baud != 1_000_000) {
-        text = text.replacen(BAUD, &format!("baud = {}\n{BAUD}", first.baud), 1);
+        let highest = arm.family().highest_rate_hz(found.len(), first.baud);
+        let rate_hz = highest.min(100.0).floor();
+        let said = format!("baud = {}\nrate_hz = {rate_hz} ", first.baud);
+        text = text.replacen(RATE, &said, 1);
+        let old = format!("proprio_limit_ms = {:.0} ", PERIODS * 1000.0 / rate_hz);
+        text = text.replacen(OLD, &old, 1);
+    }
+    if arm == Arm::Koch(Part::Leader) {
+        text = text.replacen(PART, "part = \"leader\"", 1);
     }
     Ok(text)
 }
@@ -178,24 +264,44 @@ fn cameras() -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    fn servo(id: u8, baud: u32, model: i32) -> Found {
-        let model = Some(model);
-        Found { baud, id, model }
+    fn found(models: &[i32], baud: u32) -> Vec<Found> {
+        let each = models.iter().zip(1..);
+        each.map(|(model, id)| Found {
+            baud,
+            id,
+            model: Some(*model),
+        })
+        .collect()
     }
+
+    const KOCH: [i32; 6] = [1060, 1060, 1200, 1200, 1200, 1200];
+    const VIPERX: [i32; 9] = [1120, 1120, 1120, 1120, 1120, 1120, 1120, 1020, 1020];
 
     #[test]
     fn a_draft_is_the_shipped_cell_with_what_was_found() {
-        let found: Vec<Found> = (1..=6).map(|id| servo(id, 500_000, 777)).collect();
-        assert!(is_so_arm(&found) && !is_so_arm(&found[1..]));
         let port = Path::new("/dev/serial/by-id/usb-1a86");
         let dir = tempfile::tempdir().expect("a folder");
-        let file = dir.path().join("cell.toml");
-        fs::write(&file, drafted(port, &found).expect("text")).expect("written");
-        let cell = crate::cell::load(&file).expect("legal");
-        let Some(crate::cell::CellDevice::Feetech(arm)) = cell.hardware else {
-            panic!("no device");
-        };
-        assert_eq!((arm.port.as_path(), arm.baud), (port, 500_000));
+        for (models, baud, part) in [
+            (&[777; 6][..], 500_000, Part::Follower),
+            (&KOCH[..], 57_600, Part::Follower),
+            (&[1190; 6][..], 1_000_000, Part::Leader),
+            (&VIPERX[..], 1_000_000, Part::Follower),
+        ] {
+            let found = found(models, baud);
+            assert_eq!(Arm::of(&found[1..]), None);
+            let arm = Arm::of(&found).expect("known");
+            let file = dir.path().join("cell.toml");
+            fs::write(&file, drafted(arm, port, &found).expect("text")).expect("written");
+            let cell = crate::cell::load(&file).expect("legal");
+            let Some(crate::cell::CellDevice::Servos(cell)) = cell.hardware else {
+                panic!("no device");
+            };
+            assert_eq!(
+                (cell.port.as_path(), cell.baud, cell.part),
+                (port, baud, part),
+                "{arm:?}"
+            );
+        }
     }
 
     #[test]
@@ -216,15 +322,27 @@ mod tests {
     #[test]
     fn finds_are_one_line() {
         let port = Path::new("/dev/ttyACM0");
-        let mut found: Vec<Found> = (1..=6).map(|id| servo(id, 1_000_000, 777)).collect();
+        let mut so = found(&[777; 6], 1_000_000);
+        let said = describe(port, &so);
         assert!(
-            describe(port, &found).ends_with("6 STS3215: an SO-100 or SO-101, follower or leader")
+            said.ends_with("6 STS3215: an SO-100 or SO-101, follower or leader"),
+            "{said}"
         );
-        found[5] = servo(6, 1_000_000, 2825);
-        assert!(describe(port, &found).ends_with("5 STS3215, 6 model 2825"));
+        so[5].model = Some(2825);
+        assert!(describe(port, &so).ends_with("5 STS3215, 6 model 2825"));
+        let said = describe(port, &found(&KOCH, 1_000_000));
+        assert!(
+            said.contains("1 XL430-W250, 2 XL430-W250, 3 XL330-M288"),
+            "{said}"
+        );
+        assert!(said.ends_with(": a Koch v1.1, follower"), "{said}");
+        let said = describe(port, &found(&[1190; 6], 1_000_000));
+        assert!(said.ends_with(": a Koch v1.1, leader"), "{said}");
+        let said = describe(port, &found(&VIPERX, 1_000_000));
+        assert!(said.ends_with(": a ViperX 300 6DOF"), "{said}");
         assert_eq!(
             describe(port, &[]),
-            "port /dev/ttyACM0: no Feetech servo answers"
+            "port /dev/ttyACM0: no Feetech and no Dynamixel servo answers"
         );
     }
 }

@@ -3,21 +3,15 @@
 mod cell;
 #[path = "../../drivers/feetech/tests/emulator/mod.rs"]
 mod emulator;
+mod servo_cell;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cell::{checkout, program, tactus};
+use cell::checkout;
 use emulator::{Servo, ServoBus};
-use rustix::process::{Pid, Signal, kill_process};
-use tactus_types::JointState;
-use tactus_wire::{
-    Cell as WireCell, ModeReport, ModeWord, MonotonicClock, Name, Session, SessionOptions,
-    Subscriber, Topic,
-};
+use servo_cell::{Ears, Role, free_endpoint, ok, refused};
+use tactus_wire::ModeWord;
 
 const MOTORS: [&str; 6] = [
     "shoulder_pan",
@@ -35,164 +29,9 @@ fn servos() -> Vec<Servo> {
 
 /// The shipped cell on `port`, and the calibration of [`servos`].
 fn cell_file(dir: &Path, port: &Path) -> PathBuf {
-    let shipped = checkout().join("launch/cells/so101.toml");
-    let text = std::fs::read_to_string(shipped).expect("the shipped cell");
-    let text = text.replace("/dev/ttyACM0", &port.display().to_string());
-    let file = dir.join("cell.toml");
-    std::fs::write(&file, text).expect("written");
-    let servos: Vec<String> = (1..=6)
-        .zip(MOTORS)
-        .map(|(id, motor)| {
-            format!(
-                r#""{motor}": {{"id": {id}, "drive_mode": 0, "homing_offset": {}, "range_min": 1000, "range_max": 3000}}"#,
-                10 * id
-            )
-        })
-        .collect();
-    std::fs::write(dir.join("so101.json"), format!("{{{}}}", servos.join(","))).expect("written");
-    file
-}
-
-/// A role as a process; killed with the test.
-struct Role(Child);
-
-impl Role {
-    fn start(args: &[&str]) -> Self {
-        let child = Command::new(program())
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        Self(child.expect("starts"))
-    }
-
-    fn terminate(&self) {
-        let pid = Pid::from_raw(self.0.id() as i32).expect("a process");
-        kill_process(pid, Signal::TERM).expect("told");
-    }
-
-    /// Whether it succeeded, and what it wrote to stderr.
-    fn end(mut self) -> (bool, String) {
-        let mut text = String::new();
-        let mut stderr = self.0.stderr.take().expect("piped");
-        stderr.read_to_string(&mut text).expect("text");
-        (self.0.wait().expect("ended").success(), text)
-    }
-
-    fn runs(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_endpoint() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("tcp/{}", listener.local_addr().expect("a port"))
-}
-
-/// What the cell says, newest last.
-struct Ears {
-    modes: Arc<Mutex<Vec<ModeReport>>>,
-    states: Arc<Mutex<Vec<JointState>>>,
-    _session: Session,
-    _subscriptions: [Subscriber; 2],
-}
-
-impl Ears {
-    fn open(endpoint: &str) -> Self {
-        let clock = Arc::new(MonotonicClock::new().expect("a clock"));
-        let options = SessionOptions {
-            connect: vec![endpoint.into()],
-            connect_timeout: Duration::from_secs(20),
-            ..SessionOptions::default()
-        };
-        let session = Session::open(&options, "test", clock).expect("reaches the cell");
-        let wire = WireCell::new("so101").expect("legal");
-        let name = |text| Name::new(text).expect("legal");
-        let (modes, states) =
-            <(Arc<Mutex<Vec<ModeReport>>>, Arc<Mutex<Vec<JointState>>>)>::default();
-        let (to_modes, to_states) = (modes.clone(), states.clone());
-        let subscriptions = [
-            session
-                .subscribe(&wire.key(&Topic::ArmMode(name("arm"))), move |m| {
-                    if let Ok(delivery) = m {
-                        let delivery: tactus_wire::Delivery<ModeReport> = delivery;
-                        to_modes.lock().expect("unpoisoned").push(delivery.message);
-                    }
-                })
-                .expect("subscribed"),
-            session
-                .subscribe(&wire.key(&Topic::DeviceState(name("so101"))), move |m| {
-                    if let Ok(delivery) = m {
-                        let delivery: tactus_wire::Delivery<JointState> = delivery;
-                        to_states.lock().expect("unpoisoned").push(delivery.message);
-                    }
-                })
-                .expect("subscribed"),
-        ];
-        Self {
-            modes,
-            states,
-            _session: session,
-            _subscriptions: subscriptions,
-        }
-    }
-
-    fn mode(&self) -> Option<ModeWord> {
-        self.modes
-            .lock()
-            .expect("unpoisoned")
-            .last()
-            .map(|m| m.mode)
-    }
-
-    fn state(&self) -> Option<JointState> {
-        self.states.lock().expect("unpoisoned").last().copied()
-    }
-
-    fn wait(&self, what: &str, within: Duration, done: impl Fn(&Self) -> bool) {
-        let until = Instant::now() + within;
-        while !done(self) {
-            assert!(
-                Instant::now() < until,
-                "waited in vain until {what}; mode {:?}",
-                self.mode()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-fn ok(args: &[&str]) -> String {
-    let output = tactus(args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {stderr}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(args: &[&str], wanted: &[&str]) {
-    let output = tactus(args);
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{args:?} succeeded");
-    let lines: Vec<&str> = stderr
-        .lines()
-        .filter(|l| l.starts_with("tactus: "))
-        .collect();
-    assert_eq!(lines.len(), 1, "one sentence: {stderr}");
-    for word in wanted {
-        assert!(
-            lines[0].contains(word),
-            "expected `{word}` in: {}",
-            lines[0]
-        );
-    }
+    let each = MOTORS.iter().zip(1..);
+    let servos = each.map(|(name, id)| (*name, id, 0, 10 * id, 1000, 3000));
+    servo_cell::cell_file(dir, "so101", port, servos)
 }
 
 #[test]
@@ -203,7 +42,7 @@ fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
     let endpoint = free_endpoint();
     let device = ["device", "--cell", &file, "--listen", &endpoint];
     let mut serving = Role::start(&device);
-    let ears = Ears::open(&endpoint);
+    let ears = Ears::open(&endpoint, "so101");
     let mut arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
     ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
         e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| !s.torque)
@@ -279,9 +118,9 @@ fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
     );
     bus.world().plug(3);
     serving = Role::start(&device);
-    let states = ears.states.lock().expect("unpoisoned").len();
+    let states = ears.heard();
     ears.wait("the device is back", Duration::from_secs(20), |e| {
-        e.states.lock().expect("unpoisoned").len() > states + 10
+        e.heard() > states + 10
     });
     refused(&device[..3], &["in use by process", "an arm has one owner"]);
     refused(
@@ -374,7 +213,7 @@ fn what_is_plugged_in_is_named_and_a_cell_file_drafted() {
     bus.world().unplug(4);
     refused(
         &["arm", "probe", "--port", &port, "--draft", "x.toml"],
-        &["no port with six STS3215 servos"],
+        &["no port with the servos of a known arm"],
     );
 }
 
@@ -385,7 +224,7 @@ fn run_starts_the_device_of_the_cell() {
     let file = cell_file(dir.path(), bus.path()).display().to_string();
     let endpoint = free_endpoint();
     let running = Role::start(&["run", &file, "--listen", &endpoint]);
-    let ears = Ears::open(&endpoint);
+    let ears = Ears::open(&endpoint, "so101");
     ears.wait(
         "arm host and device are there",
         Duration::from_secs(30),

@@ -64,6 +64,28 @@ pub trait Device: Send {
     fn step(&mut self, now: Time) -> Result<(), DeviceError>;
 }
 
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn info(&self) -> ArmInfo {
+        (**self).info()
+    }
+
+    fn state(&mut self, now: Time) -> Result<JointState, DeviceError> {
+        (**self).state(now)
+    }
+
+    fn apply(&mut self, goal: &Goal) -> Result<(), DeviceError> {
+        (**self).apply(goal)
+    }
+
+    fn set_torque(&mut self, on: bool) -> Result<(), DeviceError> {
+        (**self).set_torque(on)
+    }
+
+    fn step(&mut self, now: Time) -> Result<(), DeviceError> {
+        (**self).step(now)
+    }
+}
+
 /// The first epoch of a device that starts at `now`: no device that ran on this host before has used it.
 pub fn first_epoch(now: Time) -> u64 {
     now.as_nanos()

@@ -8,6 +8,8 @@
 //! - [`gate`]: which commands a device takes, and the goal that follows from them.
 //! - [`device`]: the [`Device`] trait and [`serve_device`], the shell around one.
 //! - [`line`]: a serial line under a bus protocol; [`lock`]: one owner per physical device.
+//! - [`gripper`]: the [`Gripper`] trait, and [`WithGripper`], which joins one to an arm without delaying it.
+//! - [`servo`]: arms of smart servos on one line, whoever made them.
 //! - [`camera`]: [`CameraPort`] and [`serve_camera`], the shell around a camera.
 //! - [`wire_driver`]: [`WireDriver`], the arm host's side of a device process.
 //!
@@ -35,9 +37,11 @@
 pub mod camera;
 pub mod device;
 pub mod gate;
+pub mod gripper;
 pub mod line;
 pub mod lock;
 pub mod pace;
+pub mod servo;
 pub mod watchdog;
 pub mod wire_driver;
 
@@ -47,6 +51,7 @@ pub use tactus_wire as wire;
 pub use camera::{CameraPort, serve_camera};
 pub use device::{Device, DeviceError, DeviceOptions, DeviceReport, ServeError, serve_device};
 pub use gate::{CommandGate, Goal, Refusals, Refused};
+pub use gripper::{Gripper, GripperState, WithGripper};
 pub use line::{Line, PortError, SerialLine};
 pub use pace::Pacer;
 pub use watchdog::Watchdog;

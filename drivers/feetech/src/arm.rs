@@ -8,8 +8,34 @@
 
 use tactus_types::{ArmInfo, JointLimits};
 
-use crate::calibration::{Calibration, ServoCalibration};
-use crate::registers::{self as reg, Register};
+use tactus_drivers_api::servo::{
+    ArmError, Bench, Calibration, Family, GRIPPER, Part, Report, Servo, ServoCalibration, Setting,
+};
+
+use crate::packet::{PROTOCOL, alarms};
+use crate::registers as reg;
+
+/// STS and SMS servos.
+pub static FAMILY: Family = Family {
+    make: "Feetech",
+    protocol: &PROTOCOL,
+    bauds: &reg::BAUDS,
+    model: reg::MODEL,
+    id: reg::ID,
+    torque_enable: reg::TORQUE_ENABLE,
+    present_position: reg::PRESENT_POSITION,
+    homing_offset: reg::HOMING_OFFSET,
+    min_position: reg::MIN_POSITION,
+    max_position: reg::MAX_POSITION,
+    drive_mode: None,
+    lock: Some(reg::LOCK),
+    is_eeprom: reg::is_eeprom,
+    cycle_bytes: |n| (8 + 3 * n) + (8 + n) + n * (6 + 8),
+    report,
+};
+
+/// Largest homing offset that a servo takes, ticks.
+pub const HOMING: i32 = 2047;
 
 /// Motors of an arm, in LeRobot's names: joints in the order of every joint vector, then the gripper.
 pub const MOTORS: [&str; 6] = [
@@ -20,8 +46,6 @@ pub const MOTORS: [&str; 6] = [
     "wrist_roll",
     GRIPPER,
 ];
-/// The one that is no joint.
-pub const GRIPPER: &str = "gripper";
 
 const VELOCITY_RAD_PER_SEC: f64 = 3.0;
 const ACCELERATION_RAD_PER_SEC2: f64 = 20.0;
@@ -48,35 +72,17 @@ impl Model {
     }
 }
 
-/// What the arm is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// It follows commands.
-    Follower,
-    /// A person moves it; it never has torque.
-    Leader,
-}
-
-/// One servo of an arm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Servo {
-    /// Name of its motor.
-    pub name: &'static str,
-    /// Its calibration, with its id.
-    pub calibration: ServoCalibration,
-}
-
-impl std::fmt::Display for Servo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "servo {} (`{}`)", self.calibration.id, self.name)
-    }
-}
-
 /// The servos of an arm that `calibration` is of, in the order of [`MOTORS`].
-pub fn servos(calibration: &Calibration) -> Vec<Servo> {
+pub fn servos(calibration: &Calibration, part: Part) -> Vec<Servo> {
     let servo = |name| {
         let calibration = *calibration.servos.get(name)?;
-        Some(Servo { name, calibration })
+        Some(Servo {
+            name,
+            model: &reg::STS3215,
+            shadow_of: None,
+            calibration,
+            settings: settings(name, &calibration, part),
+        })
     };
     MOTORS.into_iter().filter_map(servo).collect()
 }
@@ -111,47 +117,22 @@ pub fn info(model: Model, part: Part, servos: &[Servo], rate_hz: f64) -> ArmInfo
     }
 }
 
-/// What a register of a servo has to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// The register.
-    pub register: Register,
-    /// Its bits that count.
-    pub mask: Option<i32>,
-    /// What they have to be.
-    pub value: i32,
-    /// Without it positions mean something else: such an arm is not served. Otherwise it is only slower or less stiff.
-    pub vital: bool,
-}
-
-/// What the EEPROM of `servo` has to hold: the calibration, and LeRobot's configuration of these arms.
-pub fn settings(servo: &Servo, part: Part) -> Vec<Setting> {
+/// What the EEPROM of motor `name` has to hold: the calibration, and LeRobot's configuration of these arms.
+fn settings(name: &str, calibration: &ServoCalibration, part: Part) -> Vec<Setting> {
     let ServoCalibration {
         homing_offset,
         range_min,
         range_max,
         ..
-    } = servo.calibration;
-    let vital = |register, value| Setting {
-        register,
-        mask: None,
-        value,
-        vital: true,
-    };
-    let wanted = |register, value| Setting {
-        vital: false,
-        ..vital(register, value)
-    };
+    } = *calibration;
+    let (vital, wanted) = (Setting::vital, Setting::wanted);
     let mut settings = vec![
         vital(reg::HOMING_OFFSET, homing_offset),
         vital(reg::MIN_POSITION, range_min),
         vital(reg::MAX_POSITION, range_max),
         vital(reg::OPERATING_MODE, 0),
         // Position within one turn.
-        Setting {
-            mask: Some(0x10),
-            ..vital(reg::PHASE, 0)
-        },
+        vital(reg::PHASE, 0).masked(0x10),
         wanted(reg::RETURN_DELAY, 0),
         wanted(reg::MAX_ACCELERATION, 254),
     ];
@@ -161,7 +142,7 @@ pub fn settings(servo: &Servo, part: Part) -> Vec<Setting> {
             wanted(reg::I_GAIN, 0),
             wanted(reg::D_GAIN, 32),
         ]);
-        if servo.name == GRIPPER {
+        if name == GRIPPER {
             // Half of its torque, so that it does not burn out on what it grips.
             settings.extend([
                 wanted(reg::MAX_TORQUE, 500),
@@ -173,18 +154,22 @@ pub fn settings(servo: &Servo, part: Part) -> Vec<Setting> {
     settings
 }
 
-impl Setting {
-    /// Whether `actual` will do.
-    pub fn met_by(&self, actual: i32) -> bool {
-        let mask = self.mask.unwrap_or(-1);
-        actual & mask == self.value & mask
-    }
-
-    /// What to write where `actual` is.
-    pub fn over(&self, actual: i32) -> i32 {
-        let mask = self.mask.unwrap_or(-1);
-        (actual & !mask) | (self.value & mask)
-    }
+fn report(bench: &mut Bench, index: usize) -> Result<Report, ArmError> {
+    let servo = bench.servos[index].clone();
+    let [major, minor, ..] = bench.read(&servo, reg::FIRMWARE)?.to_le_bytes();
+    let (_, error) = bench
+        .bus
+        .read_bytes(servo.id(), reg::ID.address, reg::ID.bytes)
+        .map_err(|reason| bench.servo_error(&servo, reason))?;
+    Ok(Report {
+        firmware: format!("{major}.{minor}"),
+        position: bench.read(&servo, reg::PRESENT_POSITION)?,
+        voltage_v: f64::from(bench.read(&servo, reg::PRESENT_VOLTAGE)?) / 10.0,
+        temperature_c: f64::from(bench.read(&servo, reg::PRESENT_TEMPERATURE)?),
+        load: f64::from(bench.read(&servo, reg::PRESENT_LOAD)?) / 1000.0,
+        torque: bench.read(&servo, reg::TORQUE_ENABLE)? != 0,
+        alarms: alarms(error),
+    })
 }
 
 #[cfg(test)]
@@ -207,7 +192,7 @@ mod tests {
 
     #[test]
     fn an_arm_has_five_joints_a_gripper_no_brakes_and_legal_info() {
-        let servos = servos(&calibration());
+        let servos = servos(&calibration(), Part::Follower);
         let info_of = |part| info(Model::So101, part, &servos, 100.0);
         let follower = info_of(Part::Follower);
         assert!(follower.check().is_ok());
@@ -220,8 +205,8 @@ mod tests {
 
     #[test]
     fn settings_compare_and_change_only_the_bits_that_count() {
-        let servos = servos(&calibration());
-        let all = settings(&servos[5], Part::Follower);
+        let of = |part| servos(&calibration(), part);
+        let all = &of(Part::Follower)[5].settings;
         let phase = all
             .iter()
             .find(|s| s.register == reg::PHASE)
@@ -230,7 +215,7 @@ mod tests {
         assert_eq!(phase.over(0x1C), 0x0C);
         let offset = &all[0];
         assert!(offset.met_by(60) && !offset.met_by(-60));
-        assert!(all.iter().all(|s| s.register.is_eeprom()));
-        assert_eq!(settings(&servos[0], Part::Leader).len(), 7);
+        assert!(all.iter().all(|s| reg::is_eeprom(s.register)));
+        assert_eq!(of(Part::Leader)[0].settings.len(), 7);
     }
 }

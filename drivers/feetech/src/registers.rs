@@ -3,33 +3,8 @@
 //! Source: Feetech's memory table for STS and SMS servos as used by LeRobot 0.6 (`motors/feetech/tables.py`). Registers
 //! below 40 are EEPROM: they survive power-off, and keep a new value only while [`LOCK`] is 0.
 
-/// One register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Register {
-    /// Its name in the manual's words.
-    pub name: &'static str,
-    /// Its address.
-    pub address: u8,
-    /// Its bytes, 1 or 2.
-    pub bytes: u8,
-    /// Place of the sign bit, where it has one.
-    pub sign: Option<u8>,
-}
-
-macro_rules! registers {
-    ($($(#[$doc:meta])* $name:ident = $address:literal, $bytes:literal $(, sign $sign:literal)?;)*) => {
-        $($(#[$doc])* pub const $name: Register = Register {
-            name: stringify!($name),
-            address: $address,
-            bytes: $bytes,
-            sign: registers!(@sign $($sign)?),
-        };)*
-        /// All of them, by address.
-        pub const TABLE: &[Register] = &[$($name),*];
-    };
-    (@sign) => { None };
-    (@sign $sign:literal) => { Some($sign) };
-}
+use tactus_drivers_api::registers;
+use tactus_drivers_api::servo::{Register, ServoModel};
 
 registers! {
     /// Firmware, major and minor.
@@ -96,44 +71,19 @@ registers! {
     MAX_ACCELERATION = 85, 1;
 }
 
-/// Model number of the servo that SO-100 and SO-101 are made of.
-pub const STS3215: u16 = 777;
+/// The servo that SO-100 and SO-101 are made of.
+pub const STS3215: ServoModel = ServoModel {
+    number: 777,
+    name: "STS3215",
+};
 /// Bits per second, by the value of [`BAUD_RATE`].
 pub const BAUDS: [u32; 8] = [
     1_000_000, 500_000, 250_000, 128_000, 115_200, 57_600, 38_400, 19_200,
 ];
-/// Ticks of one turn.
-pub const TICKS_PER_TURN: i32 = 4096;
-/// Largest position within one turn.
-pub const MAX_TICK: i32 = TICKS_PER_TURN - 1;
 
-impl Register {
-    /// The value in `data`, which begins at address `from`; `None` when it is not in there.
-    pub fn get(&self, data: &[u8], from: u8) -> Option<i32> {
-        let at = usize::from(self.address.checked_sub(from)?);
-        let raw = match self.bytes {
-            1 => u16::from(*data.get(at)?),
-            _ => u16::from_le_bytes([*data.get(at)?, *data.get(at + 1)?]),
-        };
-        Some(match self.sign {
-            Some(bit) => crate::packet::signed(raw, bit),
-            None => i32::from(raw),
-        })
-    }
-
-    /// The bytes of `value`, as many as the register has; `None` when it does not fit.
-    pub fn bytes_of(&self, value: i32) -> Option<[u8; 2]> {
-        let raw = match self.sign {
-            Some(bit) => crate::packet::raw_of(value, bit)?,
-            None => u16::try_from(value).ok()?,
-        };
-        (self.bytes == 2 || raw < 256).then_some(raw.to_le_bytes())
-    }
-
-    /// Whether it survives power-off.
-    pub fn is_eeprom(&self) -> bool {
-        self.address < TORQUE_ENABLE.address || self.address >= 80
-    }
+/// Whether `register` survives power-off.
+pub fn is_eeprom(register: Register) -> bool {
+    register.address < TORQUE_ENABLE.address || register.address >= 80
 }
 
 #[cfg(test)]
@@ -144,7 +94,7 @@ mod tests {
     fn the_table_is_in_order_and_nothing_overlaps() {
         for pair in TABLE.windows(2) {
             assert!(
-                pair[0].address + pair[0].bytes <= pair[1].address,
+                pair[0].address + u16::from(pair[0].bytes) <= pair[1].address,
                 "{pair:?}"
             );
         }
@@ -156,8 +106,8 @@ mod tests {
         assert_eq!(HOMING_OFFSET.get(&data, 31), Some(-12));
         assert_eq!(HOMING_OFFSET.get(&data, 30), Some(8));
         assert_eq!(HOMING_OFFSET.get(&data, 32), None);
-        assert_eq!(HOMING_OFFSET.bytes_of(-12), Some([0x0C, 0x08]));
+        assert_eq!(HOMING_OFFSET.bytes_of(-12), Some([0x0C, 0x08, 0, 0]));
         assert_eq!(TORQUE_ENABLE.bytes_of(256), None);
-        assert_eq!(GOAL_POSITION.bytes_of(2047), Some([0xFF, 0x07]));
+        assert_eq!(GOAL_POSITION.bytes_of(2047), Some([0xFF, 0x07, 0, 0]));
     }
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use emulator::{Servo, ServoBus};
+use tactus_drivers_api::servo::{ArmError, Bench, Calibration, Part, ServoCalibration};
 use tactus_drivers_api::{Device, Goal};
-use tactus_feetech::arm::MOTORS;
-use tactus_feetech::calibration::ServoCalibration;
-use tactus_feetech::{ArmError, Bench, Calibration, Model, Part, ServoArm};
+use tactus_feetech::arm::{FAMILY, MOTORS, servos as named};
+use tactus_feetech::{Model, ServoArm};
 use tactus_types::{JointState, JointVec, Time};
 
 const BAUD: u32 = 1_000_000;
@@ -46,7 +46,11 @@ fn servos() -> Vec<Servo> {
 }
 
 fn open(bus: &ServoBus) -> Result<Bench, ArmError> {
-    Bench::open(bus.path(), BAUD, &calibration(), Part::Follower)
+    opened(bus.path(), Part::Follower)
+}
+
+fn opened(path: &Path, part: Part) -> Result<Bench, ArmError> {
+    Bench::open(&FAMILY, path, BAUD, named(&calibration(), part))
 }
 
 struct Clocked {
@@ -57,7 +61,13 @@ struct Clocked {
 impl Clocked {
     fn start(bus: &ServoBus) -> Self {
         let bench = open(bus).expect("servos");
-        let arm = ServoArm::start(bench, Model::So101, 100.0, Time::from_millis(1000));
+        let arm = ServoArm::start(
+            bench,
+            Model::So101,
+            Part::Follower,
+            100.0,
+            Time::from_millis(1000),
+        );
         Self {
             arm: arm.expect("an arm"),
             zero: Instant::now() - Duration::from_millis(1000),
@@ -88,7 +98,8 @@ fn goal(rad: f64, opening: f64) -> Goal {
 fn refusal(servos: Vec<Servo>) -> String {
     let bus = ServoBus::start(servos);
     let now = Time::from_millis(1);
-    let served = open(&bus).and_then(|b| ServoArm::start(b, Model::So101, 100.0, now));
+    let served =
+        open(&bus).and_then(|b| ServoArm::start(b, Model::So101, Part::Follower, 100.0, now));
     let refused = served.expect_err("refused").to_string();
     assert!(
         refused.contains(&bus.path().display().to_string()),
@@ -383,8 +394,16 @@ fn an_arm_with_torque_is_taken_over_as_it_is_and_let_go_when_asked() {
 #[test]
 fn a_leader_never_has_torque() {
     let bus = ServoBus::start(servos());
-    let leader = || Bench::open(bus.path(), BAUD, &calibration(), Part::Leader).expect("servos");
-    let start = |bench| ServoArm::start(bench, Model::So101, 100.0, Time::from_millis(1));
+    let leader = || opened(bus.path(), Part::Leader).expect("servos");
+    let start = |bench| {
+        ServoArm::start(
+            bench,
+            Model::So101,
+            Part::Leader,
+            100.0,
+            Time::from_millis(1),
+        )
+    };
     bus.world().servo(5).memory[40] = 1;
     let refused = start(leader()).expect_err("torque").to_string();
     assert!(
@@ -435,7 +454,16 @@ fn the_calibration_of_another_arm_is_refused_by_register_and_set_up_mends_it() {
         20,
         "it survives power-off"
     );
-    assert!(ServoArm::start(bench, Model::So101, 100.0, Time::from_millis(1)).is_ok());
+    assert!(
+        ServoArm::start(
+            bench,
+            Model::So101,
+            Part::Follower,
+            100.0,
+            Time::from_millis(1)
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -502,7 +530,7 @@ fn an_arm_has_one_owner_whatever_the_port_is_called() {
     let name = dir.path().join("by-id");
     std::os::unix::fs::symlink(bus.path(), &name).expect("a link");
     let first = open(&bus).expect("servos");
-    let second = |path: &Path| Bench::open(path, BAUD, &calibration(), Part::Follower);
+    let second = |path: &Path| opened(path, Part::Follower);
     let refused = second(&name).expect_err("taken").to_string();
     assert!(refused.contains("in use by process"), "{refused}");
     drop(first);

@@ -52,6 +52,12 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
     ("camera.rate_hz", 1.0, 200.0, "Hz"),
     ("device.rate_hz", 20.0, 250.0, "Hz"),
+    ("device.watchdog_ms", 40.0, 2540.0, "ms"),
+    ("device.gripper_current_ma", 20.0, 3000.0, "mA"),
+    ("device.gripper.baud", 9600.0, 115_200.0, "baud"),
+    ("device.gripper.slave", 1.0, 247.0, ""),
+    ("device.gripper.speed", 0.0, 1.0, ""),
+    ("device.gripper.force", 0.0, 1.0, ""),
     ("record.seconds", 1.0, 120.0, "s"),
     ("budget", 0.0, 10_000.0, "ms"),
 ];

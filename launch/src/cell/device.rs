@@ -6,25 +6,43 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Deserialize;
-use tactus_feetech::registers::BAUDS;
-use tactus_feetech::{Calibration, Model, Part, arm::MOTORS, calibration};
+use tactus_drivers_api::servo::{
+    ArmError, Bench, Calibration, Family, Part, calibration::lerobot_file,
+};
 use tactus_ur::UrSpec;
 use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
+use super::gripper::{CellGripper, RawGripper};
 use super::{CellError, Check};
+
+/// The section: the arm, and the gripper beside it where that is a device of its own.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawHardware {
+    gripper: Option<RawGripper>,
+    #[serde(flatten)]
+    device: RawDevice,
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub(super) enum RawDevice {
+enum RawDevice {
     Feetech(RawFeetech),
+    Dynamixel(RawDynamixel),
     Ur(RawUr),
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum RawModel {
+enum RawSo {
     So100,
     So101,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawDynamixelModel {
+    Koch,
+    ViperX,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -36,8 +54,8 @@ enum RawPart {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawFeetech {
-    model: RawModel,
+struct RawFeetech {
+    model: RawSo,
     part: RawPart,
     port: PathBuf,
     baud: Option<u32>,
@@ -48,7 +66,21 @@ pub(super) struct RawFeetech {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawUr {
+struct RawDynamixel {
+    model: RawDynamixelModel,
+    part: RawPart,
+    port: PathBuf,
+    baud: Option<u32>,
+    rate_hz: f64,
+    calibration: Option<PathBuf>,
+    lerobot_id: Option<String>,
+    watchdog_ms: Option<u32>,
+    gripper_current_ma: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUr {
     model: String,
     host: String,
     rate_hz: u32,
@@ -59,8 +91,8 @@ pub(super) struct RawUr {
 /// The arm that a cell's device process serves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellDevice {
-    /// SO-100 or SO-101.
-    Feetech(CellFeetech),
+    /// An arm of smart servos on one line.
+    Servos(CellServos),
     /// An arm of Universal Robots.
     Ur(CellUr),
 }
@@ -74,11 +106,27 @@ pub struct CellUr {
     pub spec: UrSpec,
 }
 
-/// An arm of Feetech servos.
+/// Whose servos, and what is said of them alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Make {
+    /// SO-100 or SO-101.
+    Feetech(tactus_feetech::Model),
+    /// Koch or ViperX.
+    Dynamixel {
+        /// Which arm.
+        model: tactus_dynamixel::Model,
+        /// When servos stop by themselves, milliseconds.
+        watchdog_millis: u32,
+        /// Current of the gripper, mA.
+        gripper_current_ma: f64,
+    },
+}
+
+/// An arm of smart servos.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CellFeetech {
+pub struct CellServos {
     /// Which arm.
-    pub model: Model,
+    pub make: Make,
     /// What it is for.
     pub part: Part,
     /// Its serial port.
@@ -100,17 +148,37 @@ pub enum CalibrationAt {
     LeRobot(String),
 }
 
-impl RawDevice {
-    pub(super) fn read(self, check: &Check<'_>, directory: &Path) -> Result<CellDevice, CellError> {
-        match self {
-            Self::Feetech(raw) => raw.read(check, directory),
-            Self::Ur(raw) => raw.read(check),
+impl RawHardware {
+    pub(super) fn read(
+        self,
+        check: &Check<'_>,
+        directory: &Path,
+    ) -> Result<(CellDevice, Option<CellGripper>), CellError> {
+        let gripper = self.gripper.map(|raw| raw.read(check)).transpose()?;
+        let device = match self.device {
+            RawDevice::Feetech(raw) => CellDevice::Servos(raw.read(check, directory)?),
+            RawDevice::Dynamixel(raw) => CellDevice::Servos(raw.read(check, directory)?),
+            RawDevice::Ur(raw) => CellDevice::Ur(raw.read(check)?),
+        };
+        let CellDevice::Servos(arm) = &device else {
+            return Ok((device, gripper));
+        };
+        let (servos, highest) = (arm.motors().len(), arm.highest_rate_hz());
+        if arm.rate_hz > highest {
+            let baud = arm.baud;
+            let expected = format!("at most {highest:.0} Hz of {servos} servos at {baud} baud");
+            return Err(check.error("device.rate_hz", &expected, arm.rate_hz));
         }
+        if gripper.is_some() {
+            let expected = format!("none: the arm `{}` has a gripper of its own", arm.name());
+            return Err(check.error("device.gripper", &expected, "one"));
+        }
+        Ok((device, gripper))
     }
 }
 
 impl RawUr {
-    fn read(self, check: &Check<'_>) -> Result<CellDevice, CellError> {
+    fn read(self, check: &Check<'_>) -> Result<CellUr, CellError> {
         let model = tactus_ur::Model::named(&self.model).ok_or_else(|| {
             let names = tactus_ur::Model::ALL.map(tactus_ur::Model::name);
             let expected = format!("one of {}", names.join(", "));
@@ -135,7 +203,7 @@ impl RawUr {
             let expected = format!("{low} to {high}");
             return Err(check.error("device.gain", &expected, self.gain));
         }
-        Ok(CellDevice::Ur(CellUr {
+        Ok(CellUr {
             host: self.host,
             spec: UrSpec {
                 model,
@@ -145,74 +213,172 @@ impl RawUr {
                     gain: self.gain,
                 },
             },
-        }))
+        })
     }
 }
 
 impl RawFeetech {
-    fn read(self, check: &Check<'_>, directory: &Path) -> Result<CellDevice, CellError> {
-        let raw = self;
-        let baud = raw.baud.unwrap_or(BAUDS[0]);
-        if !BAUDS.contains(&baud) {
-            let rates: Vec<String> = BAUDS.iter().map(u32::to_string).collect();
-            let expected = format!("one of {}", rates.join(", "));
-            return Err(check.error("device.baud", &expected, baud));
-        }
-        let calibration = match (raw.calibration, raw.lerobot_id) {
-            (Some(file), None) => CalibrationAt::File(directory.join(file)),
-            (None, Some(id)) if !id.is_empty() && !id.contains(['/', '\\']) => {
-                CalibrationAt::LeRobot(id)
-            }
-            (None, Some(id)) => {
-                return Err(check.error("device.lerobot_id", "a name without slashes", id));
-            }
-            (None, None) => {
-                let expected = "a file, or device.lerobot_id instead";
-                return Err(check.error("device.calibration", expected, "neither"));
-            }
-            (Some(_), Some(_)) => {
-                let expected = "a file, or device.lerobot_id instead";
-                return Err(check.error("device.calibration", expected, "both"));
-            }
-        };
-        Ok(CellDevice::Feetech(CellFeetech {
-            model: match raw.model {
-                RawModel::So100 => Model::So100,
-                RawModel::So101 => Model::So101,
-            },
-            part: match raw.part {
-                RawPart::Follower => Part::Follower,
-                RawPart::Leader => Part::Leader,
-            },
-            port: raw.port,
-            baud,
-            rate_hz: check.bounded("device.rate_hz", raw.rate_hz)?,
-            calibration,
-        }))
+    fn read(self, check: &Check<'_>, directory: &Path) -> Result<CellServos, CellError> {
+        Ok(CellServos {
+            make: Make::Feetech(match self.model {
+                RawSo::So100 => tactus_feetech::Model::So100,
+                RawSo::So101 => tactus_feetech::Model::So101,
+            }),
+            part: self.part.read(),
+            port: self.port,
+            baud: baud(check, self.baud, &tactus_feetech::FAMILY)?,
+            rate_hz: check.bounded("device.rate_hz", self.rate_hz)?,
+            calibration: calibration_at(check, directory, self.calibration, self.lerobot_id)?,
+        })
     }
 }
 
-impl CellFeetech {
+impl RawDynamixel {
+    fn read(self, check: &Check<'_>, directory: &Path) -> Result<CellServos, CellError> {
+        let model = match self.model {
+            RawDynamixelModel::Koch => tactus_dynamixel::Model::Koch,
+            RawDynamixelModel::ViperX => tactus_dynamixel::Model::ViperX,
+        };
+        let part = self.part.read();
+        if part == Part::Leader && !model.has_leader() {
+            let expected = format!("\"follower\": a `{}` leads nobody", model.name());
+            return Err(check.error("device.part", &expected, "leader"));
+        }
+        let rate_hz = check.bounded("device.rate_hz", self.rate_hz)?;
+        let watchdog = self.watchdog_ms.unwrap_or(WATCHDOG_MILLIS);
+        let watchdog = check.bounded("device.watchdog_ms", watchdog.into())?;
+        let least = WATCHDOG_PERIODS * 1000.0 / rate_hz;
+        if watchdog < least {
+            let expected = format!("at least {WATCHDOG_PERIODS} periods, {least:.0} ms");
+            return Err(check.error("device.watchdog_ms", &expected, watchdog));
+        }
+        let current = self.gripper_current_ma;
+        let current = current.unwrap_or(model.gripper_current_ma());
+        Ok(CellServos {
+            make: Make::Dynamixel {
+                model,
+                watchdog_millis: watchdog as u32,
+                gripper_current_ma: check.bounded("device.gripper_current_ma", current)?,
+            },
+            part,
+            port: self.port,
+            baud: baud(check, self.baud, &tactus_dynamixel::FAMILY)?,
+            rate_hz,
+            calibration: calibration_at(check, directory, self.calibration, self.lerobot_id)?,
+        })
+    }
+}
+
+/// When Dynamixel servos that hear nothing stop, where the file does not say: twice the device's own command deadline.
+const WATCHDOG_MILLIS: u32 = 200;
+/// Servos hear something once a period; one or two may be late.
+const WATCHDOG_PERIODS: f64 = 3.0;
+
+impl RawPart {
+    fn read(self) -> Part {
+        match self {
+            Self::Follower => Part::Follower,
+            Self::Leader => Part::Leader,
+        }
+    }
+}
+
+fn baud(check: &Check<'_>, baud: Option<u32>, family: &Family) -> Result<u32, CellError> {
+    let baud = baud.unwrap_or(family.bauds[0]);
+    if family.bauds.contains(&baud) {
+        return Ok(baud);
+    }
+    let rates: Vec<String> = family.bauds.iter().map(u32::to_string).collect();
+    let expected = format!("one of {}", rates.join(", "));
+    Err(check.error("device.baud", &expected, baud))
+}
+
+fn calibration_at(
+    check: &Check<'_>,
+    directory: &Path,
+    file: Option<PathBuf>,
+    lerobot_id: Option<String>,
+) -> Result<CalibrationAt, CellError> {
+    let expected = "a file, or device.lerobot_id instead";
+    match (file, lerobot_id) {
+        (Some(file), None) => Ok(CalibrationAt::File(directory.join(file))),
+        (None, Some(id)) if !id.is_empty() && !id.contains(['/', '\\']) => {
+            Ok(CalibrationAt::LeRobot(id))
+        }
+        (None, Some(id)) => Err(check.error("device.lerobot_id", "a name without slashes", id)),
+        (None, None) => Err(check.error("device.calibration", expected, "neither")),
+        (Some(_), Some(_)) => Err(check.error("device.calibration", expected, "both")),
+    }
+}
+
+impl CellServos {
+    /// Which arm, as LeRobot writes it.
+    pub fn name(&self) -> &'static str {
+        match self.make {
+            Make::Feetech(model) => model.name(),
+            Make::Dynamixel { model, .. } => model.name(),
+        }
+    }
+
+    /// Its motors, in the order of its servos.
+    pub fn motors(&self) -> Vec<&'static str> {
+        match self.make {
+            Make::Feetech(_) => tactus_feetech::MOTORS.to_vec(),
+            Make::Dynamixel { model, .. } => model.motors(),
+        }
+    }
+
+    fn family(&self) -> &'static Family {
+        match self.make {
+            Make::Feetech(_) => &tactus_feetech::FAMILY,
+            Make::Dynamixel { .. } => &tactus_dynamixel::FAMILY,
+        }
+    }
+
+    /// How often its servos can be written and read, Hz: what the line takes.
+    fn highest_rate_hz(&self) -> f64 {
+        self.family()
+            .highest_rate_hz(self.motors().len(), self.baud)
+    }
+
     /// Its calibration file.
     pub fn calibration_file(&self) -> anyhow::Result<PathBuf> {
         match &self.calibration {
             CalibrationAt::File(file) => Ok(file.clone()),
             CalibrationAt::LeRobot(id) => {
                 let root = lerobot_home()?.join("calibration");
+                let names = match self.make {
+                    // Since 2026 LeRobot has one name for both.
+                    Make::Feetech(model) => vec!["so", model.name()],
+                    Make::Dynamixel { model, .. } => vec![model.name()],
+                };
                 let leader = self.part == Part::Leader;
-                Ok(calibration::lerobot_file(
-                    &root,
-                    id,
-                    leader,
-                    self.model.name(),
-                )?)
+                Ok(lerobot_file(&root, id, leader, &names)?)
             }
         }
     }
 
     /// Its calibration.
     pub fn calibration(&self) -> anyhow::Result<Calibration> {
-        Ok(Calibration::read(&self.calibration_file()?, &MOTORS)?)
+        let homing = match self.make {
+            Make::Feetech(_) => tactus_feetech::arm::HOMING,
+            Make::Dynamixel { .. } => tactus_dynamixel::registers::HOMING,
+        };
+        let file = self.calibration_file()?;
+        Ok(Calibration::read(&file, &self.motors(), homing)?)
+    }
+
+    /// Opens its port and finds its servos there.
+    pub fn bench(&self, calibration: &Calibration) -> Result<Bench, ArmError> {
+        let servos = match self.make {
+            Make::Feetech(_) => tactus_feetech::arm::servos(calibration, self.part),
+            Make::Dynamixel {
+                model,
+                gripper_current_ma,
+                ..
+            } => tactus_dynamixel::arm::servos(model, self.part, calibration, gripper_current_ma),
+        };
+        Bench::open(self.family(), &self.port, self.baud, servos)
     }
 }
 

@@ -297,19 +297,16 @@ fn every_shipped_cell_is_legal() {
         }
     }
     names.sort();
-    assert!(
-        ["demo", "so101", "ur5e"]
-            .iter()
-            .all(|name| names.contains(&(*name).to_owned())),
-        "{names:?}"
-    );
+    for shipped in ["demo", "so101", "koch", "viperx", "ur5e"] {
+        assert!(names.contains(&shipped.to_owned()), "{names:?}");
+    }
 }
 
 #[test]
 fn a_device_on_this_machine_is_described_or_refused() {
     const SO101: &str = include_str!("../../cells/so101.toml");
     let cell = parsed(SO101).expect("legal");
-    let Some(CellDevice::Feetech(arm)) = cell.hardware else {
+    let Some(CellDevice::Servos(arm)) = cell.hardware else {
         panic!("no device");
     };
     assert_eq!((arm.baud, arm.rate_hz), (1_000_000, 100.0));
@@ -432,4 +429,92 @@ fn an_arm_of_universal_robots_is_described_or_refused() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn an_arm_of_dynamixel_servos_is_described_or_refused() {
+    use super::device::Make;
+    const KOCH: &str = include_str!("../../cells/koch.toml");
+    const VIPERX: &str = include_str!("../../cells/viperx.toml");
+    let make = |text: &str| match parsed(text).expect("legal").hardware {
+        Some(CellDevice::Servos(arm)) => (arm.make, arm.motors().len()),
+        Some(CellDevice::Ur(_)) | None => panic!("no device"),
+    };
+    let (koch, motors) = make(KOCH);
+    let wanted = Make::Dynamixel {
+        model: tactus_dynamixel::Model::Koch,
+        watchdog_millis: 200,
+        gripper_current_ma: 500.0,
+    };
+    assert_eq!((koch, motors), (wanted, 6));
+    let bare = KOCH
+        .lines()
+        .filter(|line| !(line.starts_with("watchdog_ms") || line.starts_with("gripper_current")))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(make(&bare), (wanted, 6), "these are the defaults");
+    assert_eq!(make(VIPERX).1, 9);
+    for (text, from, to, wanted) in [
+        (
+            VIPERX,
+            "part = \"follower\"",
+            "part = \"leader\"",
+            "`device.part`: expected \"follower\": a `viperx` leads nobody, got leader",
+        ),
+        (
+            KOCH,
+            "watchdog_ms = 200",
+            "watchdog_ms = 5000",
+            "`device.watchdog_ms`: expected 40 to 2540 ms, got 5000",
+        ),
+        (
+            KOCH,
+            "gripper_current_ma = 500",
+            "gripper_current_ma = 5",
+            "`device.gripper_current_ma`: expected 20 to 3000 mA, got 5",
+        ),
+        (
+            KOCH,
+            "rate_hz = 100 ",
+            "baud = 500000\nrate_hz = 100 ",
+            "`device.baud`: expected one of 1000000, 57600,",
+        ),
+        (
+            VIPERX,
+            "rate_hz = 100 ",
+            "rate_hz = 250 ",
+            "`device.rate_hz`: expected at most 213 Hz of 9 servos at 1000000 baud, got 250",
+        ),
+        (
+            KOCH,
+            "rate_hz = 100 ",
+            "baud = 57600\nrate_hz = 100 ",
+            "`device.rate_hz`: expected at most",
+        ),
+        (KOCH, "model = \"koch\"", "model = \"so101\"", "so101"),
+        (KOCH, "watchdog_ms", "watchdog", "unknown field `watchdog`"),
+        (
+            KOCH,
+            "[arm]\n",
+            "[device.gripper]\nkind = \"robotiq\"\nport = \"/dev/ttyUSB1\"\n[arm]\n",
+            "`device.gripper`: expected none: the arm `koch` has a gripper of its own",
+        ),
+        (
+            KOCH,
+            "[arm]\n",
+            "[device.gripper]\nkind = \"robotiq\"\nport = \"/dev/ttyUSB1\"\nforce = 2.0\n[arm]\n",
+            "`device.gripper.force`: expected 0 to 1, got 2",
+        ),
+    ] {
+        let error = parsed(&text.replacen(from, to, 1)).expect_err(to);
+        assert!(
+            error.contains(wanted) && error.contains("cells/x.toml"),
+            "{error}"
+        );
+    }
+    let slow = KOCH.replacen("rate_hz = 100 ", "rate_hz = 20 ", 1);
+    let error = parsed(&slow.replacen("watchdog_ms = 200", "watchdog_ms = 100", 1));
+    let error = error.expect_err("trips between two ticks");
+    let wanted = "`device.watchdog_ms`: expected at least 3 periods, 150 ms, got 100";
+    assert!(error.contains(wanted), "{error}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use comfy_table::{Table, presets};
-use tactus_drivers_api::{DeviceOptions, DeviceReport, serve_device};
+use tactus_drivers_api::{DeviceOptions, DeviceReport, WithGripper, serve_device};
 use tactus_host::{Realtime, RealtimeSpec};
 use tactus_ur::bench::Act;
 use tactus_ur::model::JOINT_NAMES;
@@ -50,10 +50,21 @@ fn serve(args: &RoleArgs, cell: &Cell, arm: &CellUr) -> anyhow::Result<()> {
         cell: cell.wire.clone(),
         name: cell.device.clone(),
     };
-    let report = leave_last(args, cell, &joined, |end| {
-        Ok(serve_device(&mut device, &options, &joined.session, end)?)
-    });
-    tracing::info!(counts = ?device.counts(), "controller");
+    let report = match &cell.gripper {
+        None => {
+            let report = leave_last(args, cell, &joined, |end| {
+                Ok(serve_device(&mut device, &options, &joined.session, end)?)
+            });
+            tracing::info!(counts = ?device.counts(), "controller");
+            report
+        }
+        Some(gripper) => {
+            let mut device = WithGripper::start(Box::new(device), gripper.open()?)?;
+            leave_last(args, cell, &joined, |end| {
+                Ok(serve_device(&mut device, &options, &joined.session, end)?)
+            })
+        }
+    };
     let DeviceReport {
         ticks,
         skipped,

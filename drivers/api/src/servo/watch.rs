@@ -4,7 +4,54 @@
 //! no longer does what it is told, so the service ends with the servo's name and the arm host holds. Before that come
 //! warnings, once each until things are well again. Torque is never switched off from here. Pure.
 
-use crate::packet::Alarms;
+/// What the bits of a servo's complaints mean.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AlarmTable {
+    /// Bits and what they are called.
+    pub names: &'static [(u8, &'static str)],
+    /// Those after which a servo no longer does what it is told: it weakens itself, lets go, or cannot measure.
+    pub disabling: u8,
+    /// The supply is out of its range.
+    pub voltage: u8,
+}
+
+/// What a servo complains of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alarms {
+    bits: u8,
+    table: &'static AlarmTable,
+}
+
+impl Alarms {
+    /// These bits of `table`.
+    pub const fn new(bits: u8, table: &'static AlarmTable) -> Self {
+        Self { bits, table }
+    }
+
+    /// Whether there is none.
+    pub fn is_none(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Its bits.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+}
+
+impl std::fmt::Display for Alarms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.table.names.iter();
+        let names: Vec<&str> = names
+            .filter(|(bit, _)| self.bits >> bit & 1 == 1)
+            .map(|(_, name)| *name)
+            .collect();
+        match names.is_empty() {
+            true => write!(f, "alarm {:#04x}", self.bits),
+            false => f.write_str(&names.join(", ")),
+        }
+    }
+}
 
 /// Warned of from here ..
 const HOT_C: f64 = 60.0;
@@ -76,7 +123,7 @@ impl std::fmt::Display for Finding {
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     /// Complaints that were there at the start: the operator knows, and torque may clear them.
-    known: Alarms,
+    known: u8,
     row: u32,
     hot: bool,
     low: bool,
@@ -88,7 +135,7 @@ impl Watch {
     /// A watch on a servo that complains of `known` already.
     pub fn new(known: Alarms) -> Self {
         Self {
-            known,
+            known: known.bits,
             ..Self::default()
         }
     }
@@ -101,8 +148,9 @@ impl Watch {
             temperature_c,
             alarms,
         } = *reading;
-        self.known = self.known.and(alarms);
-        let disabling = Alarms(alarms.and(Alarms::DISABLING).0 & !self.known.0);
+        self.known &= alarms.bits;
+        let disabling = alarms.bits & alarms.table.disabling & !self.known;
+        let disabling = Alarms::new(disabling, alarms.table);
         self.row = if disabling.is_none() { 0 } else { self.row + 1 };
         if self.row >= IN_A_ROW {
             return Some(Finding::Disabled(disabling));
@@ -113,7 +161,7 @@ impl Watch {
             return Some(Finding::Hot(temperature_c));
         }
         let was = self.low;
-        self.low = !alarms.and(Alarms(1)).is_none();
+        self.low = alarms.bits & alarms.table.voltage != 0;
         if self.low && !was {
             return Some(Finding::Voltage(voltage_v));
         }
@@ -136,11 +184,30 @@ impl Watch {
 mod tests {
     use super::*;
 
+    const TABLE: AlarmTable = AlarmTable {
+        names: &[(0, "voltage out of range"), (5, "overload")],
+        disabling: 0b10_0000,
+        voltage: 1,
+    };
+
+    const fn alarms(bits: u8) -> Alarms {
+        Alarms::new(bits, &TABLE)
+    }
+
+    #[test]
+    fn alarms_have_names() {
+        assert_eq!(
+            alarms(0b10_0001).to_string(),
+            "voltage out of range, overload"
+        );
+        assert_eq!(alarms(0x80).to_string(), "alarm 0x80");
+    }
+
     const FINE: Reading = Reading {
         load: 0.1,
         voltage_v: 7.4,
         temperature_c: 30.0,
-        alarms: Alarms(0),
+        alarms: alarms(0),
     };
 
     fn judged(watch: &mut Watch, reading: Reading, times: usize) -> Vec<Finding> {
@@ -178,17 +245,17 @@ mod tests {
     #[test]
     fn a_servo_that_protects_itself_ends_the_service_but_not_for_one_bad_byte() {
         let overload = Reading {
-            alarms: Alarms(0x20),
+            alarms: alarms(0x20),
             ..FINE
         };
         let mut watch = Watch::default();
         assert_eq!(judged(&mut watch, overload, 4), []);
         assert_eq!(judged(&mut watch, FINE, 1), []);
         let found = judged(&mut watch, overload, 5);
-        assert_eq!(found, [Finding::Disabled(Alarms(0x20))]);
+        assert_eq!(found, [Finding::Disabled(alarms(0x20))]);
         assert!(found[0].ends() && found[0].to_string().contains("overload"));
         // Known at the start, it counts only when it comes back.
-        let mut watch = Watch::new(Alarms(0x20));
+        let mut watch = Watch::new(alarms(0x20));
         assert_eq!(judged(&mut watch, overload, 50), []);
         assert_eq!(judged(&mut watch, FINE, 1), []);
         assert!(judged(&mut watch, overload, 5)[0].ends());
@@ -197,7 +264,7 @@ mod tests {
     #[test]
     fn a_low_supply_is_a_warning() {
         let low = Reading {
-            alarms: Alarms(1),
+            alarms: alarms(1),
             voltage_v: 4.5,
             ..FINE
         };

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use tactus_drivers_api::PortError;
-
-use crate::bus::BusError;
+use super::bus::BusError;
+use crate::PortError;
 
 /// Why an arm cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +42,16 @@ pub enum ArmError {
         actual: u32,
     },
     /// Not the servo that the arm is made of.
-    #[error("port {}: {servo} has model number {actual}, expected {expected} (STS3215)", port.display())]
+    #[error("port {}: {servo} has model number {actual}, expected {expected} ({model})", port.display())]
     Model {
         /// The port.
         port: PathBuf,
         /// Id and name.
         servo: String,
-        /// Model number of an STS3215.
+        /// The model number that it should have.
         expected: u16,
+        /// What has it.
+        model: &'static str,
         /// The servo's.
         actual: i32,
     },

@@ -5,6 +5,8 @@
 //! difference, 0.02 %, stays below a tick within half a turn, and being exact to LeRobot's data sets is worth more.) As
 //! there, `drive_mode` turns the normalised units around and leaves degrees alone.
 //!
+//! Servos that turn themselves around (Dynamixel) say so in a register instead, and nothing is left to turn here.
+//!
 //! | unit | value of `ticks` | clamped to the range |
 //! |---|---|---|
 //! | rad (the wire's) | (ticks - middle) * 2 pi / 4095 | no |
@@ -21,8 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::packet::MAX_ID;
-use crate::registers::MAX_TICK;
+use super::packet::MAX_ID;
 
 /// Calibration of one servo, in the fields of LeRobot's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ pub struct ServoCalibration {
     pub id: u8,
     /// 1 turns the normalised units around.
     pub drive_mode: u8,
-    /// Present position = encoder - this, ticks.
+    /// Where zero is: present position = encoder - this (Feetech) or + this (Dynamixel), ticks.
     pub homing_offset: i32,
     /// Smallest position of the joint, ticks.
     pub range_min: i32,
@@ -53,7 +54,16 @@ pub enum Unit {
 }
 
 impl ServoCalibration {
-    fn middle(&self) -> f64 {
+    /// The same for a servo that turns itself around: there is nothing left to turn.
+    pub fn unturned(self) -> Self {
+        Self {
+            drive_mode: 0,
+            ..self
+        }
+    }
+
+    /// Middle of the range, ticks.
+    pub fn middle(&self) -> f64 {
         f64::from(self.range_min + self.range_max) / 2.0
     }
 
@@ -131,6 +141,10 @@ impl ServoCalibration {
     }
 }
 
+/// Ticks of one turn.
+pub const TICKS_PER_TURN: i32 = 4096;
+/// Largest position within one turn.
+pub const MAX_TICK: i32 = TICKS_PER_TURN - 1;
 /// Radians per tick, in LeRobot's count.
 pub const RAD_PER_TICK: f64 = TAU / MAX_TICK as f64;
 
@@ -206,11 +220,11 @@ pub enum CalibrationError {
 }
 
 impl Calibration {
-    /// Reads a file of LeRobot's for an arm with these motors.
+    /// Reads a file of LeRobot's for an arm with these motors, whose homing offsets go to `homing` ticks either way.
     ///
     /// # Errors
     /// [`CalibrationError`].
-    pub fn read(file: &Path, motors: &[&str]) -> Result<Self, CalibrationError> {
+    pub fn read(file: &Path, motors: &[&str], homing: i32) -> Result<Self, CalibrationError> {
         let text = std::fs::read_to_string(file).map_err(|reason| CalibrationError::File {
             file: file.into(),
             reason,
@@ -220,7 +234,7 @@ impl Calibration {
                 file: file.into(),
                 reason,
             })?;
-        calibration.check(file, motors)?;
+        calibration.check(file, motors, homing)?;
         Ok(calibration)
     }
 
@@ -259,7 +273,24 @@ impl Calibration {
         Ok(format!("{{\n{}\n}}", entries.join(",\n")))
     }
 
-    fn check(&self, file: &Path, motors: &[&str]) -> Result<(), CalibrationError> {
+    /// Of an arm of which nothing but the order of its motors is known: ids from 1, every range the whole turn.
+    pub fn unknown(motors: &[&str]) -> Self {
+        let servo = |id| ServoCalibration {
+            id,
+            drive_mode: 0,
+            homing_offset: 0,
+            range_min: 0,
+            range_max: MAX_TICK,
+        };
+        let servos = motors.iter().zip(1..);
+        Self {
+            servos: servos
+                .map(|(motor, id)| ((*motor).to_owned(), servo(id)))
+                .collect(),
+        }
+    }
+
+    fn check(&self, file: &Path, motors: &[&str], homing: i32) -> Result<(), CalibrationError> {
         if self.servos.len() != motors.len() || !motors.iter().all(|m| self.servos.contains_key(*m))
         {
             return Err(CalibrationError::Motors {
@@ -292,8 +323,9 @@ impl Calibration {
             if drive_mode > 1 {
                 return Err(refuse("drive_mode", "0 or 1", drive_mode.into()));
             }
-            if !(-2047..=2047).contains(&homing_offset) {
-                return Err(refuse("homing_offset", "-2047 to 2047", homing_offset));
+            if !(-homing..=homing).contains(&homing_offset) {
+                let expected = format!("-{homing} to {homing}");
+                return Err(refuse("homing_offset", &expected, homing_offset));
             }
             if !(0..=MAX_TICK).contains(&range_min) {
                 return Err(refuse("range_min", "0 to 4095", range_min));
@@ -307,8 +339,8 @@ impl Calibration {
     }
 }
 
-/// Where LeRobot keeps the calibration of the arm that it calls `id`, under `root` (its `calibration` folder): `kind` is
-/// `so_follower` or `so_leader`, and `older` what the same folder was called before 2026.
+/// Where LeRobot keeps the calibration of the arm that it calls `id`, under `root` (its `calibration` folder), for arms that
+/// it calls or called one of `names` (its folders are `<name>_follower` and `<name>_leader`), the present name first.
 ///
 /// # Errors
 /// [`CalibrationError`] when there is none, or several that differ.
@@ -316,15 +348,16 @@ pub fn lerobot_file(
     root: &Path,
     id: &str,
     leader: bool,
-    older: &str,
+    names: &[&str],
 ) -> Result<PathBuf, CalibrationError> {
     let (role, word) = match leader {
         true => ("teleoperators", "leader"),
         false => ("robots", "follower"),
     };
-    let looked: Vec<PathBuf> = [format!("so_{word}"), format!("{older}_{word}")]
+    let folder = |name| root.join(role).join(format!("{name}_{word}"));
+    let looked: Vec<PathBuf> = names
         .iter()
-        .map(|folder| root.join(role).join(folder).join(format!("{id}.json")))
+        .map(|name| folder(name).join(format!("{id}.json")))
         .collect();
     let mut there = looked.iter().filter(|file| file.is_file());
     let id = id.to_owned();
@@ -413,7 +446,7 @@ mod tests {
     #[test]
     fn lerobot_s_file_is_read_and_written_byte_for_byte() {
         let (dir, path) = file(TEXT);
-        let calibration = Calibration::read(&path, &MOTORS).expect("legal");
+        let calibration = Calibration::read(&path, &MOTORS, 2047).expect("legal");
         assert_eq!(calibration.servos["shoulder_pan"], PAN);
         let copy = dir.path().join("so_follower/copy.json");
         calibration.write(&copy).expect("written");
@@ -462,13 +495,16 @@ mod tests {
                 _ => TEXT.replacen(from, to, 1),
             };
             let (_dir, path) = file(&text);
-            let error = Calibration::read(&path, &MOTORS).expect_err(to).to_string();
+            let error = Calibration::read(&path, &MOTORS, 2047)
+                .expect_err(to)
+                .to_string();
             assert!(
                 error.contains(wanted) && error.contains("arm.json"),
                 "{error}"
             );
         }
-        let error = Calibration::read(Path::new("/none/arm.json"), &MOTORS).expect_err("none");
+        let error =
+            Calibration::read(Path::new("/none/arm.json"), &MOTORS, 2047).expect_err("none");
         assert!(error.to_string().contains("/none/arm.json"), "{error}");
     }
 
@@ -481,7 +517,9 @@ mod tests {
             std::fs::create_dir_all(&folder).expect("a folder");
             std::fs::write(folder.join("mine.json"), text).expect("written");
         };
-        let find = |leader| lerobot_file(root, "mine", leader, "so101").map_err(|e| e.to_string());
+        let find = |leader| {
+            lerobot_file(root, "mine", leader, &["so", "so101"]).map_err(|e| e.to_string())
+        };
         let missing = find(false).expect_err("none yet");
         assert!(
             missing.contains("so_follower") && missing.contains("so101_follower"),

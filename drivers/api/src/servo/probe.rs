@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use tactus_drivers_api::{Line, PortError, SerialLine};
-
-use crate::bus::{Bus, BusError};
-use crate::registers as reg;
+use super::arm::Family;
+use super::bus::{Bus, BusError};
+use crate::{Line, PortError, SerialLine};
 
 /// Ids that are asked for: makers and LeRobot number an arm's servos from 1.
 pub const IDS: std::ops::RangeInclusive<u8> = 0..=20;
@@ -21,22 +20,16 @@ pub struct Found {
     pub model: Option<i32>,
 }
 
-impl Found {
-    /// Whether SO-100 and SO-101 are made of such servos.
-    pub fn is_sts3215(&self) -> bool {
-        self.model == Some(i32::from(reg::STS3215))
-    }
-}
-
-/// Servos on `port`: those that answer at the first rate at which any does, the usual one first.
+/// Servos of `family` on `port`: those that answer at the first rate at which any does, the usual one first.
 ///
 /// # Errors
 /// [`PortError`] when the port cannot be had.
-pub fn probe(port: &Path) -> Result<Vec<Found>, PortError> {
-    let line = SerialLine::open(port, reg::BAUDS[0])?;
-    probe_on(Box::new(line)).map_err(|e| PortError::Io {
+pub fn probe(family: &'static Family, port: &Path) -> Result<Vec<Found>, PortError> {
+    let baud = family.bauds[0];
+    let line = SerialLine::open(port, baud)?;
+    probe_on(family, Box::new(line)).map_err(|e| PortError::Io {
         path: port.into(),
-        baud: reg::BAUDS[0],
+        baud,
         reason: match e {
             BusError::Line { reason } => reason,
             other => std::io::Error::other(other.to_string()),
@@ -44,17 +37,21 @@ pub fn probe(port: &Path) -> Result<Vec<Found>, PortError> {
     })
 }
 
-fn probe_on(line: Box<dyn Line>) -> Result<Vec<Found>, BusError> {
-    let mut bus = Bus::new(line, reg::BAUDS[0]);
-    for baud in reg::BAUDS {
-        bus.set_baud(baud)?;
+fn probe_on(family: &'static Family, line: Box<dyn Line>) -> Result<Vec<Found>, BusError> {
+    let mut bus = Bus::new(family, line, family.bauds[0]);
+    for baud in family.bauds.iter().copied() {
+        if let Err(BusError::Line { reason }) = bus.set_baud(baud) {
+            // Not every adapter has every rate.
+            tracing::debug!("{baud} baud: {reason}");
+            continue;
+        }
         let mut found = Vec::new();
         for id in IDS {
             match bus.ping(id) {
-                Ok(_) => found.push(Found {
+                Ok(()) => found.push(Found {
                     baud,
                     id,
-                    model: bus.read(id, reg::MODEL).ok(),
+                    model: bus.read(id, family.model).ok(),
                 }),
                 Err(reason @ BusError::Line { .. }) => return Err(reason),
                 Err(_) => {}

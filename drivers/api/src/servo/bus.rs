@@ -7,15 +7,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use tactus_drivers_api::Line;
-
-use crate::packet::{Alarms, FRAME, MAX_DATA, MAX_SERVOS, Packet, Scan, scan};
-use crate::registers::Register;
+use super::arm::Family;
+use super::packet::{MAX_DATA, MAX_SERVOS, Packet, Protocol, Scan};
+use super::register::Register;
+use crate::Line;
 
 /// What a reply may take beyond its time on the line: USB both ways, the servo, the scheduler of this machine. In service ..
 const TURNAROUND: Duration = Duration::from_millis(5);
 /// .. while nothing waits for it ..
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// .. and while whole ranges of ids are asked.
 const PING: Duration = Duration::from_millis(15);
 /// Longest pause that a servo can be set to make before it replies.
@@ -64,6 +64,12 @@ pub enum BusError {
     /// Two answered for one.
     #[error("two answers to one question: two servos have this id")]
     Twice,
+    /// The servo understood and would not.
+    #[error("it refused: {what}")]
+    Refused {
+        /// Why, in the manual's words.
+        what: &'static str,
+    },
     /// A value does not fit into its register.
     #[error("{value} does not fit into register {register}")]
     Value {
@@ -84,22 +90,24 @@ impl From<io::Error> for BusError {
 #[derive(Debug, Clone)]
 pub struct Replies {
     data: [[u8; MAX_DATA]; MAX_SERVOS],
-    alarms: [Alarms; MAX_SERVOS],
+    errors: [u8; MAX_SERVOS],
     there: [bool; MAX_SERVOS],
     count: usize,
     garbled: bool,
     twice: bool,
+    refused: Option<&'static str>,
 }
 
 impl Default for Replies {
     fn default() -> Self {
         Self {
             data: [[0; MAX_DATA]; MAX_SERVOS],
-            alarms: [Alarms::default(); MAX_SERVOS],
+            errors: [0; MAX_SERVOS],
             there: [false; MAX_SERVOS],
             count: 0,
             garbled: false,
             twice: false,
+            refused: None,
         }
     }
 }
@@ -110,17 +118,20 @@ impl Replies {
         self.count = count.min(MAX_DATA);
         self.garbled = false;
         self.twice = false;
+        self.refused = None;
     }
 
-    /// What servo `index` of those asked said; `None` when it did not.
-    pub fn get(&self, index: usize) -> Option<(&[u8], Alarms)> {
+    /// What servo `index` of those asked said, and its error byte; `None` when it did not.
+    pub fn get(&self, index: usize) -> Option<(&[u8], u8)> {
         let there = *self.there.get(index)?;
-        there.then(|| (&self.data[index][..self.count], self.alarms[index]))
+        there.then(|| (&self.data[index][..self.count], self.errors[index]))
     }
 }
 
 /// Servos on a line.
 pub struct Bus {
+    family: &'static Family,
+    protocol: &'static Protocol,
     line: Box<dyn Line>,
     baud: u32,
     incoming: [u8; INCOMING],
@@ -139,9 +150,11 @@ impl std::fmt::Debug for Bus {
 }
 
 impl Bus {
-    /// A bus on `line`, which runs at `baud` bits per second.
-    pub fn new(line: Box<dyn Line>, baud: u32) -> Self {
+    /// A bus of servos of `family` on `line`, which runs at `baud` bits per second.
+    pub fn new(family: &'static Family, line: Box<dyn Line>, baud: u32) -> Self {
         Self {
+            family,
+            protocol: family.protocol,
             line,
             baud: baud.max(1),
             incoming: [0; INCOMING],
@@ -149,6 +162,11 @@ impl Bus {
             turnaround: PATIENCE,
             counts: Counts::default(),
         }
+    }
+
+    /// What hangs on it.
+    pub fn family(&self) -> &'static Family {
+        self.family
     }
 
     /// What came of instructions so far.
@@ -167,19 +185,19 @@ impl Bus {
         Ok(())
     }
 
-    /// Whether servo `id` is there, asked once, and what it complains of.
+    /// Whether servo `id` is there, asked once.
     ///
     /// # Errors
     /// [`BusError`].
-    pub fn ping(&mut self, id: u8) -> Result<Alarms, BusError> {
-        // An echoed ping is, byte for byte, the reply of a servo that complains of its voltage; an echoed read of one byte
-        // is no reply at all. So a ping is one.
-        let register = crate::registers::ID;
-        let packet = Packet::read(id, register.address, register.bytes);
+    pub fn ping(&mut self, id: u8) -> Result<(), BusError> {
+        // With Feetech an echoed ping is, byte for byte, the reply of a servo that complains of its voltage; an echoed read
+        // of one byte is no reply at all. So a ping is one.
+        let register = self.family.id;
+        let packet = self.protocol.read(id, register.address, register.bytes);
         self.turnaround = PING;
         let replies = self.ask(&packet, id, usize::from(register.bytes), 1);
         self.turnaround = PATIENCE;
-        Ok(replies?.alarms[0])
+        replies.map(drop)
     }
 
     /// The value of `register` of servo `id`.
@@ -193,19 +211,19 @@ impl Bus {
             .ok_or(BusError::Garbled)
     }
 
-    /// `count` bytes of servo `id` from `address` on, and what it complains of.
+    /// `count` bytes of servo `id` from `address` on, and its error byte.
     ///
     /// # Errors
     /// [`BusError`].
     pub fn read_bytes(
         &mut self,
         id: u8,
-        address: u8,
+        address: u16,
         count: u8,
-    ) -> Result<([u8; MAX_DATA], Alarms), BusError> {
-        let packet = Packet::read(id, address, count);
+    ) -> Result<([u8; MAX_DATA], u8), BusError> {
+        let packet = self.protocol.read(id, address, count);
         let replies = self.ask(&packet, id, usize::from(count), ATTEMPTS)?;
-        Ok((replies.data[0], replies.alarms[0]))
+        Ok((replies.data[0], replies.errors[0]))
     }
 
     /// Sets `register` of servo `id`, which confirms that it understood.
@@ -213,11 +231,11 @@ impl Bus {
     /// # Errors
     /// [`BusError`].
     pub fn write(&mut self, id: u8, register: Register, value: i32) -> Result<(), BusError> {
-        let data = register.bytes_of(value).ok_or(BusError::Value {
+        let packet = self.protocol.set(id, register, value);
+        let packet = packet.ok_or(BusError::Value {
             register: register.name,
             value,
         })?;
-        let packet = Packet::write(id, register.address, &data[..usize::from(register.bytes)]);
         self.ask(&packet, id, 0, ATTEMPTS).map(drop)
     }
 
@@ -227,10 +245,10 @@ impl Bus {
     /// [`BusError::Line`].
     pub fn sync_write<const N: usize>(
         &mut self,
-        address: u8,
+        address: u16,
         servos: impl IntoIterator<Item = (u8, [u8; N])>,
     ) -> Result<(), BusError> {
-        let packet = Packet::sync_write(address, servos);
+        let packet = self.protocol.sync_write(address, servos);
         self.settle()?;
         self.counts.sent += 1;
         self.line.send(packet.bytes())?;
@@ -244,7 +262,7 @@ impl Bus {
     /// [`BusError::Line`].
     pub fn sync_read(
         &mut self,
-        address: u8,
+        address: u16,
         count: u8,
         ids: &[u8],
         replies: &mut Replies,
@@ -252,12 +270,12 @@ impl Bus {
         let ids = &ids[..ids.len().min(MAX_SERVOS)];
         replies.begin(usize::from(count));
         self.turnaround = TURNAROUND;
-        let packet = Packet::sync_read(address, count, ids.iter().copied());
-        let mut outcome = self.exchange(&packet, ids, Duration::ZERO, replies);
+        let packet = self.protocol.sync_read(address, count, ids);
+        let mut outcome = self.exchange(&packet, ids, ids.len(), Duration::ZERO, replies);
         for (index, id) in ids.iter().enumerate() {
             if outcome.is_ok() && !replies.there[index] {
-                let packet = Packet::read(*id, address, count);
-                outcome = self.exchange(&packet, ids, Duration::ZERO, replies);
+                let packet = self.protocol.read(*id, address, count);
+                outcome = self.exchange(&packet, ids, 1, Duration::ZERO, replies);
             }
         }
         self.turnaround = PATIENCE;
@@ -272,10 +290,10 @@ impl Bus {
         let (mut garbled, mut twice) = (false, false);
         for _ in 0..ATTEMPTS {
             let mut replies = Replies::default();
-            let register = crate::registers::PRESENT_POSITION;
+            let register = self.family.present_position;
             replies.begin(usize::from(register.bytes));
-            let packet = Packet::read(id, register.address, register.bytes);
-            self.exchange(&packet, &[id], QUIET, &mut replies)?;
+            let packet = self.protocol.read(id, register.address, register.bytes);
+            self.exchange(&packet, &[id], 1, QUIET, &mut replies)?;
             if replies.there[0] && !replies.twice && !replies.garbled {
                 return Ok(());
             }
@@ -297,39 +315,39 @@ impl Bus {
         count: usize,
         attempts: usize,
     ) -> Result<Replies, BusError> {
-        let mut garbled = false;
+        let (mut garbled, mut refused) = (false, None);
         for _ in 0..attempts {
             let mut replies = Replies::default();
             replies.begin(count);
-            self.exchange(packet, &[id], Duration::ZERO, &mut replies)?;
+            self.exchange(packet, &[id], 1, Duration::ZERO, &mut replies)?;
             if replies.there[0] {
                 return Ok(replies);
             }
+            refused = replies.refused.or(refused);
             garbled |= replies.garbled;
         }
-        Err(if garbled {
-            BusError::Garbled
-        } else {
-            BusError::Silent
+        Err(match (refused, garbled) {
+            (Some(what), _) => BusError::Refused { what },
+            (None, true) => BusError::Garbled,
+            (None, false) => BusError::Silent,
         })
     }
 
-    /// Sends `packet` and takes replies of `ids` until all of them are there or their time is over; then listens for
+    /// Sends `packet` and takes `asked` replies of `ids` until all of them are there or their time is over; then listens for
     /// `longer`.
     fn exchange(
         &mut self,
         packet: &Packet,
         ids: &[u8],
+        asked: usize,
         longer: Duration,
         replies: &mut Replies,
     ) -> Result<(), BusError> {
         self.settle()?;
         self.counts.sent += 1;
         let sent = packet.bytes();
-        let broadcast = sent[2] == crate::packet::BROADCAST;
-        let asked = if broadcast { ids.len() } else { 1 };
         self.line.send(sent)?;
-        let frame = replies.count + FRAME;
+        let frame = replies.count + self.protocol.frame;
         let bytes = sent.len() * 2 + asked * frame;
         let until = Instant::now()
             + line_time(bytes, self.baud)
@@ -366,7 +384,7 @@ impl Bus {
                 }
             }
             loop {
-                rest = match scan(rest, replies.count) {
+                rest = match (self.protocol.scan)(rest, replies.count) {
                     Scan::More => break,
                     Scan::Noise(n) => &rest[n..],
                     Scan::Corrupt(n) => {
@@ -376,12 +394,17 @@ impl Bus {
                     }
                     Scan::Status(status, n) => {
                         let index = ids.iter().position(|id| *id == status.id);
-                        match index.filter(|_| status.parameters.len() == replies.count) {
+                        let refusal = (self.protocol.refusal)(status.error);
+                        let parameters = status.parameters();
+                        match index.filter(|_| parameters.len() == replies.count) {
+                            _ if index.is_some() && refusal.is_some() => {
+                                replies.refused = refusal;
+                                came += 1;
+                            }
                             Some(index) if !replies.there[index] => {
                                 replies.there[index] = true;
-                                replies.alarms[index] = status.alarms;
-                                replies.data[index][..replies.count]
-                                    .copy_from_slice(status.parameters);
+                                replies.errors[index] = status.error;
+                                replies.data[index][..replies.count].copy_from_slice(parameters);
                                 self.counts.replies += 1;
                                 came += 1;
                             }

@@ -1,19 +1,17 @@
 //! An arm on the bench: found, checked, set up, released. Nothing here moves it.
 //!
-//! Opening asks every servo for itself: is it there, is it alone with its id, is it an STS3215. EEPROM is written by
+//! Opening asks every servo for itself: is it there, is it alone with its id, is it of the right model. EEPROM is written by
 //! [`Bench::set_up`] alone, and only while no servo has torque: a new homing offset moves the zero under a goal.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tactus_drivers_api::{Line, SerialLine};
-
-use crate::ArmError;
-use crate::arm::{self, Part, Servo};
-use crate::bus::{Bus, BusError};
-use crate::calibration::{Calibration, ServoCalibration};
-use crate::packet::Alarms;
-use crate::registers::{self as reg, Register};
+use super::arm::{Family, Report, Servo, Setting};
+use super::bus::{Bus, BusError};
+use super::calibration::{Calibration, ServoCalibration};
+use super::error::ArmError;
+use super::register::Register;
+use crate::{Line, SerialLine};
 
 /// What writing EEPROM takes.
 const EEPROM: Duration = Duration::from_millis(10);
@@ -23,10 +21,9 @@ const EEPROM: Duration = Duration::from_millis(10);
 pub struct Bench {
     /// The bus.
     pub bus: Bus,
-    /// The servos, in the order of [`arm::MOTORS`].
+    /// The servos: joints in the order of every joint vector, the second motors of joints after the first ones.
     pub servos: Vec<Servo>,
     port: PathBuf,
-    part: Part,
 }
 
 /// A register that does not hold what it has to.
@@ -35,45 +32,24 @@ pub struct Mismatch {
     /// Which servo of [`Bench::servos`].
     pub servo: usize,
     /// What it has to hold.
-    pub setting: arm::Setting,
+    pub setting: Setting,
     /// What it holds.
     pub actual: i32,
 }
 
-/// What a servo says of itself.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
-    /// Firmware, major and minor.
-    pub firmware: (u8, u8),
-    /// Where it is, ticks.
-    pub position: i32,
-    /// Supply, V.
-    pub voltage_v: f64,
-    /// Degrees Celsius.
-    pub temperature_c: f64,
-    /// Share of its motor's duty, -1 to 1.
-    pub load: f64,
-    /// Torque that it may use, 0.1 %.
-    pub max_torque: i32,
-    /// Whether it holds.
-    pub torque: bool,
-    /// Its complaints.
-    pub alarms: Alarms,
-}
-
 impl Bench {
-    /// Opens `port` and finds the servos that `calibration` names.
+    /// Opens `port` and finds `servos` of `family` there.
     ///
     /// # Errors
     /// [`ArmError`].
     pub fn open(
+        family: &'static Family,
         port: &Path,
         baud: u32,
-        calibration: &Calibration,
-        part: Part,
+        servos: Vec<Servo>,
     ) -> Result<Self, ArmError> {
         let line = SerialLine::open(port, baud)?;
-        Self::on(Box::new(line), port, baud, calibration, part)
+        Self::on(family, Box::new(line), port, baud, servos)
     }
 
     /// As [`Bench::open`], on a line that is open already; `port` is what it is called.
@@ -81,17 +57,16 @@ impl Bench {
     /// # Errors
     /// [`ArmError`].
     pub fn on(
+        family: &'static Family,
         line: Box<dyn Line>,
         port: &Path,
         baud: u32,
-        calibration: &Calibration,
-        part: Part,
+        servos: Vec<Servo>,
     ) -> Result<Self, ArmError> {
         let mut bench = Self {
-            bus: Bus::new(line, baud),
-            servos: arm::servos(calibration),
+            bus: Bus::new(family, line, baud),
+            servos,
             port: port.into(),
-            part,
         };
         bench.find(baud)?;
         Ok(bench)
@@ -101,14 +76,15 @@ impl Bench {
         let mut first_error = None;
         let mut found = 0;
         for servo in self.servos.clone() {
-            match self.bus.alone(servo.calibration.id) {
+            match self.bus.alone(servo.id()) {
                 Ok(()) => {
-                    let actual = self.read(&servo, reg::MODEL)?;
-                    if actual != i32::from(reg::STS3215) {
+                    let actual = self.read(&servo, self.bus.family().model)?;
+                    if actual != i32::from(servo.model.number) {
                         return Err(ArmError::Model {
                             port: self.port.clone(),
                             servo: servo.to_string(),
-                            expected: reg::STS3215,
+                            expected: servo.model.number,
+                            model: servo.model.name,
                             actual,
                         });
                     }
@@ -130,12 +106,13 @@ impl Bench {
 
     /// Why nobody answers at `baud`.
     fn other_baud(&mut self, baud: u32) -> ArmError {
-        for actual in reg::BAUDS.into_iter().filter(|other| *other != baud) {
+        let others = self.bus.family().bauds.iter().copied();
+        for actual in others.filter(|other| *other != baud) {
             if self.bus.set_baud(actual).is_err() {
                 continue;
             }
             for servo in self.servos.clone() {
-                if self.bus.ping(servo.calibration.id).is_ok() {
+                if self.bus.ping(servo.id()).is_ok() {
                     return ArmError::Baud {
                         port: self.port.clone(),
                         baud,
@@ -151,17 +128,13 @@ impl Bench {
         }
     }
 
-    /// What the arm is for.
-    pub fn part(&self) -> Part {
-        self.part
-    }
-
     /// What the port is called.
     pub fn port(&self) -> &Path {
         &self.port
     }
 
-    pub(crate) fn servo_error(&self, servo: &Servo, reason: BusError) -> ArmError {
+    /// Why `servo` cannot be talked to.
+    pub fn servo_error(&self, servo: &Servo, reason: BusError) -> ArmError {
         ArmError::Servo {
             port: self.port.clone(),
             servo: servo.to_string(),
@@ -169,22 +142,26 @@ impl Bench {
         }
     }
 
-    fn read(&mut self, servo: &Servo, register: Register) -> Result<i32, ArmError> {
+    /// What `register` of `servo` holds.
+    ///
+    /// # Errors
+    /// [`ArmError`] when it does not answer.
+    pub fn read(&mut self, servo: &Servo, register: Register) -> Result<i32, ArmError> {
         self.bus
-            .read(servo.calibration.id, register)
+            .read(servo.id(), register)
             .map_err(|reason| self.servo_error(servo, reason))
     }
 
     fn write(&mut self, servo: &Servo, register: Register, value: i32) -> Result<(), ArmError> {
         self.bus
-            .write(servo.calibration.id, register, value)
+            .write(servo.id(), register, value)
             .map_err(|reason| self.servo_error(servo, reason))
     }
 
     /// Writes a register until it holds what was written.
     fn keep(&mut self, servo: &Servo, register: Register, value: i32) -> Result<(), ArmError> {
         self.write(servo, register, value)?;
-        if register.is_eeprom() {
+        if (self.bus.family().is_eeprom)(register) {
             std::thread::sleep(EEPROM);
         }
         let actual = self.read(servo, register)?;
@@ -200,23 +177,31 @@ impl Bench {
         })
     }
 
+    /// Registers of servo `index` that do not hold what they have to.
+    fn mismatches_of(&mut self, index: usize) -> Result<Vec<Mismatch>, ArmError> {
+        let servo = self.servos[index].clone();
+        let mut mismatches = Vec::new();
+        for setting in &servo.settings {
+            let actual = self.read(&servo, setting.register)?;
+            if !setting.met_by(actual) {
+                mismatches.push(Mismatch {
+                    servo: index,
+                    setting: *setting,
+                    actual,
+                });
+            }
+        }
+        Ok(mismatches)
+    }
+
     /// Registers that do not hold what they have to.
     ///
     /// # Errors
     /// [`ArmError`] when a servo does not answer.
     pub fn mismatches(&mut self) -> Result<Vec<Mismatch>, ArmError> {
         let mut mismatches = Vec::new();
-        for (index, servo) in self.servos.clone().iter().enumerate() {
-            for setting in arm::settings(servo, self.part) {
-                let actual = self.read(servo, setting.register)?;
-                if !setting.met_by(actual) {
-                    mismatches.push(Mismatch {
-                        servo: index,
-                        setting,
-                        actual,
-                    });
-                }
-            }
+        for index in 0..self.servos.len() {
+            mismatches.extend(self.mismatches_of(index)?);
         }
         Ok(mismatches)
     }
@@ -260,7 +245,7 @@ impl Bench {
     /// [`ArmError`] when a servo does not answer.
     pub fn with_torque(&mut self) -> Result<Option<Servo>, ArmError> {
         for servo in self.servos.clone() {
-            if self.read(&servo, reg::TORQUE_ENABLE)? != 0 {
+            if self.read(&servo, self.bus.family().torque_enable)? != 0 {
                 return Ok(Some(servo));
             }
         }
@@ -268,7 +253,10 @@ impl Bench {
     }
 
     /// Refuses an arm with torque, because `why`.
-    pub(crate) fn refuse_torque(&mut self, why: &'static str) -> Result<(), ArmError> {
+    ///
+    /// # Errors
+    /// [`ArmError::Torque`].
+    pub fn refuse_torque(&mut self, why: &'static str) -> Result<(), ArmError> {
         match self.with_torque()? {
             None => Ok(()),
             Some(servo) => Err(ArmError::Torque {
@@ -281,25 +269,34 @@ impl Bench {
 
     /// Writes calibration and configuration into the servos' EEPROM, and reads them back. Returns what was changed.
     ///
+    /// The second motor of a joint obeys what the first is told, so it comes after it and is looked at only then.
+    ///
     /// # Errors
     /// [`ArmError::Torque`] when a servo has torque: nothing was written then.
     pub fn set_up(&mut self) -> Result<Vec<Mismatch>, ArmError> {
         self.refuse_torque("its registers are about to change")?;
-        let mismatches = self.mismatches()?;
-        for Mismatch {
-            servo,
-            setting,
-            actual,
-        } in &mismatches
-        {
-            let servo = self.servos[*servo].clone();
-            self.write(&servo, reg::LOCK, 0)?;
-            let kept = self.keep(&servo, setting.register, setting.over(*actual));
-            // Whatever came of it, the next power-off should find it locked.
-            self.write(&servo, reg::LOCK, 1)?;
-            kept?;
+        let mut order: Vec<usize> = (0..self.servos.len()).collect();
+        order.sort_by_key(|index| self.servos[*index].shadow_of.is_some());
+        let mut changed = Vec::new();
+        for index in order {
+            let servo = self.servos[index].clone();
+            for mismatch in self.mismatches_of(index)? {
+                let Mismatch {
+                    setting, actual, ..
+                } = mismatch;
+                if let Some(lock) = self.bus.family().lock {
+                    self.write(&servo, lock, 0)?;
+                }
+                let kept = self.keep(&servo, setting.register, setting.over(actual));
+                // Whatever came of it, the next power-off should find it locked.
+                if let Some(lock) = self.bus.family().lock {
+                    self.write(&servo, lock, 1)?;
+                }
+                kept?;
+                changed.push(mismatch);
+            }
         }
-        Ok(mismatches)
+        Ok(changed)
     }
 
     /// Switches torque off. An arm without brakes falls: the caller asked for it.
@@ -309,7 +306,7 @@ impl Bench {
     pub fn torque_off(&mut self) -> Result<(), ArmError> {
         let mut outcome = Ok(());
         for servo in self.servos.clone() {
-            outcome = outcome.and(self.keep(&servo, reg::TORQUE_ENABLE, 0));
+            outcome = outcome.and(self.keep(&servo, self.bus.family().torque_enable, 0));
         }
         outcome
     }
@@ -320,13 +317,18 @@ impl Bench {
     /// [`ArmError`] when a servo does not answer.
     pub fn calibration(&mut self) -> Result<Calibration, ArmError> {
         let mut calibration = Calibration::default();
+        let family = self.bus.family();
         for servo in self.servos.clone() {
+            let drive_mode = match family.drive_mode {
+                Some(register) => (self.read(&servo, register)? & 1) as u8,
+                None => servo.calibration.drive_mode,
+            };
             let held = ServoCalibration {
-                id: servo.calibration.id,
-                drive_mode: servo.calibration.drive_mode,
-                homing_offset: self.read(&servo, reg::HOMING_OFFSET)?,
-                range_min: self.read(&servo, reg::MIN_POSITION)?,
-                range_max: self.read(&servo, reg::MAX_POSITION)?,
+                id: servo.id(),
+                drive_mode,
+                homing_offset: self.read(&servo, family.homing_offset)?,
+                range_min: self.read(&servo, family.min_position)?,
+                range_max: self.read(&servo, family.max_position)?,
             };
             calibration.servos.insert(servo.name.into(), held);
         }
@@ -338,21 +340,6 @@ impl Bench {
     /// # Errors
     /// [`ArmError`] when it does not answer.
     pub fn report(&mut self, index: usize) -> Result<Report, ArmError> {
-        let servo = self.servos[index].clone();
-        let firmware = self.read(&servo, reg::FIRMWARE)?.to_le_bytes();
-        let (_, alarms) = self
-            .bus
-            .read_bytes(servo.calibration.id, reg::ID.address, reg::ID.bytes)
-            .map_err(|reason| self.servo_error(&servo, reason))?;
-        Ok(Report {
-            firmware: (firmware[0], firmware[1]),
-            position: self.read(&servo, reg::PRESENT_POSITION)?,
-            voltage_v: f64::from(self.read(&servo, reg::PRESENT_VOLTAGE)?) / 10.0,
-            temperature_c: f64::from(self.read(&servo, reg::PRESENT_TEMPERATURE)?),
-            load: f64::from(self.read(&servo, reg::PRESENT_LOAD)?) / 1000.0,
-            max_torque: self.read(&servo, reg::MAX_TORQUE)?,
-            torque: self.read(&servo, reg::TORQUE_ENABLE)? != 0,
-            alarms,
-        })
+        (self.bus.family().report)(self, index)
     }
 }

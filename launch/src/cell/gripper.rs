@@ -1,0 +1,69 @@
+//! `[device.gripper]`: a gripper that is a device of its own, beside an arm that has none.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use tactus_robotiq::{Settings, TwoFinger, gripper};
+
+use super::{CellError, Check};
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(super) enum RawGripper {
+    Robotiq(RawRobotiq),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRobotiq {
+    port: PathBuf,
+    baud: Option<u32>,
+    slave: Option<u32>,
+    speed: Option<f64>,
+    force: Option<f64>,
+}
+
+/// The gripper beside a cell's arm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CellGripper {
+    /// Robotiq's 2F-85, 2F-140 or Hand-E.
+    Robotiq {
+        /// Its serial port.
+        port: PathBuf,
+        /// How it is reached, and how it moves.
+        settings: Settings,
+    },
+}
+
+impl RawGripper {
+    pub(super) fn read(self, check: &Check<'_>) -> Result<CellGripper, CellError> {
+        let Self::Robotiq(raw) = self;
+        let Settings {
+            baud,
+            slave,
+            speed,
+            force,
+        } = Settings::default();
+        let number = |field, value: Option<u32>, usual: u32| {
+            check.bounded(field, f64::from(value.unwrap_or(usual)))
+        };
+        let share = |field, value: Option<f64>, usual| check.bounded(field, value.unwrap_or(usual));
+        Ok(CellGripper::Robotiq {
+            port: raw.port,
+            settings: Settings {
+                baud: number("device.gripper.baud", raw.baud, baud)? as u32,
+                slave: number("device.gripper.slave", raw.slave, slave.into())? as u8,
+                speed: share("device.gripper.speed", raw.speed, speed)?,
+                force: share("device.gripper.force", raw.force, force)?,
+            },
+        })
+    }
+}
+
+impl CellGripper {
+    /// Opens its port and asks it how it is.
+    pub fn open(&self) -> Result<TwoFinger, gripper::GripperError> {
+        let Self::Robotiq { port, settings } = self;
+        TwoFinger::open(port, *settings)
+    }
+}
