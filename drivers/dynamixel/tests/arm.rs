@@ -380,8 +380,11 @@ fn a_bus_watchdog_that_tripped_is_reported_and_only_enabling_clears_it() {
     let bus = ServoBus::start(koch());
     let mut arm = Clocked::start(&bus);
     arm.arm.set_torque(true).expect("torque");
+    for servo in &mut bus.world().servos {
+        servo.speed = 500.0;
+    }
     for _ in 0..20 {
-        assert!(arm.tick(&goal(0.4, 0.5)).expect("served").torque);
+        assert!(arm.tick(&goal(1.2, 0.5)).expect("served").torque);
     }
     // The process is stopped in motion: nothing is on the bus.
     std::thread::sleep(Duration::from_millis(260));
@@ -407,7 +410,7 @@ fn a_bus_watchdog_that_tripped_is_reported_and_only_enabling_clears_it() {
     let after: Vec<f64> = bus.world().servos.iter().map(|s| s.shaft).collect();
     for (held, after) in held.iter().zip(&after) {
         assert!(
-            (held - after).abs() <= 8.0,
+            (held - after).abs() <= 12.0,
             "{held} {after}: towards the old goal"
         );
     }

@@ -43,7 +43,8 @@ pub struct Servo {
     pub plugged: bool,
     heard: Instant,
     tripped_at: Option<f64>,
-    speed: f64,
+    /// Ticks per second.
+    pub speed: f64,
     pending: Option<(usize, Vec<u8>)>,
 }
 
