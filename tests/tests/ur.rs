@@ -19,12 +19,15 @@ use tactus_wire::{
     SessionOptions, Subscriber, Topic,
 };
 
-/// The shipped cell at `host`.
+/// The shipped cell at `host`, patient with the emulated controller, which runs as an ordinary process.
 fn cell_file(dir: &Path, host: &str) -> PathBuf {
     let shipped = checkout().join("launch/cells/ur5e.toml");
     let text = std::fs::read_to_string(shipped).expect("the shipped cell");
     let file = dir.join("cell.toml");
-    std::fs::write(&file, text.replace("192.168.0.100", host)).expect("written");
+    let text = text.replace("192.168.0.100", host);
+    let patient = text.replace("proprio_limit_ms = 40 ", "proprio_limit_ms = 200 ");
+    assert_ne!(patient, text);
+    std::fs::write(&file, patient).expect("written");
     file
 }
 

@@ -319,7 +319,7 @@ mod tests {
             (
                 sample(7, 3),
                 Ended::Program(Doing::Starved),
-                "no command reached it for 100 ms",
+                "no command reached it for 200 ms",
             ),
             (
                 sample(7, 4),

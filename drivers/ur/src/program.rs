@@ -9,8 +9,9 @@ use crate::model::Model;
 
 /// The text, with its registers and its own rules in comments.
 const TEXT: &str = include_str!("follow.script");
-/// Without a new command for this long the program brakes and ends.
-pub const PATIENCE: Duration = Duration::from_millis(100);
+/// Without a new command for this long the program brakes and ends; until then it stays at the last one, so that a pause of the
+/// network costs no motion. The maker's own driver allows as much.
+pub const PATIENCE: Duration = Duration::from_millis(200);
 /// Deceleration that it brakes with, rad/s^2.
 const BRAKE: f64 = 8.0;
 /// How far from the arm its first command may be, rad.
@@ -129,7 +130,7 @@ mod tests {
         for line in [
             "  session = 4711",
             "  period = 0.002",
-            "  patience = 50",
+            "  patience = 100",
             "  gain = 300",
             "  lookahead = 0.1",
         ] {
@@ -164,7 +165,7 @@ mod tests {
         }
         assert_eq!(
             Doing::from(3).to_string(),
-            "no command reached it for 100 ms"
+            "no command reached it for 200 ms"
         );
         assert_eq!(Doing::from(0), Doing::Unknown(0));
     }

@@ -15,7 +15,7 @@ use crate::emulator::{Controller, Options};
 /// Asks for `SCHED_FIFO` for this thread and those that it starts, the emulated controller's among them: a controller has it,
 /// and `tactus device` asks for it. Whether it was granted.
 pub fn punctual() -> bool {
-    let param = libc::sched_param { sched_priority: 40 };
+    let param = libc::sched_param { sched_priority: 90 };
     // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 }
 }
