@@ -144,6 +144,8 @@ fn servos(port: &Path) -> Result<Vec<Found>, PortError> {
         }
     }
     Ok(Vec::new())
+}
+
 /// A controller on the network.
 fn at_host(name: &str, draft: Option<&Path>) -> anyhow::Result<()> {
     let bench = Bench::open(&Host::resolve(name)?)?;
