@@ -4,19 +4,24 @@
 //! nothing is written but the draft.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
+use tactus_camera::probe::Found as FoundCamera;
 use tactus_drivers_api::line::serial_ports;
 use tactus_feetech::probe::{Found, probe};
 
 use crate::cli::ProbeArgs;
-use crate::result;
+use crate::{camera, result};
 
 /// The cell file that a draft begins as, and what is changed in it.
 const SO101: &str = include_str!("../cells/so101.toml");
 const PORT: &str = "port = \"/dev/ttyACM0\"";
 const BAUD: &str = "rate_hz = 100 ";
+const CAMERAS: [&str; 2] = [
+    "device = \"/dev/v4l/by-id/FRONT\"",
+    "device = \"/dev/v4l/by-id/WRIST\"",
+];
 
 /// `tactus arm probe`.
 pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
@@ -39,14 +44,12 @@ pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
             Err(e) => result::line(e)?,
         }
     }
-    for (node, name) in cameras() {
-        result::line(format_args!("camera {node}: {name}"))?;
-    }
+    let cameras = camera::found()?;
     let Some(draft) = &args.draft else {
         return Ok(());
     };
     match &arms[..] {
-        [(port, found)] => write(draft, port, found),
+        [(port, found)] => write(draft, port, found, &cameras),
         [] => bail!("no draft: no port with six STS3215 servos of the ids 1 to 6"),
         several => bail!(
             "no draft: {} arms are plugged in; name one with --port",
@@ -84,11 +87,16 @@ fn is_so_arm(found: &[Found]) -> bool {
     found.iter().map(|f| f.id).eq(1..=6) && found.iter().all(Found::is_sts3215)
 }
 
-fn write(draft: &Path, port: &Path, found: &[Found]) -> anyhow::Result<()> {
+fn write(
+    draft: &Path,
+    port: &Path,
+    found: &[Found],
+    cameras: &[FoundCamera],
+) -> anyhow::Result<()> {
     if draft.exists() {
         bail!("cell file {}: there is one already", draft.display());
     }
-    fs::write(draft, drafted(port, found)?)
+    fs::write(draft, drafted(port, found, cameras)?)
         .with_context(|| format!("cell file {}", draft.display()))?;
     result::line(format_args!(
         "draft: {}; change what is marked with <-, then `tactus device check --cell {}`",
@@ -97,29 +105,23 @@ fn write(draft: &Path, port: &Path, found: &[Found]) -> anyhow::Result<()> {
     ))
 }
 
-/// The shipped cell file with this port and rate.
-fn drafted(port: &Path, found: &[Found]) -> anyhow::Result<String> {
+/// The shipped cell file with this port and rate, and these cameras in the order of their nodes, as many as it has.
+fn drafted(port: &Path, found: &[Found], cameras: &[FoundCamera]) -> anyhow::Result<String> {
     let port = port.to_str().context("the port's name is not text")?;
     let mut text = SO101.replacen(PORT, &format!("port = {}", toml::Value::from(port)), 1);
     if let Some(first) = found.first().filter(|f| f.baud != 1_000_000) {
         text = text.replacen(BAUD, &format!("baud = {}\n{BAUD}", first.baud), 1);
     }
+    for (placeholder, camera) in CAMERAS.iter().zip(cameras) {
+        let device = camera.lasting.first().unwrap_or(&camera.node);
+        let device = device.to_str().context("the camera's name is not text")?;
+        text = text.replacen(
+            placeholder,
+            &format!("device = {}", toml::Value::from(device)),
+            1,
+        );
+    }
     Ok(text)
-}
-
-/// Video devices by the kernel's word: node and name.
-fn cameras() -> Vec<(String, String)> {
-    let entries = fs::read_dir("/sys/class/video4linux").into_iter().flatten();
-    let mut cameras: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = fs::read_to_string(entry.path().join("name")).ok()?;
-            let node = PathBuf::from("/dev").join(entry.file_name());
-            Some((node.display().to_string(), name.trim().to_owned()))
-        })
-        .collect();
-    cameras.sort();
-    cameras
 }
 
 #[cfg(test)]
@@ -138,8 +140,31 @@ mod tests {
         let port = Path::new("/dev/serial/by-id/usb-1a86");
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("cell.toml");
-        fs::write(&file, drafted(port, &found).expect("text")).expect("written");
+        let camera = |node: &str, lasting: &[&str]| FoundCamera {
+            node: node.into(),
+            lasting: lasting.iter().map(Into::into).collect(),
+            card: "Webcam".into(),
+            formats: vec![],
+        };
+        let cameras = [
+            camera(
+                "/dev/video0",
+                &["/dev/v4l/by-id/usb-a", "/dev/v4l/by-path/b"],
+            ),
+            camera("/dev/video2", &[]),
+            camera("/dev/video4", &[]),
+        ];
+        fs::write(&file, drafted(port, &found, &cameras).expect("text")).expect("written");
         let cell = crate::cell::load(&file).expect("legal");
+        let devices: Vec<_> = cell
+            .cameras
+            .iter()
+            .map(|camera| match &camera.real.as_ref().expect("real").source {
+                tactus_camera::SourceSpec::V4l2(device) => device.device.to_str(),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(devices, [Some("/dev/v4l/by-id/usb-a"), Some("/dev/video2")]);
         let Some(crate::cell::CellDevice::Feetech(arm)) = cell.hardware else {
             panic!("no device");
         };
