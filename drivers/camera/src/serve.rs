@@ -176,7 +176,7 @@ impl Runner {
                 true => Some(steps(cell, session, &spec.name)?),
                 false => None,
             },
-            health: Health::new(period, spec.silence(), spec.frozen_after, spec.stepped()),
+            health: Health::new(period, spec.silence(), spec.frozen_after, spec.live()),
             spec,
             open,
             clock,

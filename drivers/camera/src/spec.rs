@@ -162,6 +162,14 @@ impl CameraSpec {
         }
     }
 
+    /// Whether it takes frames whether anybody receives them or not.
+    pub fn live(&self) -> bool {
+        match &self.source {
+            SourceSpec::V4l2(_) | SourceSpec::Http { .. } | SourceSpec::Rtsp { .. } => true,
+            SourceSpec::Video(_) | SourceSpec::Folder(_) => false,
+        }
+    }
+
     /// A source without a frame for so long is lost: two seconds, or ten periods.
     pub fn silence(&self) -> Duration {
         let periods = Duration::try_from_secs_f64(10.0 / self.rate_hz).unwrap_or(Duration::MAX);

@@ -156,7 +156,7 @@ pub struct Health {
     status: CameraStatus,
     silence: Duration,
     gaps: Gaps,
-    /// `None` where frames come when asked for.
+    /// `None` where no frame can be missed.
     pace: Option<Pace>,
     frozen: Frozen,
     backoff: Backoff,
@@ -168,18 +168,18 @@ pub struct Health {
 }
 
 impl Health {
-    /// A camera of frames `period` apart, or as they are asked for (`stepped`), that was never open.
+    /// A camera that was never open. A `live` one takes frames `period` apart whether anybody receives them or not.
     pub fn new(
         period: Duration,
         silence: Duration,
         frozen_after: Option<Duration>,
-        stepped: bool,
+        live: bool,
     ) -> Self {
         Self {
             status: CameraStatus::default(),
             silence,
             gaps: Gaps::default(),
-            pace: (!stepped).then(|| Pace::new(period)),
+            pace: live.then(|| Pace::new(period)),
             frozen: Frozen::new(frozen_after),
             backoff: Backoff::default(),
             heard: Time::ZERO,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn health() -> Health {
-        Health::new(ms(33), ms(2000), Some(ms(300)), false)
+        Health::new(ms(33), ms(2000), Some(ms(300)), true)
     }
 
     proptest! {
@@ -364,7 +364,7 @@ mod tests {
             "{verdicts:?}"
         );
         assert_eq!(health.status(at(0)).frozen, 5);
-        let mut health = Health::new(ms(33), ms(2000), None, false);
+        let mut health = Health::new(ms(33), ms(2000), None, true);
         assert!(
             (0..200)
                 .all(|k| health.judge(&seen(k, 33 * u64::from(k), 0), at(0)) == Verdict::Publish)

@@ -384,6 +384,6 @@ mod tests {
         let q = skew(&cameras).quantiles();
         let near = |a: Duration, millis: f64| (a.as_secs_f64() * 1e3 - millis).abs() < 0.1;
         assert!(near(q.max, 15.0) && near(q.p50, 15.0), "{q:?}");
-        assert_eq!(skew(&cameras[..1]).quantiles().max, Duration::ZERO);
+        assert!(near(skew(&cameras[..1]).quantiles().max, 0.0));
     }
 }
