@@ -149,7 +149,8 @@ fn by_name(a: &str, b: &str) -> Ordering {
             }
             (x, y) => {
                 let order = x.cmp(&y);
-                (a.next(), b.next());
+                a.next();
+                b.next();
                 order
             }
         };
