@@ -249,8 +249,8 @@ fn scene(width: u32, height: u32, seed: u32) -> Picture {
             rgb.extend(
                 [
                     block + noise,
-                    (x / 4 & 0x7f) + noise,
-                    60 + (y / 4 & 0x3f) + noise,
+                    ((x / 4) & 0x7f) + noise,
+                    60 + ((y / 4) & 0x3f) + noise,
                 ]
                 .map(|v| v as u8),
             );
