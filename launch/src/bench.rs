@@ -1,6 +1,7 @@
 //! `tactus bench`: what the runtime does to success and timing, measured.
 
 mod beat;
+mod cameras;
 mod contenders;
 mod latency;
 mod latency_pace;
@@ -13,5 +14,6 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.verb {
         BenchVerb::Latency(args) => latency::latency(args),
         BenchVerb::Beat(args) => beat::beat(args),
+        BenchVerb::Cameras(args) => cameras::cameras(args),
     }
 }

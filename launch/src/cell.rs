@@ -224,7 +224,7 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         arm,
         device,
         engine,
-        cameras: camera::read(&raw.camera, &check)?,
+        cameras: camera::read(&raw.camera, &check, directory)?,
         control_rate_hz,
         realtime,
         cuda,
@@ -320,6 +320,29 @@ impl Cell {
             frame_limit: self.frame_limit,
             proprio_limit: self.ladder.proprio_limit,
         }
+    }
+
+    /// Whether the cameras of the cell take the pictures that `manifest` wants.
+    ///
+    /// # Errors
+    /// [`CellError`] with the camera whose pictures have another size.
+    pub fn check_sizes(&self, manifest: &Manifest) -> Result<(), CellError> {
+        for wanted in &manifest.cameras {
+            let camera = self.cameras.iter().find(|c| c.name.as_str() == wanted.name);
+            let Some(spec) = camera.and_then(|c| c.real.as_ref()) else {
+                continue;
+            };
+            let (width, height) = spec.published_size();
+            if (width as usize, height as usize) != (wanted.width, wanted.height) {
+                let expected = format!(
+                    "`{}` to take {}x{} after crop and rotate, as the bundle wants",
+                    wanted.name, wanted.width, wanted.height
+                );
+                let actual = format!("{width}x{height}");
+                return Err(Check { file: &self.file }.error("camera", &expected, actual));
+            }
+        }
+        Ok(())
     }
 
     /// What the engine's assembler is configured with, for the cameras of a bundle in its order.

@@ -39,8 +39,9 @@ pub enum Verb {
     Engine(EngineArgs),
     /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate; or move its arm to a pose.
     Arm(ArmArgs),
-    /// Run the cell's cameras (simulated: rendered from the simulator's world).
-    Camera(RoleArgs),
+    /// Run the cell's cameras, each by itself: one that fails does not stop the others. Or look what is plugged in, take a
+    /// picture, ask how they are.
+    Camera(CameraArgs),
     /// Run the simulated device, or use the simulator to record and check demonstrations.
     Sim(SimArgs),
     /// Serve the arm of the cell's [device] section, or see to it on the bench: check, setup, power-on, ...
@@ -244,6 +245,68 @@ pub struct GotoArgs {
     /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
     #[arg(long)]
     pub take_over: bool,
+}
+
+/// `tactus camera`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CameraArgs {
+    /// Something other than serving the cameras.
+    #[command(subcommand)]
+    pub verb: Option<CameraVerb>,
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: Option<RoleArgs>,
+    /// Only this camera of the cell; several are named one by one. Default: all of them.
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+}
+
+/// What else can be done with cameras.
+#[derive(Debug, Subcommand)]
+pub enum CameraVerb {
+    /// Look what is plugged in: video devices, their lasting names, formats and sizes. Only asks.
+    Probe,
+    /// Take a picture: what a policy gets, and beside it what the camera took where that differs (crop, rotate, undistort).
+    Snap(SnapArgs),
+    /// Ask the running cell's cameras how they are: rate, frames dropped, corrupt and frozen, reconnections.
+    Status(RoleArgs),
+    /// Make a stepped camera of the running cell (camera.stepped) publish its next frame.
+    Step(StepArgs),
+}
+
+/// `tactus camera snap`.
+#[derive(Debug, Args)]
+pub struct SnapArgs {
+    /// Cell file.
+    #[arg(long, value_name = "FILE")]
+    pub cell: PathBuf,
+    /// Name of the camera.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// JPEG file to write; what the camera took goes to FILE.taken.jpg.
+    #[arg(long, value_name = "FILE.jpg")]
+    pub out: PathBuf,
+    /// Endpoint of the running cell, whose next frame is written. Without it the camera is opened here.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Vec<String>,
+    /// How long exposure and white balance may settle before the picture is taken here.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub settle_ms: u64,
+}
+
+/// `tactus camera step`.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Name of the camera.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Frames to publish, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub count: u32,
 }
 
 /// `tactus sim`.
@@ -628,6 +691,35 @@ pub enum BenchVerb {
     /// How late the control thread's ticks are here, beside a tokio interval and a Python time.sleep loop at the same rate
     /// (if there is a python3), in turns, under the same load.
     Beat(BeatArgs),
+    /// What cameras cost, and how long a frame takes from capture to another process: MJPEG passed through from recorded
+    /// buffers of a video device, in a process of their own.
+    Cameras(CamerasArgs),
+}
+
+/// `tactus bench cameras`.
+#[derive(Debug, Args)]
+pub struct CamerasArgs {
+    /// Cameras.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub cameras: u16,
+    /// Frames per second of each.
+    #[arg(long, value_name = "HZ", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub rate_hz: u16,
+    /// Width of the frames.
+    #[arg(long, value_name = "PIXELS", default_value_t = 640, value_parser = clap::value_parser!(u16).range(16..=4096))]
+    pub width: u16,
+    /// Height of the frames.
+    #[arg(long, value_name = "PIXELS", default_value_t = 480, value_parser = clap::value_parser!(u16).range(16..=4096))]
+    pub height: u16,
+    /// Seconds that are measured.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub secs: u16,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Be the cameras, of the process that listens here.
+    #[arg(long, hide = true, value_name = "ENDPOINT")]
+    pub be_cameras: Option<String>,
 }
 
 /// `tactus bench beat`.

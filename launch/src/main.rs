@@ -6,6 +6,7 @@
 mod arm_tools;
 mod bench;
 mod bundle;
+mod camera;
 mod cell;
 mod checkout;
 mod children;
@@ -56,7 +57,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Engine(args) => roles::engine(&args).map(|()| ExitCode::SUCCESS),
         Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Camera(args) => roles::camera(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Camera(args) => camera::camera(&args).map(|()| ExitCode::SUCCESS),
         Verb::Sim(args) => sim_tools::sim(&args),
         Verb::Conformance(args) => conformance::conformance(&args),
         Verb::Device(args) => device::device(&args).map(|()| ExitCode::SUCCESS),

@@ -4,9 +4,10 @@
 //! nothing moves, nothing is written but the draft.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
+use tactus_camera::probe::Found as FoundCamera;
 use tactus_drivers_api::PortError;
 use tactus_drivers_api::line::serial_ports;
 use tactus_drivers_api::servo::{Family, Found, Part, probe};
@@ -15,7 +16,7 @@ use tactus_feetech::registers::STS3215;
 use tactus_ur::{Bench, Host, Model};
 
 use crate::cli::ProbeArgs;
-use crate::result;
+use crate::{camera, result};
 
 /// Whose servos are asked for. Neither kind understands the other's packets.
 static FAMILIES: [&Family; 2] = [&tactus_feetech::FAMILY, &tactus_dynamixel::FAMILY];
@@ -84,6 +85,10 @@ const RATE: &str = "rate_hz = 100 ";
 const OLD: &str = "proprio_limit_ms = 60 ";
 const PERIODS: f64 = 6.0;
 const PART: &str = "part = \"follower\"";
+const CAMERAS: [&str; 2] = [
+    "device = \"/dev/v4l/by-id/FRONT\"",
+    "device = \"/dev/v4l/by-id/WRIST\"",
+];
 
 /// The same for an arm of Universal Robots.
 const UR5E: &str = include_str!("../cells/ur5e.toml");
@@ -117,14 +122,12 @@ pub fn arm(args: &ProbeArgs) -> anyhow::Result<()> {
             Err(e) => result::line(e)?,
         }
     }
-    for (node, name) in cameras() {
-        result::line(format_args!("camera {node}: {name}"))?;
-    }
+    let cameras = camera::found()?;
     let Some(draft) = &args.draft else {
         return Ok(());
     };
     match &arms[..] {
-        [(arm, port, found)] => write(draft, *arm, port, found),
+        [(arm, port, found)] => write(draft, *arm, port, (found, &cameras)),
         [] => bail!(
             "no draft: no port with the servos of a known arm (SO-100, SO-101, Koch v1.1, ViperX 300), numbered from 1 on"
         ),
@@ -210,7 +213,12 @@ fn describe(port: &Path, found: &[Found]) -> String {
     )
 }
 
-fn write(draft: &Path, arm: Arm, port: &Path, found: &[Found]) -> anyhow::Result<()> {
+fn write(
+    draft: &Path,
+    arm: Arm,
+    port: &Path,
+    found: (&[Found], &[FoundCamera]),
+) -> anyhow::Result<()> {
     save(draft, &drafted(arm, port, found)?)
 }
 
@@ -227,7 +235,11 @@ fn save(draft: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// The shipped cell file with this port, rate and part.
-fn drafted(arm: Arm, port: &Path, found: &[Found]) -> anyhow::Result<String> {
+fn drafted(
+    arm: Arm,
+    port: &Path,
+    (found, cameras): (&[Found], &[FoundCamera]),
+) -> anyhow::Result<String> {
     let port = port.to_str().context("the port's name is not text")?;
     let mut text = arm.cell().to_owned();
     for shipped in PORTS {
@@ -244,22 +256,16 @@ fn drafted(arm: Arm, port: &Path, found: &[Found]) -> anyhow::Result<String> {
     if arm == Arm::Koch(Part::Leader) {
         text = text.replacen(PART, "part = \"leader\"", 1);
     }
+    for (placeholder, camera) in CAMERAS.iter().zip(cameras) {
+        let device = camera.lasting.first().unwrap_or(&camera.node);
+        let device = device.to_str().context("the camera's name is not text")?;
+        text = text.replacen(
+            placeholder,
+            &format!("device = {}", toml::Value::from(device)),
+            1,
+        );
+    }
     Ok(text)
-}
-
-/// Video devices by the kernel's word: node and name.
-fn cameras() -> Vec<(String, String)> {
-    let entries = fs::read_dir("/sys/class/video4linux").into_iter().flatten();
-    let mut cameras: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = fs::read_to_string(entry.path().join("name")).ok()?;
-            let node = PathBuf::from("/dev").join(entry.file_name());
-            Some((node.display().to_string(), name.trim().to_owned()))
-        })
-        .collect();
-    cameras.sort();
-    cameras
 }
 
 #[cfg(test)]
@@ -283,6 +289,20 @@ mod tests {
     fn a_draft_is_the_shipped_cell_with_what_was_found() {
         let port = Path::new("/dev/serial/by-id/usb-1a86");
         let dir = tempfile::tempdir().expect("a folder");
+        let camera = |node: &str, lasting: &[&str]| FoundCamera {
+            node: node.into(),
+            lasting: lasting.iter().map(Into::into).collect(),
+            card: "Webcam".into(),
+            formats: vec![],
+        };
+        let cameras = [
+            camera(
+                "/dev/video0",
+                &["/dev/v4l/by-id/usb-a", "/dev/v4l/by-path/b"],
+            ),
+            camera("/dev/video2", &[]),
+            camera("/dev/video4", &[]),
+        ];
         for (models, baud, part) in [
             (&[777; 6][..], 500_000, Part::Follower),
             (&KOCH[..], 57_600, Part::Follower),
@@ -293,8 +313,18 @@ mod tests {
             assert_eq!(Arm::of(&found[1..]), None);
             let arm = Arm::of(&found).expect("known");
             let file = dir.path().join("cell.toml");
-            fs::write(&file, drafted(arm, port, &found).expect("text")).expect("written");
+            let text = drafted(arm, port, (&found, &cameras)).expect("text");
+            fs::write(&file, text).expect("written");
             let cell = crate::cell::load(&file).expect("legal");
+            let devices: Vec<_> = cell
+                .cameras
+                .iter()
+                .map(|camera| match &camera.real.as_ref().expect("real").source {
+                    tactus_camera::SourceSpec::V4l2(device) => device.device.to_str(),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(devices, [Some("/dev/v4l/by-id/usb-a"), Some("/dev/video2")]);
             let Some(crate::cell::CellDevice::Servos(cell)) = cell.hardware else {
                 panic!("no device");
             };

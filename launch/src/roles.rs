@@ -138,6 +138,7 @@ pub fn open_policy_for(
 fn enforce_budget(cell: &Cell, policy: &mut VlaPolicy) -> anyhow::Result<()> {
     // What cannot work as declared needs no probe.
     let manifest = policy.bundle().manifest().clone();
+    cell.check_sizes(&manifest)?;
     holds::judge(cell, &manifest, None).enforce(cell, |_| ())?;
     let conditioning = cell.schedule.strategy.conditioning();
     let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN, || ())?;
@@ -218,23 +219,5 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     let account = run_arm(Box::new(driver), info, &options, &session, clock, &stop)?;
     let late = account.lateness.quantiles();
     tracing::info!(ticks = account.ticks, p50 = ?late.p50, p99 = ?late.p99, max = ?late.max, "stopped");
-    Ok(())
-}
-
-/// `tactus camera`.
-pub fn camera(args: &RoleArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
-    let Joined {
-        session,
-        clock,
-        stop,
-    } = join(args, "camera")?;
-    let rate_hz = cell.cameras.first().map_or(20.0, |c| c.rate_hz);
-    let options = tactus_sim::CameraOptions {
-        cell: cell.wire.clone(),
-        cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
-        rate_hz,
-    };
-    tactus_sim::run_cameras(&options, &session, clock.as_ref(), &stop)?;
     Ok(())
 }

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tactus_types::{Camera, CameraFrame};
 use tactus_wire::{
-    AliveToken, CameraInfo, Cell, Name, Nothing, Publisher, Queryable, Role, Session, SessionError,
-    Topic,
+    AliveToken, CameraInfo, CameraStatus, CaptureClock, Cell, ClockedFrame, Name, Nothing,
+    Publisher, Queryable, Role, Session, SessionError, Topic,
 };
 
 use crate::ServeError;
 
 /// One camera on the wire. While it is kept, the camera counts as alive.
 pub struct CameraPort {
-    images: Publisher<CameraFrame>,
+    images: Publisher<ClockedFrame>,
+    statuses: Publisher<CameraStatus>,
     _infos: Queryable,
     _token: AliveToken,
 }
@@ -37,17 +38,37 @@ impl CameraPort {
         session.publisher(&info_key)?.put(&info)?;
         Ok(Self {
             images: session.publisher(&cell.key(&Topic::CameraImage(name.clone())))?,
+            statuses: session.publisher(&cell.key(&Topic::CameraStatus(name.clone())))?,
             _infos: infos,
             _token: session.alive(cell, Role::Camera, name)?,
         })
     }
 
-    /// Publishes `frame`.
+    /// Publishes `frame`, without saying how its capture time was read.
     ///
     /// # Errors
     /// [`SessionError`].
     pub fn publish(&self, frame: &CameraFrame) -> Result<(), SessionError> {
+        self.publish_clocked(&ClockedFrame {
+            frame: frame.clone(),
+            clock: CaptureClock::Unsaid,
+        })
+    }
+
+    /// Publishes `frame`, whose capture time was read as it says.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn publish_clocked(&self, frame: &ClockedFrame) -> Result<(), SessionError> {
         self.images.put(frame)
+    }
+
+    /// Publishes how the camera is.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn report(&self, status: &CameraStatus) -> Result<(), SessionError> {
+        self.statuses.put(status)
     }
 }
 

@@ -32,6 +32,14 @@
 //! - The token `tactus/<cell>/alive/device/<name>` is held while the device serves.
 //! - Without a command for `command_deadline_secs` the device holds: it keeps its last goal; when there was none in this
 //!   epoch, the pose measured when the epoch began.
+//!
+//! # The protocol of a camera process
+//! Keys, under `tactus/<cell>/camera/<name>/`, with the same header:
+//! - `info`: answers every query with `CameraInfo`, and publishes it once: size and rate of its images.
+//! - `image`: publishes `foxglove.CompressedImage`, a whole JPEG file of that size at that rate; the header's capture time is
+//!   the image's, and `capture_clock` may say how it was read.
+//! - `status`: may publish `CameraStatus` once a second: what it dropped, and why no image comes.
+//! - The token `tactus/<cell>/alive/camera/<name>` is held while it is served.
 #![forbid(unsafe_code)]
 
 pub mod camera;

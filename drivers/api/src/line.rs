@@ -51,7 +51,7 @@ pub enum PortError {
         there: Vec<PathBuf>,
     },
     /// The system does not let us.
-    #[error("port {}: permission denied; {}", path.display(), remedy(group.as_deref()))]
+    #[error("port {}: permission denied; {}", path.display(), lock::remedy(group.as_deref()))]
     Permission {
         /// The port.
         path: PathBuf,
@@ -84,18 +84,6 @@ fn ports(there: &[PathBuf]) -> String {
     }
     let names: Vec<String> = there.iter().map(|p| p.display().to_string()).collect();
     format!("there are {}", names.join(", "))
-}
-
-fn remedy(group: Option<&str>) -> String {
-    match group {
-        Some("root") | None => {
-            "its group may not use it either: add a udev rule that gives it to a group of yours"
-                .into()
-        }
-        Some(group) => {
-            format!("join its group `{group}` (sudo usermod -aG {group} $USER) and log in again")
-        }
-    }
 }
 
 /// A serial port of this machine, owned by this process.

@@ -128,6 +128,19 @@ pub fn group_of(path: &Path) -> Option<String> {
     group_in(&fs::read_to_string("/etc/group").ok()?, gid)
 }
 
+/// What to do about a device that may not be opened, by the name of its group ([`group_of`]).
+pub fn remedy(group: Option<&str>) -> String {
+    match group {
+        Some("root") | None => {
+            "its group may not use it either: add a udev rule that gives it to a group of yours"
+                .into()
+        }
+        Some(group) => {
+            format!("join its group `{group}` (sudo usermod -aG {group} $USER) and log in again")
+        }
+    }
+}
+
 /// Name of group `gid`, by the text of `/etc/group`.
 fn group_in(groups: &str, gid: u32) -> Option<String> {
     groups.lines().find_map(|line| {

@@ -51,6 +51,13 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),
     ("camera.rate_hz", 1.0, 200.0, "Hz"),
+    ("camera.width", 1.0, 16384.0, "pixels"),
+    ("camera.height", 1.0, 16384.0, "pixels"),
+    ("camera.exposure_us", 100.0, 1_000_000.0, "us"),
+    ("camera.gain", 0.0, 65535.0, ""),
+    ("camera.white_balance_k", 1000.0, 20_000.0, "K"),
+    ("camera.quality", 1.0, 100.0, ""),
+    ("camera.frozen_ms", 20.0, 60_000.0, "ms"),
     ("device.rate_hz", 20.0, 250.0, "Hz"),
     ("device.watchdog_ms", 40.0, 2540.0, "ms"),
     ("device.gripper_current_ma", 20.0, 3000.0, "mA"),
@@ -144,6 +151,11 @@ impl Check<'_> {
             }
             None => Err(self.error(field, "a field with bounds", value)),
         }
+    }
+
+    /// As [`Check::bounded`], for numbers without a fraction.
+    pub(super) fn whole(&self, field: &str, value: u32) -> Result<u32, CellError> {
+        self.bounded(field, f64::from(value)).map(|_| value)
     }
 
     pub(super) fn millis(&self, field: &str, value: f64) -> Result<Duration, CellError> {

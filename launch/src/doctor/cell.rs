@@ -63,12 +63,13 @@ fn cameras(cell: &Cell, bundle: &Bundle) -> Finding {
         .iter()
         .map(|camera| camera.name.as_str().into())
         .collect();
-    match cell.assembly(&wanted) {
-        Ok(_) => Finding::pass("cameras", format!("the bundle wants {}", wanted.join(", "))),
+    let sizes = cell.check_sizes(bundle.manifest());
+    match cell.assembly(&wanted).map(drop).and(sizes) {
+        Ok(()) => Finding::pass("cameras", format!("the bundle wants {}", wanted.join(", "))),
         Err(e) => Finding::fail(
             "cameras",
             e.to_string(),
-            "name the cell's cameras as the bundle does",
+            "name the cell's cameras as the bundle does, and let them take pictures of its size",
         ),
     }
 }

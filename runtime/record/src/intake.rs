@@ -11,8 +11,8 @@ use tactus_types::{
     ArmInfo, CameraFrame, ClockId, InferenceRequest, JointState, OperatorSetpoint, Time,
 };
 use tactus_wire::{
-    AppliedBatch, CameraInfo, Cell, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent, Header,
-    Message, ModeReport, Raw, SimWorld, Telemetry, Topic, WireError, decode,
+    AppliedBatch, CameraInfo, CameraStatus, Cell, ChunkReply, DeviceCommand, EngineStatus,
+    EpisodeEvent, Header, Message, ModeReport, Raw, SimWorld, Telemetry, Topic, WireError, decode,
 };
 
 use crate::continuity::Continuity;
@@ -270,6 +270,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
     match topic {
         Topic::CameraImage(_) => of::<CameraFrame>(raw, clock, |_| Said::Nothing),
         Topic::CameraInfo(_) => of::<CameraInfo>(raw, clock, |_| Said::Nothing),
+        Topic::CameraStatus(_) => of::<CameraStatus>(raw, clock, |_| Said::Nothing),
         Topic::DeviceState(_) | Topic::ArmState(_) => {
             of::<JointState>(raw, clock, |_| Said::Nothing)
         }
@@ -296,7 +297,11 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::Episode => of::<EpisodeEvent>(raw, clock, |_| Said::Nothing),
         Topic::SimWorld => of::<SimWorld>(raw, clock, |_| Said::Nothing),
         // Questions only: nothing is published there.
-        Topic::ArmLease(_) | Topic::ArmStop(_) | Topic::SimReset | Topic::Alive(..) => None,
+        Topic::CameraStep(_)
+        | Topic::ArmLease(_)
+        | Topic::ArmStop(_)
+        | Topic::SimReset
+        | Topic::Alive(..) => None,
     }
 }
 

@@ -114,6 +114,10 @@ pub enum Topic {
     CameraImage(Name),
     /// [`crate::CameraInfo`], published and queryable.
     CameraInfo(Name),
+    /// [`crate::CameraStatus`], published once a second by cameras that count.
+    CameraStatus(Name),
+    /// A question that makes a stepped camera publish its next frame; the answer is its [`crate::CameraStatus`].
+    CameraStep(Name),
     /// [`tactus_types::JointState`] as the device measures it.
     DeviceState(Name),
     /// [`crate::DeviceCommand`].
@@ -157,6 +161,8 @@ impl fmt::Display for Topic {
         match self {
             Self::CameraImage(name) => write!(f, "camera/{name}/image"),
             Self::CameraInfo(name) => write!(f, "camera/{name}/info"),
+            Self::CameraStatus(name) => write!(f, "camera/{name}/status"),
+            Self::CameraStep(name) => write!(f, "camera/{name}/step"),
             Self::DeviceState(name) => write!(f, "device/{name}/state"),
             Self::DeviceCommand(name) => write!(f, "device/{name}/command"),
             Self::DeviceInfo(name) => write!(f, "device/{name}/info"),
@@ -187,6 +193,8 @@ impl Topic {
         match parts.as_slice() {
             ["camera", name, "image"] => named(name, Self::CameraImage),
             ["camera", name, "info"] => named(name, Self::CameraInfo),
+            ["camera", name, "status"] => named(name, Self::CameraStatus),
+            ["camera", name, "step"] => named(name, Self::CameraStep),
             ["device", name, "state"] => named(name, Self::DeviceState),
             ["device", name, "command"] => named(name, Self::DeviceCommand),
             ["device", name, "info"] => named(name, Self::DeviceInfo),
@@ -290,9 +298,11 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 15] = [
+        let named: [fn(Name) -> Topic; 17] = [
             Topic::CameraImage,
             Topic::CameraInfo,
+            Topic::CameraStatus,
+            Topic::CameraStep,
             Topic::DeviceState,
             Topic::DeviceCommand,
             Topic::DeviceInfo,

@@ -52,8 +52,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        AppliedBatch, CameraInfo, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent,
-        LeaseReply, LeaseRequest, Message, ModeOrder, ModeReport, SimReset, SimWorld, Telemetry,
+        AppliedBatch, CameraInfo, CameraStatus, ChunkReply, DeviceCommand, EngineStatus,
+        EpisodeEvent, LeaseReply, LeaseRequest, Message, ModeOrder, ModeReport, SimReset, SimWorld,
+        Telemetry,
     };
 
     #[test]
@@ -61,6 +62,7 @@ mod tests {
         let schemas = [
             CameraFrame::SCHEMA,
             CameraInfo::SCHEMA,
+            CameraStatus::SCHEMA,
             JointState::SCHEMA,
             DeviceCommand::SCHEMA,
             ArmInfo::SCHEMA,

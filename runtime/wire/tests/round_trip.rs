@@ -11,10 +11,10 @@ use tactus_types::{
     Stage, StageTimes, Time, TimedAction, Torque, Under,
 };
 use tactus_wire::{
-    AppliedBatch, CameraInfo, ChunkReply, Counters, DeviceCommand, EpisodeEvent, EpisodePhase,
-    Header, Lateness, LeaseReply, LeaseRequest, LeasedOrder, Message, ModeOrder, ModeOrderReply,
-    ModeReport, ModeWord, Nothing, Raw, SimReset, SimResetReply, SimWorld, Telemetry, WireError,
-    decode,
+    AppliedBatch, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame, Counters,
+    DeviceCommand, EpisodeEvent, EpisodePhase, Header, Lateness, LeaseReply, LeaseRequest,
+    LeasedOrder, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw, SimReset,
+    SimResetReply, SimWorld, Telemetry, WireError, decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -606,6 +606,15 @@ arrives_as_sent! {
     reset_replies_arrive: any::<u64>().prop_map(|epoch| SimResetReply { epoch });
     camera_infos_arrive: (1..=16384u32, 1..=16384u32, positive())
         .prop_map(|(width, height, rate_hz)| CameraInfo { width, height, rate_hz });
+    camera_statuses_arrive: (
+        any::<(bool, u64, u64, u64, u64, u64)>(),
+        prop::sample::select(CaptureClock::ALL.to_vec()),
+        positive(),
+        "[ -~]{0,80}",
+    )
+        .prop_map(|((connected, frames, dropped, corrupt, frozen, reconnections), clock, rate_hz, fault)| CameraStatus {
+            connected, clock, frames, dropped, corrupt, frozen, reconnections, rate_hz, fault,
+        });
 }
 
 /// The smallest thing that is a JPEG header: start, one quantisation table, frame, scan.
@@ -654,6 +663,8 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<ArmInfo>(&raw),
         one::<CameraFrame>(&raw),
         one::<CameraInfo>(&raw),
+        one::<CameraStatus>(&raw),
+        one::<ClockedFrame>(&raw),
         one::<InferenceRequest>(&raw),
         one::<ChunkReply>(&raw),
         one::<AppliedBatch>(&raw),
@@ -904,4 +915,34 @@ fn another_schema_version_is_refused_by_name() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn how_a_capture_time_was_read_travels_with_the_image_and_harms_nobody_who_does_not_know_it() {
+    for clock in CaptureClock::ALL {
+        let sent = ClockedFrame {
+            frame: frame(64, 48),
+            clock,
+        };
+        assert_eq!(travel(&sent), Ok(sent.clone()));
+        let header = Header {
+            clock: CELL,
+            captured_at: sent.frame.captured_at,
+            published_at: sent.frame.captured_at,
+            seq: 9,
+            source: "camera/scene".into(),
+        };
+        let raw = |payload: Vec<u8>| Raw {
+            key: KEY,
+            attachment: Some(header.encode().into()),
+            payload: payload.into(),
+            received_at: RECEIVED,
+        };
+        let bare = decode::<CameraFrame>(&raw(sent.encode()), CELL).expect("a frame");
+        assert_eq!(bare.message, sent.frame);
+        let silent = decode::<ClockedFrame>(&raw(sent.frame.encode()), CELL).expect("a frame");
+        assert_eq!(silent.message.clock, CaptureClock::Unsaid);
+        assert_eq!(CaptureClock::of_word(clock.word()), clock);
+    }
+    assert_eq!(CaptureClock::of_word("sundial"), CaptureClock::Unsaid);
 }

@@ -1,6 +1,6 @@
 //! The messages: encodings of the nouns of `tactus-types`, and the nouns that only travel.
 //!
-//! - [`camera`] holds [`tactus_types::CameraFrame`], [`CameraInfo`].
+//! - [`camera`] holds [`tactus_types::CameraFrame`], [`ClockedFrame`], [`CameraInfo`], [`CameraStatus`].
 //! - [`device`] holds [`tactus_types::JointState`], [`DeviceCommand`], [`tactus_types::ArmInfo`].
 //! - [`infer`] holds [`tactus_types::InferenceRequest`], [`ChunkReply`].
 //! - [`engine`] holds [`EngineStatus`].
@@ -25,7 +25,7 @@ pub mod sim;
 pub mod telemetry;
 
 pub use applied::AppliedBatch;
-pub use camera::CameraInfo;
+pub use camera::{CameraInfo, CameraStatus, CaptureClock, ClockedFrame};
 pub use device::DeviceCommand;
 pub use engine::EngineStatus;
 pub use episode::{EpisodeEvent, EpisodePhase};
