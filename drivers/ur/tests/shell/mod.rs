@@ -12,12 +12,17 @@ use tactus_ur::{Host, Model, UrArm, UrError, UrSpec};
 
 use crate::emulator::{Controller, Options};
 
-/// Asks for `SCHED_FIFO` for this thread and those that it starts, the emulated controller's among them: a controller has it,
-/// and `tactus device` asks for it. Whether it was granted.
+/// Asks for `SCHED_FIFO` for this thread and those that it starts, the emulated controller's among them, and for memory that
+/// is not paged out: a controller has both, and `tactus device` asks for them. Whether scheduling was granted.
 pub fn punctual() -> bool {
     let param = libc::sched_param { sched_priority: 90 };
     // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 }
+    let scheduled = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 };
+    if scheduled {
+        // SAFETY: takes flags only. Where it is refused, pages may be late, and nothing else.
+        unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
+    }
+    scheduled
 }
 
 /// A controller whose threads, and those of the driver that the caller starts, are as punctual as this machine lets them be.
