@@ -263,6 +263,28 @@ fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     })
 }
 
+/// The `[device]` section of `file`, which need have no other: for a leader arm, which has no cell around it.
+///
+/// # Errors
+/// [`CellError`] with the field that is wrong.
+pub fn device_of(file: &Path) -> Result<CellDevice, CellError> {
+    #[derive(Deserialize)]
+    struct RawFile {
+        device: device::RawHardware,
+    }
+    let text = std::fs::read_to_string(file).map_err(|reason| CellError::Unreadable {
+        file: file.into(),
+        reason,
+    })?;
+    let raw: RawFile = toml::from_str(&text).map_err(|e| CellError::Malformed {
+        file: file.into(),
+        reason: e.to_string().trim_end().to_owned(),
+    })?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let (device, _) = raw.device.read(&Check { file }, directory)?;
+    Ok(device)
+}
+
 /// Time between two of something that happens `rate_hz` times a second.
 pub fn period(rate_hz: f64) -> Duration {
     Duration::from_nanos((1e9 / rate_hz).round() as u64)

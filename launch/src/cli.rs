@@ -52,6 +52,8 @@ pub enum Verb {
     Recording(RecordingArgs),
     /// Give an arm host an order (enable, start, end, hold, stop, torque-off), or ask how it is.
     Order(OrderArgs),
+    /// Take the arm over from a policy with a leader arm, gamepad, SpaceMouse or keyboard, and hand it back.
+    Teleop(TeleopArgs),
     /// Inspect, verify or measure a bundle.
     Bundle(BundleArgs),
     /// Break a cell on purpose and show what follows: which rung, how soon, how smoothly. Exit code 3 when anything fell
@@ -602,6 +604,92 @@ pub enum OrderVerb {
     },
     /// Say the mode, why, and who holds the lease.
     Status,
+}
+
+/// `tactus teleop`.
+///
+/// Nothing is commanded until you take over; from then on a policy is silent. The arm brakes, comes together with your device
+/// (--reference), and follows it inside the same limits as a policy. Hand back, and the policy goes on from a fresh observation.
+/// Let go of the dead man's switch, lose the device, or leave: the arm holds. Torque never goes off.
+///
+/// Keys: Enter take over, Backspace hand back, Space hold, x stop, c open or close the clutch, Esc or Ctrl-C leave.
+/// Gamepad: start take over, select hand back, right action button hold; hold the right shoulder button to move.
+/// Without a view (--headless) the words take-over, hand-back, hold, stop, clutch and quit on stdin do the same.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct TeleopArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// What is in your hand.
+    #[arg(long, value_enum)]
+    pub source: SourceWord,
+    /// Input device of a gamepad or SpaceMouse, /dev/input/event*. Default: the first that is one.
+    #[arg(long, value_name = "PATH")]
+    pub device: Option<PathBuf>,
+    /// File whose section [device] says where the leader arm is; the rest of it does not count.
+    #[arg(long, value_name = "FILE")]
+    pub leader_cell: Option<PathBuf>,
+    /// How your device and the arm come together. Default: leader for a leader arm, clutch for everything else.
+    #[arg(long, value_enum)]
+    pub reference: Option<ReferenceWord>,
+    /// How often the device is read and its setpoint sent. Default: the leader's rate, else 100.
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(20..=200))]
+    pub rate: Option<u32>,
+    /// What sticks, cap and keys move along. Default: base, or joints for an arm that does not describe its links.
+    #[arg(long, value_enum)]
+    pub frame: Option<FrameWord>,
+    /// Speed of a full deflection or a key: share of 0.25 m/s, 1 rad/s and half of the joints' velocity limits.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.4)]
+    pub speed: f64,
+    /// No view: a line per change of mode, and words on stdin.
+    #[arg(long)]
+    pub headless: bool,
+}
+
+/// Devices in someone's hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SourceWord {
+    /// A leader arm (SO-100, SO-101), joint to joint.
+    Leader,
+    /// A gamepad: speed of the tool, with a dead man's switch.
+    Gamepad,
+    /// A SpaceMouse: speed of the tool.
+    Spacemouse,
+    /// The terminal's keys: each press is a step that ends by itself, since a terminal says nothing of releases.
+    Keyboard,
+}
+
+/// How leader and arm come together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReferenceWord {
+    /// Joint to joint: you bring the leader to where the arm is.
+    Leader,
+    /// Joint to joint: the arm comes to the leader, slowly.
+    Slide,
+    /// Only how the device moves from then on counts.
+    Clutch,
+}
+
+impl From<ReferenceWord> for tactus_types::Reference {
+    fn from(word: ReferenceWord) -> Self {
+        match word {
+            ReferenceWord::Leader => Self::Leader,
+            ReferenceWord::Slide => Self::Slide,
+            ReferenceWord::Clutch => Self::Clutch,
+        }
+    }
+}
+
+/// What deflections are along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FrameWord {
+    /// The arm's base: forward, left, up.
+    Base,
+    /// The tool's own axes.
+    Tool,
+    /// The arm's joints, one axis each.
+    Joints,
 }
 
 /// `tactus drill`.

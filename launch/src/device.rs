@@ -145,7 +145,7 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
 }
 
 /// Puts the arm into service. Moves nothing.
-fn start(
+pub fn start(
     arm: &CellServos,
     calibration: &Calibration,
     now: Time,

@@ -29,6 +29,7 @@ mod roles;
 mod run;
 mod sim_tools;
 mod summary;
+mod teleop;
 mod view;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Teleop(args) => teleop::teleop(&args).map(|()| ExitCode::SUCCESS),
         Verb::Drill(args) => drill::drill(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),

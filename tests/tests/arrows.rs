@@ -28,11 +28,13 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         ],
         "runtime/eval" => &["runtime/types", "runtime/wire", "runtime/record"],
         "drivers/api" => &["runtime/types", "runtime/wire"],
+        // Kinematics: what a stick moves is a tool point, and an arm is told joints.
         "drivers/teleop" => &[
             "drivers/api",
             "drivers/feetech",
             "drivers/dynamixel",
             "runtime/types",
+            "runtime/kinematics",
         ],
         "models/bundle" => &["runtime/types"],
         "models/onnx" => &["runtime/types", "models/bundle"],

@@ -18,7 +18,8 @@
 //! time; a fault that clears within it (a late chunk that arrives after all) costs nothing. *Hold* brakes along the
 //! commanded motion and stays. Resuming asks for a fresh observation in a new generation: by itself when the cell says
 //! `resume = "auto"`, else only by an operator's *enable*. Boot is never left without an operator, and a hold that
-//! someone asked for, or that lost torque, the end of a lease or the loss of an operator caused, never ends by itself.
+//! someone asked for, that lost torque, the end of a lease or the loss of an operator caused, or that interrupted a human who
+//! had taken over, never ends by itself.
 //!
 //! Resuming by itself does not flap: everything must be well for `settle` first, and for twice as long each time that
 //! the policy did not last [`STEADY`] after a resumption, up to [`MOST_PATIENCE`] times as long.
@@ -125,6 +126,8 @@ enum State {
         asking: bool,
         /// It interrupted an episode, which may be resumed.
         episode: bool,
+        /// It interrupted a human, who has not handed back: nothing but an operator gives the arm to the policy.
+        from_human: bool,
     },
     Stopped,
 }
@@ -368,6 +371,7 @@ impl Supervisor {
                 asking,
                 episode,
                 reason,
+                from_human,
             } => {
                 if fault.is_some() {
                     (*well_since, *asking) = (None, false);
@@ -377,7 +381,7 @@ impl Supervisor {
                 } else {
                     let well_since = well_since.get_or_insert(now);
                     let settled = now.since(*well_since) >= self.ladder.settle * self.patience;
-                    let passes = *episode && may_pass(reason);
+                    let passes = *episode && !*from_human && may_pass(reason);
                     if settled && passes && !*asking && self.resume == Resume::Auto {
                         *asking = true;
                         self.raise = true;
@@ -417,16 +421,22 @@ impl Supervisor {
     }
 
     fn hold(&mut self, reason: Fault) {
-        let episode = match self.state {
-            State::Policy { .. } => true,
-            State::Hold { episode, .. } | State::Teleop { episode, .. } => episode,
-            State::Boot | State::Ready | State::Goto | State::Stopped => false,
+        let (episode, from_human) = match self.state {
+            State::Policy { .. } => (true, false),
+            State::Teleop { episode, .. } => (episode, !matches!(reason, Fault::HandedBack)),
+            State::Hold {
+                episode,
+                from_human,
+                ..
+            } => (episode, from_human),
+            State::Boot | State::Ready | State::Goto | State::Stopped => (false, false),
         };
         self.state = State::Hold {
             reason,
             well_since: None,
             asking: false,
             episode,
+            from_human,
         };
         self.raise = true;
     }

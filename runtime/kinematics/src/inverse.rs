@@ -254,7 +254,7 @@ impl Inverse {
     /// the way out. Source: MoveIt Servo, `velocityScalingFactorForSingularity`. DIFFERENCE: Servo also slows down on the
     /// way out, between thresholds twice as far apart, against wild joint moves where it inverts without damping; beyond the
     /// second it stops for good. Here damping bounds the moves, and an arm must be able to leave.
-    fn slow_down(&self, from: f64, to: f64) -> f64 {
+    pub fn slow_down(&self, from: f64, to: f64) -> f64 {
         let InverseSpec {
             condition_slow: slow,
             condition_stop: stop,

@@ -100,6 +100,17 @@ impl ArmCycle {
         if matches!(order, Order::TakeOver { .. }) && rank < Rank::Teleop {
             return Err(OrderRefused::Rank { rank: rank.word() });
         }
+        // What a policy moves is of the policy's rank, whoever let it: a human takes it over by the lease alone, also a second
+        // time.
+        let rank = match order {
+            Order::Enable | Order::Start { .. } | Order::HandBack => Rank::Policy,
+            Order::Goto { .. }
+            | Order::TakeOver { .. }
+            | Order::TorqueOff { .. }
+            | Order::EndEpisode
+            | Order::Hold
+            | Order::Stop => rank,
+        };
         let holder = self.authority.holder(now).map(|by| by.holder.clone());
         Ok(under.zip(holder).map(|(under, holder)| Bond {
             lease: under.lease,

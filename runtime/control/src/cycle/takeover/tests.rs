@@ -300,6 +300,49 @@ fn a_human_who_falls_silent_ends_in_a_hold_that_only_an_operator_ends() {
 }
 
 #[test]
+fn the_lease_alone_silences_a_policy_that_a_human_has_handed_back_to() {
+    let mut cell = Cell::new(Resume::Auto);
+    cell.start();
+    cell.run(300);
+    cell.leader = Some((cell.state.q[0], true));
+    cell.take_over(Reference::Clutch).expect("taken over");
+    cell.run(600);
+    let lease = cell.lease;
+    cell.order(lease, 2, Order::HandBack).expect("handed back");
+    cell.cycle.release(lease, cell.now).expect("given back");
+    cell.leader = None;
+    cell.run(600);
+    assert_eq!(*cell.cycle.mode(), Mode::Policy);
+    cell.acquire("another", Rank::Teleop);
+    let from = cell.path.len();
+    cell.run(600);
+    let by_policy = |(_, c): &&(Mode, Command)| c.setpoint.source == Source::Policy;
+    assert_eq!(cell.path[from..].iter().filter(by_policy).count(), 0);
+}
+
+#[test]
+fn a_fault_of_the_arm_under_a_human_gives_it_to_the_policy_only_by_an_operator() {
+    let mut cell = Cell::new(Resume::Auto);
+    cell.start();
+    cell.run(300);
+    cell.leader = Some((cell.state.q[0], true));
+    cell.take_over(Reference::Clutch).expect("taken over");
+    cell.run(600);
+    assert_eq!(*cell.cycle.mode(), Mode::Teleop);
+    cell.state.epoch += 1;
+    cell.run(3000);
+    let held = cell.cycle.mode();
+    assert!(
+        matches!(held, Mode::Hold(_)),
+        "also where a cell resumes by itself: {held:?}"
+    );
+    let lease = cell.lease;
+    cell.order(lease, 2, Order::Enable).expect("resumed");
+    cell.run(300);
+    assert_eq!(*cell.cycle.mode(), Mode::Policy);
+}
+
+#[test]
 fn a_stalled_policy_is_taken_over_from_its_hold() {
     let mut cell = Cell::new(Resume::Operator);
     cell.start();
