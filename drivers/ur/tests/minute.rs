@@ -10,6 +10,9 @@ use emulator::{Controller, Options, PLAYING};
 use shell::Shell;
 use tactus_ur::Model;
 
+/// Minutes that are tried.
+const TRIES: usize = 3;
+
 fn session(time: Duration) {
     let realtime = match shell::punctual() {
         true => "SCHED_FIFO",
@@ -101,7 +104,15 @@ fn session(time: Duration) {
 
 #[test]
 fn a_minute_at_500_hz_without_a_timeout_and_hardly_a_late_period() {
-    session(Duration::from_secs(60));
+    // A machine that is busy with other things, or does not let this process run, makes one minute fall short; code that
+    // is wrong makes every one.
+    let minute = || session(Duration::from_secs(60));
+    for _ in 1..TRIES {
+        if std::panic::catch_unwind(minute).is_ok() {
+            return;
+        }
+    }
+    minute();
 }
 
 #[test]
