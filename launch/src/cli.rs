@@ -606,17 +606,21 @@ pub enum OrderVerb {
     Status,
 }
 
+/// What `tactus teleop --help` ends with.
+const TELEOP: &str = "\
+Nothing is commanded until you take over; from then on a policy is silent. The arm brakes, comes together with your
+device (--reference), and follows it inside the same limits as a policy. Hand back, and the policy goes on from a fresh
+observation. Let go of the dead man's switch, lose the device, or leave: the arm holds. Torque never goes off.
+
+Keys: Enter take over, Backspace hand back, Space hold, x stop, c open or close the clutch, Esc or Ctrl-C leave.
+Gamepad: start take over, select hand back, right action button hold; hold the right shoulder button to move.
+Without a view (--headless) the words take-over, hand-back, hold, stop, clutch and quit on stdin do the same.
+
+Every source, and how a program of your own does all this: launch/OPERATING.md and drivers/teleop/README.md.";
+
 /// `tactus teleop`.
-///
-/// Nothing is commanded until you take over; from then on a policy is silent. The arm brakes, comes together with your device
-/// (--reference), and follows it inside the same limits as a policy. Hand back, and the policy goes on from a fresh observation.
-/// Let go of the dead man's switch, lose the device, or leave: the arm holds. Torque never goes off.
-///
-/// Keys: Enter take over, Backspace hand back, Space hold, x stop, c open or close the clutch, Esc or Ctrl-C leave.
-/// Gamepad: start take over, select hand back, right action button hold; hold the right shoulder button to move.
-/// Without a view (--headless) the words take-over, hand-back, hold, stop, clutch and quit on stdin do the same.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = TELEOP)]
 pub struct TeleopArgs {
     /// What every role takes.
     #[command(flatten)]

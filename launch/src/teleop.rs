@@ -25,7 +25,7 @@ mod seen;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -87,7 +87,11 @@ pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
     let _subscriptions = seen.follow(&cell, session)?;
     let publisher = session.publisher(&cell.wire.key(&Topic::ArmSetpoint(cell.arm.clone())))?;
 
-    let (ask, asked) = channel();
+    let (asked_of, asked) = sync_channel(WAITING);
+    let ask = Ask {
+        seen: seen.clone(),
+        to: asked_of,
+    };
     let feed = Feed {
         source,
         pilot,
@@ -120,8 +124,8 @@ pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
                 screen::show(&seen, &ask, &joined.stop, keys.as_ref(), &file)
             }
         };
-        // Whatever ended the view: let go, then end. Nobody listens when the commander has ended by itself.
-        let _ = ask.send(Asked::Leave);
+        // Whatever ended the view: let go, then end.
+        ask.leave();
         let ended = match commanding.join() {
             Ok(ended) => ended,
             Err(_) => bail!("the thread `teleop-order` panicked"),
@@ -135,3 +139,36 @@ pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
 
 /// How often the views look.
 pub const LOOK: Duration = Duration::from_millis(50);
+/// Wishes that may wait for the commander; a flood of keys is not remembered.
+const WAITING: usize = 16;
+
+/// Where buttons, keys and words go.
+#[derive(Clone)]
+pub struct Ask {
+    seen: Arc<Seen>,
+    to: SyncSender<Asked>,
+}
+
+impl Ask {
+    /// Asks for `wish` without waiting. What ends motion lets go in the same moment, whatever the commander is busy with.
+    pub fn wish(&self, wish: Wish) {
+        if matches!(wish, Wish::Hold | Wish::Stop) {
+            self.seen.closed.store(false, Ordering::Relaxed);
+        }
+        // Nobody listens any more when the commander has ended.
+        if let Err(TrySendError::Full(_)) = self.to.try_send(Asked::Wish(wish)) {
+            self.seen
+                .note(format!("{}: too many orders at once", wish.word()));
+        }
+    }
+
+    /// Tells why the device is gone.
+    pub fn failed(&self, why: String) {
+        let _ = self.to.send(Asked::Failed(why));
+    }
+
+    /// The operator leaves.
+    pub fn leave(&self) {
+        let _ = self.to.send(Asked::Leave);
+    }
+}

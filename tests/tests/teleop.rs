@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cell::{Cell, arm, checkout, program, tactus};
@@ -35,6 +35,13 @@ const PERIOD: Duration = Duration::from_millis(2);
 const TTL: Duration = Duration::from_secs(2);
 /// `arm.operator_limit_ms`, its default.
 const OPERATOR_LIMIT: Duration = Duration::from_millis(100);
+
+/// One at a time: what watches real time is alone with the machine's cores.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The demo cell, patient with a busy machine, which is not what is tested here; of the operator's silence only where `slow`.
 fn sim_cell(slow: bool) -> Cell {
@@ -178,6 +185,7 @@ struct Takeover {
 
 #[test]
 fn a_human_takes_over_at_random_moments_and_hands_back() {
+    let _alone = alone();
     let cell = sim_cell(true);
     let clock = MonotonicClock::new().expect("a clock");
     cell.start_episode(7301);
@@ -389,6 +397,7 @@ fn check_limits(commands: &[Applied], info: &ArmInfo) -> (f64, f64) {
 
 #[test]
 fn a_client_that_falls_silent_ends_in_a_hold_within_the_shipped_bound() {
+    let _alone = alone();
     let cell = sim_cell(false);
     assert!(cell.order(&ModeOrder::Enable).accepted);
     cell.release();
@@ -568,6 +577,7 @@ fn write_calibration(file: &Path) {
 
 #[test]
 fn a_leader_arm_takes_a_follower_over_joint_to_joint() {
+    let _alone = alone();
     let follower = follower_bus::ServoBus::start(
         (1..=6)
             .map(|id| follower_bus::Servo::new(id).calibrated(10 * i32::from(id), 1000, 3000))
@@ -745,6 +755,7 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{Winsize, tcsetwinsize};
 
+    let _alone = alone();
     let cell = sim_cell(true);
     assert!(cell.order(&ModeOrder::Enable).accepted);
     cell.release();
@@ -778,6 +789,8 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
             &cell.endpoint,
             "--source",
             "keyboard",
+            "--rate",
+            "200",
         ])
         .stdin(open())
         .stdout(open())
@@ -801,6 +814,20 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
         shown("tactus teleop: keyboard") && shown("ready")
     });
 
+    let setpoints = Arc::<Mutex<Vec<u64>>>::default();
+    let to = setpoints.clone();
+    let _subscriber = cell
+        .session
+        .subscribe(
+            &cell.wire.key(&Topic::ArmSetpoint(arm())),
+            move |m: Result<Delivery<OperatorSetpoint>, _>| {
+                if let Ok(delivery) = m {
+                    let sequence = delivery.message.sequence;
+                    to.lock().expect("unpoisoned").push(sequence);
+                }
+            },
+        )
+        .expect("subscribed");
     let mut press = |key: &[u8]| keys.write_all(key).expect("it listens");
     press(b"\r");
     cell.wait("the human commands", WAIT, || is(&cell, ModeWord::Teleop));
@@ -820,6 +847,16 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
         "a step ends by itself: {after:?}"
     );
     assert_eq!(after.setpoint.source, Source::Teleop);
+    let (from, since) = (setpoints.lock().expect("unpoisoned").len(), Instant::now());
+    std::thread::sleep(Duration::from_secs(1));
+    let sent = setpoints.lock().expect("unpoisoned").clone();
+    let rate_hz = (sent.len() - from) as f64 / since.elapsed().as_secs_f64();
+    println!("{rate_hz:.0} setpoints a second");
+    assert!((150.0..=205.0).contains(&rate_hz), "{rate_hz}");
+    assert!(
+        sent.windows(2).all(|pair| pair[0] < pair[1]),
+        "they grow strictly"
+    );
     press(&[0x7f]);
     cell.wait("handed back", WAIT, || is(&cell, ModeWord::Ready));
 

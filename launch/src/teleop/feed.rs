@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tactus_drivers_api::Pacer;
@@ -13,7 +12,7 @@ use tactus_teleop::{Pilot, Source, Wish};
 use tactus_types::{Clock, OperatorSetpoint};
 use tactus_wire::{MonotonicClock, Publisher};
 
-use super::Asked;
+use super::Ask;
 use super::seen::Seen;
 
 /// Lag beyond which readings are left out instead of caught up.
@@ -27,7 +26,7 @@ pub struct Feed {
     pub seen: Arc<Seen>,
     pub clock: Arc<MonotonicClock>,
     pub period: Duration,
-    pub ask: Sender<Asked>,
+    pub ask: Ask,
 }
 
 impl Feed {
@@ -42,13 +41,12 @@ impl Feed {
             let reading = match self.source.read(now) {
                 Ok(reading) => reading,
                 Err(e) => {
-                    // Nobody listens any more when the commander has ended.
-                    let _ = self.ask.send(Asked::Failed(e.to_string()));
+                    self.ask.failed(e.to_string());
                     return;
                 }
             };
             if let Some(wish) = reading.wish {
-                let _ = self.ask.send(Asked::Wish(wish));
+                self.ask.wish(wish);
             }
             let Some(arm) = self.seen.arm() else {
                 continue;

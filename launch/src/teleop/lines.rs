@@ -2,14 +2,13 @@
 
 use std::io::BufRead;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 
 use super::seen::Seen;
-use super::{Asked, LOOK, feed};
+use super::{Ask, LOOK, feed};
 use crate::result;
 
 /// Says what happens until `stop` or until the commander has ended.
-pub fn show(seen: &Seen, ask: &Sender<Asked>, stop: &AtomicBool) -> anyhow::Result<()> {
+pub fn show(seen: &Seen, ask: &Ask, stop: &AtomicBool) -> anyhow::Result<()> {
     listen(ask.clone())?;
     result::line(format_args!(
         "{}: take-over, hand-back, hold, stop, clutch or quit",
@@ -48,24 +47,18 @@ pub fn show(seen: &Seen, ask: &Sender<Asked>, stop: &AtomicBool) -> anyhow::Resu
 }
 
 /// Takes words from stdin for as long as there are any. The end of stdin is not the end of the operator.
-fn listen(ask: Sender<Asked>) -> anyhow::Result<()> {
+fn listen(ask: Ask) -> anyhow::Result<()> {
     let listen = move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            let asked = match line.trim() {
-                "" => continue,
-                "quit" => Asked::Leave,
+            match line.trim() {
+                "" => {}
+                "quit" => ask.leave(),
                 word => match feed::wish(word) {
-                    Some(wish) => Asked::Wish(wish),
-                    None => {
-                        tracing::warn!(
-                            "`{word}` is none of take-over, hand-back, hold, stop, clutch, quit"
-                        );
-                        continue;
-                    }
+                    Some(wish) => ask.wish(wish),
+                    None => tracing::warn!(
+                        "`{word}` is none of take-over, hand-back, hold, stop, clutch, quit"
+                    ),
                 },
-            };
-            if ask.send(asked).is_err() {
-                return;
             }
         }
     };

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,7 +16,7 @@ use tactus_types::{Clock, JointVec, Reference, Source};
 use tactus_wire::{ModeWord, MonotonicClock};
 
 use super::seen::{Seen, median_and_most};
-use super::{Asked, LOOK};
+use super::{Ask, LOOK};
 use crate::log;
 use crate::roles::Stopping;
 
@@ -31,7 +30,7 @@ const SILENT: Duration = Duration::from_secs(2);
 /// When the terminal cannot be used.
 pub fn show(
     seen: &Seen,
-    ask: &Sender<Asked>,
+    ask: &Ask,
     stop: &AtomicBool,
     keys: Option<&Keys>,
     file: &Path,
@@ -53,8 +52,7 @@ pub fn show(
             };
             match asked(key) {
                 Some(Key::Leave) => return Ok(()),
-                // Nobody listens when the commander has ended; the loop sees that.
-                Some(Key::Wish(wish)) => _ = ask.send(Asked::Wish(wish)),
+                Some(Key::Wish(wish)) => ask.wish(wish),
                 Some(Key::Jog(key)) => {
                     if let Some(keys) = keys {
                         keys.press(key, clock.now());

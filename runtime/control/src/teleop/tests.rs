@@ -104,8 +104,8 @@ proptest! {
             before = setpoint.q;
         }
         let still = if reference == Reference::Clutch { apart } else { [0.0; 2] };
-        for i in 0..2 {
-            let wanted = (moved(1000)[i] - still[i]).clamp(-2.0, 2.0);
+        for (i, still) in still.into_iter().enumerate() {
+            let wanted = (moved(1000)[i] - still).clamp(-2.0, 2.0);
             prop_assert!((end.q[i] - wanted).abs() < 1e-3, "{} {}", end.q[i], wanted);
         }
     }
@@ -210,7 +210,8 @@ fn what_a_human_sends_counts_only_if_it_is_theirs_now_and_a_position() {
     let mut ear = Ear::default();
     assert_eq!(ear.silent(now), None);
     assert_eq!(ear.hear(&good, &info, limit, now), Ok(()));
-    let refused: [(OperatorSetpoint, fn(&SetpointRefused) -> bool); 7] = [
+    type Is = fn(&SetpointRefused) -> bool;
+    let refused: [(OperatorSetpoint, Is); 7] = [
         (good, |r| {
             matches!(r, SetpointRefused::Sequence { last: 5, actual: 5 })
         }),
