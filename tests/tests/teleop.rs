@@ -60,6 +60,14 @@ fn sim_cell(slow: bool) -> Cell {
     })
 }
 
+fn thread<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    let builder = std::thread::Builder::new().name(name.into());
+    builder.spawn(run).expect("a thread")
+}
+
 fn is(cell: &Cell, word: ModeWord) -> bool {
     cell.mode().is_some_and(|m| m.mode == word)
 }
@@ -95,7 +103,7 @@ impl Hand {
         let (sent_at, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
         let hand = (at.clone(), sent_at.clone(), stop.clone());
         let clock = MonotonicClock::new().expect("a clock");
-        let thread = std::thread::spawn(move || {
+        let thread = thread("human", move || {
             let (at, sent_at, stop) = hand;
             for sequence in 1.. {
                 if stop.load(Ordering::Relaxed) {
@@ -439,7 +447,7 @@ impl Teleop {
             Box::new(child.stderr.take().expect("piped")),
         ] {
             let out = out.clone();
-            std::thread::spawn(move || {
+            thread("reader", move || {
                 let mut bytes = [0; 4096];
                 while let Ok(n @ 1..) = pipe.read(&mut bytes) {
                     let text = String::from_utf8_lossy(&bytes[..n]);
@@ -802,7 +810,7 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
     let seen = Arc::<Mutex<String>>::default();
     let to = seen.clone();
     // Ends with the terminal.
-    std::thread::spawn(move || {
+    thread("reader", move || {
         let mut bytes = [0; 4096];
         while let Ok(n @ 1..) = screen.read(&mut bytes) {
             let text = String::from_utf8_lossy(&bytes[..n]);
