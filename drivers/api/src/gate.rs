@@ -430,6 +430,7 @@ mod tests {
             epoch: 1,
             joints: 1,
             numbers: 3,
+            limits: 0,
             order: 1,
             torque: 1,
             late: 1,
