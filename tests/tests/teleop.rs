@@ -43,6 +43,11 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn thread(run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    let named = std::thread::Builder::new().name("teleop-test".into());
+    named.spawn(run).expect("a thread")
+}
+
 /// The demo cell, patient with a busy machine, which is not what is tested here; of the operator's silence only where `slow`.
 fn sim_cell(slow: bool) -> Cell {
     Cell::start(|text| {
@@ -60,14 +65,6 @@ fn sim_cell(slow: bool) -> Cell {
     })
 }
 
-fn thread<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> std::thread::JoinHandle<T> {
-    let builder = std::thread::Builder::new().name(name.into());
-    builder.spawn(run).expect("a thread")
-}
-
 fn is(cell: &Cell, word: ModeWord) -> bool {
     cell.mode().is_some_and(|m| m.mode == word)
 }
@@ -83,8 +80,8 @@ fn last(cell: &Cell) -> Applied {
 
 /// A leader in someone's hand, read a hundred times a second and published by a thread of its own, as any wire client does.
 struct Hand {
-    /// Where it is, and since when it swings around that.
-    at: Arc<Mutex<(JointVec, Instant)>>,
+    /// Where it is, and since when it swings around that, if it does.
+    at: Arc<Mutex<(JointVec, Option<Instant>)>>,
     /// Nanoseconds of the last reading that was sent.
     sent_at: Arc<AtomicU64>,
     lease: LeaseId,
@@ -99,18 +96,18 @@ impl Hand {
             .session
             .publisher::<OperatorSetpoint>(&key)
             .expect("declared");
-        let at = Arc::new(Mutex::new((from, Instant::now())));
+        let at = Arc::new(Mutex::new((from, None::<Instant>)));
         let (sent_at, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
         let hand = (at.clone(), sent_at.clone(), stop.clone());
         let clock = MonotonicClock::new().expect("a clock");
-        let thread = thread("human", move || {
+        let reading = thread(move || {
             let (at, sent_at, stop) = hand;
             for sequence in 1.. {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
                 let (from, since) = *at.lock().expect("unpoisoned");
-                let turn = 2.5 * since.elapsed().as_secs_f64();
+                let turn = since.map_or(0.0, |since| 2.5 * since.elapsed().as_secs_f64());
                 let captured_at = clock.now();
                 let setpoint = OperatorSetpoint {
                     lease,
@@ -132,13 +129,18 @@ impl Hand {
             sent_at,
             lease,
             stop,
-            thread: Some(thread),
+            thread: Some(reading),
         }
     }
 
-    /// Brings it to `q`, from where it swings again.
+    /// Brings it to `q`.
     fn bring(&self, q: JointVec) {
-        *self.at.lock().expect("unpoisoned") = (q, Instant::now());
+        *self.at.lock().expect("unpoisoned") = (q, None);
+    }
+
+    /// Swings it around where it is, slowly.
+    fn swing(&self) {
+        self.at.lock().expect("unpoisoned").1 = Some(Instant::now());
     }
 
     /// Lets go of everything; says when it was last read.
@@ -207,9 +209,14 @@ fn a_human_takes_over_at_random_moments_and_hands_back() {
         let holder = format!("human-{k}");
         let authority = cell.acquire(&holder, Rank::Teleop).expect("over a policy");
         let command = last(&cell).command;
-        // A leader is brought to the arm by hand; the arm comes to one that waits elsewhere; a clutch may be anywhere.
-        let away = [0.0, 0.3, -0.9][(k % 3) as usize];
-        let hand = JointVec::from_fn(command.q.len(), |i| command.q[i] + away / (1.0 + i as f64));
+        // A leader is brought to the arm by hand; the arm comes to one that waits elsewhere, where nothing is in its way; a
+        // clutch may be anywhere.
+        let base = command.q[0];
+        let hand = JointVec::from_fn(command.q.len(), |i| match (reference, i) {
+            (Reference::Slide, 0) => base - 0.25_f64.copysign(base),
+            (Reference::Clutch, _) => command.q[i] - 0.9,
+            _ => command.q[i],
+        });
         let hand = Hand::start(
             &cell,
             authority.lease(),
@@ -217,14 +224,14 @@ fn a_human_takes_over_at_random_moments_and_hands_back() {
             command.opening.clamp(0.0, 1.0),
         );
         take_over(&cell, &authority, reference);
-        if reference == Reference::Leader {
-            // It has braked meanwhile.
-            std::thread::sleep(Duration::from_millis(300));
-            hand.bring(last(&cell).command.q);
-        }
-        cell.wait("the human commands", WAIT, || {
+        cell.wait(&format!("human {k} commands ({reference:?})"), WAIT, || {
+            if reference == Reference::Leader && is(&cell, ModeWord::Align) {
+                // Wherever it has braked to meanwhile.
+                hand.bring(last(&cell).command.q);
+            }
             is(&cell, ModeWord::Teleop) && last(&cell).command.setpoint.source == Source::Teleop
         });
+        hand.swing();
         std::thread::sleep(Duration::from_millis(
             300 + (700.0 * random(100 + k)) as u64,
         ));
@@ -447,7 +454,7 @@ impl Teleop {
             Box::new(child.stderr.take().expect("piped")),
         ] {
             let out = out.clone();
-            thread("reader", move || {
+            thread(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(n @ 1..) = pipe.read(&mut bytes) {
                     let text = String::from_utf8_lossy(&bytes[..n]);
@@ -810,7 +817,7 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
     let seen = Arc::<Mutex<String>>::default();
     let to = seen.clone();
     // Ends with the terminal.
-    thread("reader", move || {
+    thread(move || {
         let mut bytes = [0; 4096];
         while let Ok(n @ 1..) = screen.read(&mut bytes) {
             let text = String::from_utf8_lossy(&bytes[..n]);
