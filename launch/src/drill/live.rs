@@ -383,6 +383,6 @@ mod tests {
         setups.dedup();
         assert_eq!(setups.len(), 4);
         let plain = |f: &&faults::LiveFault| !matches!(f.doing, Doing::Link(_));
-        assert_eq!(LIVE.iter().filter(plain).count(), 10);
+        assert_eq!(LIVE.iter().filter(plain).count(), 13);
     }
 }

@@ -402,7 +402,7 @@ mod tests {
         trace.applied[120].command.setpoint.source = Source::Policy;
         judged(&trace, &mut short);
         assert!(
-            short[0].contains("a policy moved the arm in mode `hold`"),
+            short[0].contains("Policy moved the arm in mode `hold`"),
             "{short:?}"
         );
     }
