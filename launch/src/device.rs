@@ -29,6 +29,8 @@ use crate::roles::{self, Joined};
 /// How often a device looks whether it may leave, and how long it outlives a supervisor at most for its arm host.
 const LOOK: Duration = Duration::from_millis(5);
 const OUTLIVE: Duration = Duration::from_secs(1);
+/// An arm host is gone when its token has been for this long: others may go for a moment when one process dies.
+const FLICKER: Duration = Duration::from_millis(150);
 
 /// Dispatches; without a verb the device is served.
 pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
@@ -194,12 +196,16 @@ pub fn leave_last<T>(
                 std::thread::sleep(LOOK);
             }
             let until = Instant::now() + OUTLIVE;
+            let mut lived = arm_lives.load(Ordering::Relaxed).then(Instant::now);
             while args.supervised
                 && !end.load(Ordering::Relaxed)
-                && arm_lives.load(Ordering::Relaxed)
+                && lived.is_some_and(|at| at.elapsed() < FLICKER)
                 && Instant::now() < until
             {
                 std::thread::sleep(LOOK);
+                if arm_lives.load(Ordering::Relaxed) {
+                    lived = Some(Instant::now());
+                }
             }
             end.store(true, Ordering::Relaxed);
         };

@@ -137,6 +137,10 @@ impl<'a> Keeper<'a> {
             for inbound in batch.drain(..) {
                 self.take(inbound, now);
             }
+            for (reason, since) in self.watcher.gone(now) {
+                tracing::debug!("{reason}");
+                self.patience.reason(reason, since);
+            }
             self.ring.forget(now);
             let due = if stopping {
                 self.patience.close(now)
@@ -183,7 +187,15 @@ impl<'a> Keeper<'a> {
                 name,
                 alive,
                 at,
-            } => self.look(&Sight::Alive { role, name, alive }, at),
+            } => {
+                let sight = Sight::Alive {
+                    role,
+                    name,
+                    alive,
+                    at,
+                };
+                self.look(&sight, at);
+            }
         }
     }
 

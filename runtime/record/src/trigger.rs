@@ -12,7 +12,7 @@
 //!
 //! A takeover by teleop will be a mode, and one line in [`change`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tactus_types::{Applied, Budget, ClampedBy, Stage, Time};
@@ -35,6 +35,8 @@ pub enum Sight {
         name: Name,
         /// Whether it is there now.
         alive: bool,
+        /// When that was seen.
+        at: Time,
     },
 }
 
@@ -210,7 +212,13 @@ pub struct Watcher {
     /// Limits that acted in the newest command.
     acting: BTreeSet<Limit>,
     present: BTreeSet<(Role, Name)>,
+    /// Whose token went, and when; it may be back in a moment.
+    leaving: BTreeMap<(Role, Name), Time>,
 }
+
+/// A role counts as gone when its token has been for this long: when one process of a cell dies, tokens of others were seen
+/// to go for a moment.
+pub const FLICKER: Duration = Duration::from_millis(300);
 
 /// Most roles that are remembered; a cell has a handful.
 const MAX_ROLES: usize = 256;
@@ -224,29 +232,41 @@ impl Watcher {
             request_id: 0,
             acting: BTreeSet::new(),
             present: BTreeSet::new(),
+            leaving: BTreeMap::new(),
         }
     }
 
-    /// Every reason in `sight`.
+    /// Who has been gone for [`FLICKER`] at `now`, and since when.
+    pub fn gone(&mut self, now: Time) -> Vec<(Reason, Time)> {
+        let gone = self
+            .leaving
+            .extract_if(.., |_, since| now.since(*since) >= FLICKER);
+        gone.map(|((role, name), since)| (Reason::Gone { role, name }, since))
+            .collect()
+    }
+
+    /// Every reason in `sight`, but for who is gone, whom [`Watcher::gone`] names.
     pub fn see(&mut self, sight: &Sight) -> Vec<Reason> {
         match sight {
             Sight::Mode(report) => self.mode(report).into_iter().collect(),
             Sight::Applied(applied) => applied.iter().flat_map(|a| self.applied(a)).collect(),
             Sight::Telemetry(telemetry) => self.telemetry(telemetry).into_iter().collect(),
-            Sight::Alive { role, name, alive } => {
+            Sight::Alive {
+                role,
+                name,
+                alive,
+                at,
+            } => {
                 let who = (*role, name.clone());
                 if *alive {
+                    self.leaving.remove(&who);
                     if self.present.len() < MAX_ROLES {
                         self.present.insert(who);
                     }
-                    return Vec::new();
+                } else if self.present.remove(&who) {
+                    self.leaving.insert(who, *at);
                 }
-                let (role, name) = who.clone();
-                let was_there = self.present.remove(&who);
-                was_there
-                    .then_some(Reason::Gone { role, name })
-                    .into_iter()
-                    .collect()
+                Vec::new()
             }
         }
     }
@@ -433,14 +453,33 @@ mod tests {
     #[test]
     fn only_who_was_there_can_be_gone() {
         let mut watcher = watcher();
-        let engine = |alive| Sight::Alive {
-            role: Role::Engine,
-            name: Name::new("engine").expect("legal"),
-            alive,
+        let at = Time::from_millis;
+        let mut see = |alive, millis| {
+            let engine = Sight::Alive {
+                role: Role::Engine,
+                name: Name::new("engine").expect("legal"),
+                alive,
+                at: at(millis),
+            };
+            assert_eq!(watcher.see(&engine), []);
+            assert_eq!(watcher.gone(at(millis + 299)), []);
+            if alive || millis == 5000 {
+                return None;
+            }
+            let (reason, since) = watcher.gone(at(millis + 300)).pop()?;
+            Some((reason.kind(), since))
         };
-        assert_eq!(watcher.see(&engine(false)), []);
-        assert_eq!(watcher.see(&engine(true)), []);
-        assert_eq!(watcher.see(&engine(false))[0].kind(), "gone-engine-engine");
-        assert_eq!(watcher.see(&engine(false)), []);
+        assert_eq!(see(false, 0), None);
+        assert_eq!(see(true, 1000), None);
+        assert_eq!(
+            see(false, 2000),
+            Some(("gone-engine-engine".into(), at(2000)))
+        );
+        assert_eq!(see(false, 3000), None);
+        // Back in a moment: nothing happened.
+        assert_eq!(see(true, 4000), None);
+        assert_eq!(see(false, 5000), None);
+        assert_eq!(see(true, 5200), None);
+        assert_eq!(watcher.gone(at(9000)), []);
     }
 }
