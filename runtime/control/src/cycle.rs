@@ -271,11 +271,7 @@ impl ArmCycle {
             operator_silent: self.operator_silent(now),
         };
         let decision = self.supervisor.step(&health, now);
-        let due = if decision.raise {
-            self.raise(&decision, now)
-        } else {
-            due
-        };
+        let due = if decision.raise { self.raise(now) } else { due };
         let command = self
             .seeded
             .map(|epoch| self.command(epoch, &decision, due, input, now));
@@ -446,12 +442,11 @@ impl ArmCycle {
     }
 
     /// Begins a new generation; what was planned is void, so nothing is due.
-    fn raise(&mut self, decision: &Decision, now: Time) -> Due {
+    fn raise(&mut self, now: Time) -> Due {
         self.generation = self.generation.next();
         self.scheduler.restart(self.generation);
-        if decision.ask {
-            self.requester.restart(now, self.seed);
-        }
+        // Nobody waits for what was asked before, and nothing of it can be overdue.
+        self.requester.restart(now, self.seed);
         Due::Empty
     }
 

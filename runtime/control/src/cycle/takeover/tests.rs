@@ -418,3 +418,19 @@ fn nobody_takes_over_without_a_human_s_lease_a_human_and_torque() {
         Err(OrderRefused::NoOperator { .. })
     ));
 }
+
+/// The request that a takeover made void would be overdue just when the human hands back.
+#[test]
+fn what_was_asked_before_a_takeover_is_never_overdue() {
+    let mut cell = Cell::new(Resume::Operator);
+    cell.answer_in = MS(135);
+    cell.start();
+    cell.run_ticks(520);
+    cell.leader = Some((cell.state.q[0], true));
+    cell.take_over(Reference::Leader).expect("taken over");
+    cell.run_ticks(123);
+    let lease = cell.lease;
+    cell.order(lease, 2, Order::HandBack).expect("handed back");
+    cell.run(300);
+    assert_eq!(*cell.cycle.mode(), Mode::Policy);
+}
