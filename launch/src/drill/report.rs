@@ -54,7 +54,7 @@ impl Row {
 
     fn rung(&self) -> String {
         match (self.holds, self.mode) {
-            (0, "policy" | "goto") => "goes on".into(),
+            (0, "policy" | "goto" | "teleop") => "goes on".into(),
             (0, _) => "stays".into(),
             (holds, _) if holds == self.repetitions => "hold".into(),
             (holds, _) => format!("hold in {holds} of {}", self.repetitions),
