@@ -29,7 +29,8 @@ use crate::roles::{self, Joined};
 /// How often a device looks whether it may leave, and how long it outlives a supervisor at most for its arm host.
 const LOOK: Duration = Duration::from_millis(5);
 const OUTLIVE: Duration = Duration::from_secs(1);
-/// An arm host is gone when its token has been for this long: others may go for a moment when one process dies.
+/// An arm host is gone when its token has been for this long: tokens of processes that live were seen to go when another
+/// died.
 const FLICKER: Duration = Duration::from_millis(150);
 
 /// Dispatches; without a verb the device is served.

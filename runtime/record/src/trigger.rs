@@ -216,8 +216,8 @@ pub struct Watcher {
     leaving: BTreeMap<(Role, Name), Time>,
 }
 
-/// A role counts as gone when its token has been for this long: when one process of a cell dies, tokens of others were seen
-/// to go for a moment.
+/// A role counts as gone when its token has been for this long: when an engine was killed, the token of a camera that lived
+/// was seen to go.
 pub const FLICKER: Duration = Duration::from_millis(300);
 
 /// Most roles that are remembered; a cell has a handful.
@@ -263,7 +263,7 @@ impl Watcher {
                     if self.present.len() < MAX_ROLES {
                         self.present.insert(who);
                     }
-                } else if self.present.remove(&who) {
+                } else if self.present.remove(&who) && self.leaving.len() < MAX_ROLES {
                     self.leaving.insert(who, *at);
                 }
                 Vec::new()
