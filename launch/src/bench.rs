@@ -6,6 +6,7 @@ mod contenders;
 mod latency;
 mod latency_pace;
 mod latency_plot;
+mod record;
 
 use crate::cli::{BenchArgs, BenchVerb};
 
@@ -15,5 +16,6 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         BenchVerb::Latency(args) => latency::latency(args),
         BenchVerb::Beat(args) => beat::beat(args),
         BenchVerb::Cameras(args) => cameras::cameras(args),
+        BenchVerb::Record(args) => record::record_bench(args),
     }
 }

@@ -1,6 +1,7 @@
 //! `tactus bundle`: what a bundle is, whether it computes what it should, and what that costs here; as tables and JSON.
 
 mod cost;
+mod degrade;
 mod inspect;
 
 use std::path::Path;
@@ -28,6 +29,12 @@ pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
             }
             Ok(())
         }
+        BundleVerb::Degrade {
+            bundle,
+            out,
+            noise,
+            seed,
+        } => result::line(degrade::degrade(bundle, out, *noise, *seed)?),
         BundleVerb::Bench {
             bundle,
             run,

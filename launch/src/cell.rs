@@ -34,7 +34,7 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
-pub use device::{CellDevice, CellServos, CellUr, Make};
+pub use device::{CellDevice, CellFranka, CellServos, CellUr, Make};
 pub use gripper::CellGripper;
 pub use pose::CellPoses;
 pub use record::CellRecord;
@@ -164,7 +164,11 @@ pub fn load(file: &Path) -> Result<Cell, CellError> {
     parse(&text, file)
 }
 
-fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
+/// As [`load`], of the text of a file that need not be there any more.
+///
+/// # Errors
+/// [`CellError`] with the field that is wrong.
+pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     let raw: RawCell = toml::from_str(text).map_err(|e| {
         let reason = e.to_string().trim_end().to_owned();
         CellError::Malformed {

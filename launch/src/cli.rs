@@ -48,18 +48,29 @@ pub enum Verb {
     Device(DeviceArgs),
     /// Keep the cell's black box: the last seconds, written to a file when something goes wrong; or record everything.
     Record(RecordArgs),
-    /// Say what a recording holds.
+    /// Say what a recording holds or has lost, cut a part out of it, or make a dataset of recordings.
     Recording(RecordingArgs),
+    /// Decide a recording again, by the live code: infer its chunks from their observations, requests and seeds, and run its
+    /// control loop tick for tick. Says what differs; exit code 3 when anything does.
+    Replay(ReplayArgs),
     /// Give an arm host an order (enable, start, end, hold, stop, torque-off), or ask how it is.
     Order(OrderArgs),
     /// Take the arm over from a policy with a leader arm, gamepad, SpaceMouse or keyboard, and hand it back.
     Teleop(TeleopArgs),
-    /// Inspect, verify or measure a bundle.
+    /// Let a candidate bundle infer beside the one in command, on the same observations; it never reaches the arm. Exit
+    /// code 3 when nothing could be compared.
+    Shadow(ShadowArgs),
+    /// Inspect, verify, measure or degrade a bundle.
     Bundle(BundleArgs),
+    /// Compare policies: how many trials it takes, blinded trials in a drawn order that survive any crash, and what results
+    /// say.
+    Eval(EvalArgs),
+    /// Make the report of an evaluation: a page with every figure, beside it JSON and CSV.
+    Report(ReportArgs),
     /// Break a cell on purpose and show what follows: which rung, how soon, how smoothly. Exit code 3 when anything fell
     /// short.
     Drill(DrillArgs),
-    /// Check machine, cell and bundle before anything moves: one line each, and how to mend it. Exit code 3 when something
+    /// Check machine, arm, cell and bundle before anything moves: one line each, and how to mend it. Exit code 3 when something
     /// fails.
     Doctor(DoctorArgs),
     /// Check that a driver, in whatever language, keeps the protocol of its key. Exit code 3 when it violates it.
@@ -128,6 +139,9 @@ pub struct DemoArgs {
     /// Write figures and one row per episode to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Record the lock-step run to this file, which must not exist: what `tactus replay` decides again.
+    #[arg(long, value_name = "FILE.mcap", requires = "lockstep")]
+    pub record: Option<PathBuf>,
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -461,6 +475,12 @@ pub enum DeviceVerb {
         #[arg(long, value_name = "FILE")]
         cell: PathBuf,
     },
+    /// Franka Research 3: recover from a reflex, once its cause is seen to. Works beside the process that serves the arm.
+    Recover {
+        /// Cell file.
+        #[arg(long, value_name = "FILE")]
+        cell: PathBuf,
+    },
     /// See to a gripper that is a device of its own.
     Gripper {
         /// What to do with it.
@@ -538,9 +558,9 @@ pub struct RecordArgs {
     /// Seconds that a black-box file reaches back from what went wrong, instead of the cell file's. Default: 10.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=120))]
     pub black_box_secs: Option<u16>,
-    /// No black box: record everything to this file, which must not exist, until Ctrl-C. Exit code 3 when not all of it
-    /// could be written.
-    #[arg(long, value_name = "FILE.mcap", conflicts_with_all = ["out", "black_box_secs"])]
+    /// No black box: record everything to this file, which must not exist, or to a new file in this folder, until Ctrl-C.
+    /// Exit code 3 when not all of it could be written.
+    #[arg(long, value_name = "FILE.mcap|DIR", conflicts_with_all = ["out", "black_box_secs"])]
     pub to: Option<PathBuf>,
 }
 
@@ -560,6 +580,87 @@ pub enum RecordingVerb {
         /// MCAP file.
         file: PathBuf,
     },
+    /// Say what of a recording is lost: where it was cut off, what never came, what was dropped; and whether its control
+    /// loop can be replayed. Exit code 3 when something is lost.
+    Doctor {
+        /// MCAP file.
+        file: PathBuf,
+        /// Write all of it that can be read to this new file, with an index. The old one stays as it is.
+        #[arg(long, value_name = "FILE.mcap")]
+        repair: Option<PathBuf>,
+    },
+    /// Write a part of a recording to a new file. What the cell is (infos, cell file, metadata) is in every part.
+    Cut {
+        /// MCAP file.
+        file: PathBuf,
+        /// Where the part begins, seconds from the first message.
+        #[arg(long, value_name = "SECS", default_value_t = 0.0)]
+        from: f64,
+        /// Where it ends, seconds from the first message. Default: with the file.
+        #[arg(long, value_name = "SECS")]
+        until: Option<f64>,
+        /// File to write; must not exist.
+        #[arg(long, value_name = "FILE.mcap")]
+        out: PathBuf,
+    },
+    /// Add the episodes of recordings to a dataset to learn from: LeRobotDataset v3. Goes on where it was interrupted.
+    Export {
+        /// MCAP files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Folder of the set; made when it is not there.
+        #[arg(long, value_name = "DIR")]
+        lerobot: PathBuf,
+        /// How pictures are encoded, by ffmpeg.
+        #[arg(long, value_enum, default_value_t = CodecWord::H264)]
+        codec: CodecWord,
+        /// Camera whose frames are the rows of the set. Default: the first by name.
+        #[arg(long, value_name = "NAME")]
+        reference: Option<String>,
+        /// Rows per second that the set says. Default: the reference camera's rate. True times are columns of their own.
+        #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        fps: Option<u32>,
+    },
+}
+
+/// How pictures of a dataset are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CodecWord {
+    /// H.264.
+    H264,
+    /// AV1: smaller, slower.
+    Av1,
+}
+
+/// `tactus replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// MCAP file: of `tactus record --to` from the start of the arm host on, or of `tactus demo --lockstep --record`.
+    pub file: PathBuf,
+    /// Only this part.
+    #[arg(long, value_enum)]
+    pub only: Option<ReplayOf>,
+    /// How far a joint target (rad) or an opening may be from the recorded one. 0: bit for bit.
+    #[arg(long, value_name = "RAD", default_value_t = 0.0)]
+    pub tolerance: f64,
+    /// Cell file, instead of the one inside the recording.
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Write the findings, chunk by chunk, to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// Parts of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReplayOf {
+    /// Scheduler, supervisor, limiter.
+    Control,
+    /// Chunks.
+    Inference,
 }
 
 /// `tactus order`.
@@ -617,6 +718,31 @@ Gamepad: start take over, select hand back, right action button hold; hold the r
 Without a view (--headless) the words take-over, hand-back, hold, stop, clutch and quit on stdin do the same.
 
 Every source, and how a program of your own does all this: launch/OPERATING.md and drivers/teleop/README.md.";
+
+/// `tactus shadow`.
+#[derive(Debug, Args)]
+pub struct ShadowArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// What the candidate is (--bundle) and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// A line of JSON per chunk of the candidate goes to this file, which must not exist: how far it is from the engine's,
+    /// and what both took.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: Option<PathBuf>,
+    /// Write the sum of it to this file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// End after so many chunks of the candidate, instead of at Ctrl-C.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chunks: Option<u64>,
+    /// Let the candidate infer while the engine does. The two then share processor and memory: the process still runs only
+    /// when nobody else wants to, but a GPU knows no such order.
+    #[arg(long)]
+    pub overlap: bool,
+}
 
 /// `tactus teleop`.
 #[derive(Debug, Args)]
@@ -786,6 +912,35 @@ pub enum BenchVerb {
     /// What cameras cost, and how long a frame takes from capture to another process: MJPEG passed through from recorded
     /// buffers of a video device, in a process of their own.
     Cameras(CamerasArgs),
+    /// What recording everything costs, whether anything is lost, and how late a control thread beside it is: in turns with
+    /// and without the recorder, cameras of 640x480 JPEG and 1 kHz of states, commands and ticks.
+    Record(RecordBenchArgs),
+}
+
+/// `tactus bench record`.
+#[derive(Debug, Args)]
+pub struct RecordBenchArgs {
+    /// Cameras.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub cameras: u16,
+    /// Frames per second of each.
+    #[arg(long, value_name = "HZ", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=60))]
+    pub rate_hz: u16,
+    /// Seconds of a turn.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub secs: u16,
+    /// Turns of each kind.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub turns: u16,
+    /// Where the recordings lie while it runs. Default: the folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Be the cell, of the process that asks on stdin.
+    #[arg(long, hide = true)]
+    pub be_cell: bool,
 }
 
 /// `tactus bench cameras`.
@@ -930,6 +1085,21 @@ pub enum BundleVerb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Write a copy whose weights carry noise: a policy that is known to be worse, to try an evaluation on. Its golden tensors
+    /// no longer fit, and `verify` says so.
+    Degrade {
+        /// Bundle directory.
+        bundle: PathBuf,
+        /// Directory to write; must not exist.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Each weight is multiplied by 1 plus a normal number of this standard deviation, above 0 to 10.
+        #[arg(long, value_name = "SIGMA")]
+        noise: f64,
+        /// Seed of the noise.
+        #[arg(long, value_name = "S", default_value_t = 1)]
+        seed: u64,
+    },
     /// Measure what a chunk costs, stage by stage, beside what the machine does at best.
     Bench {
         /// Bundle directory.
@@ -944,6 +1114,103 @@ pub enum BundleVerb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+}
+
+/// `tactus report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the evaluation.
+    pub dir: PathBuf,
+}
+
+/// `tactus eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: EvalVerb,
+}
+
+/// What `tactus eval` can do.
+#[derive(Debug, Subcommand)]
+pub enum EvalVerb {
+    /// Run the trials of a plan on the simulated cell, in an order drawn from its seed, with the policies' names hidden until
+    /// the end. Each trial is on the disk the moment it ends.
+    Run(EvalRunArgs),
+    /// Go on after a crash, Ctrl-C or a full disk: no trial is lost and none that counts is repeated.
+    Resume {
+        /// Folder of the evaluation.
+        dir: PathBuf,
+    },
+    /// Say how many trials it takes to tell two success rates apart.
+    Power(EvalPowerArgs),
+    /// Say what results from elsewhere say: intervals, posteriors, tests of every pair of policies.
+    Analyze(EvalAnalyzeArgs),
+}
+
+/// `tactus eval run`.
+#[derive(Debug, Args)]
+pub struct EvalRunArgs {
+    /// Plan; see runtime/eval/README.md.
+    pub plan: PathBuf,
+    /// Folder for plan, results and report; must not hold an evaluation.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Nobody is asked and nothing is shown but one line per trial. So far there is no other way.
+    #[arg(long)]
+    pub headless: bool,
+    /// Same decisions on a virtual clock in one process, repeatable bit for bit; otherwise each trial brings the cell up in
+    /// real time.
+    #[arg(long)]
+    pub lockstep: bool,
+}
+
+/// `tactus eval power`.
+#[derive(Debug, Args)]
+pub struct EvalPowerArgs {
+    /// Success rate that is expected of the baseline, 0 to 1.
+    #[arg(long, value_name = "RATE")]
+    pub baseline: f64,
+    /// Success rate of the other policy that should be told from it, 0 to 1.
+    #[arg(long, value_name = "RATE")]
+    pub better: f64,
+    /// Chance to call equal policies different.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub alpha: f64,
+    /// Chance to call these different.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
+    pub power: f64,
+    /// Say what this many trials per policy can tell, instead of how many it takes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=1000))]
+    pub trials: Option<u64>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `tactus eval analyze`.
+#[derive(Debug, Args)]
+pub struct EvalAnalyzeArgs {
+    /// CSV: policy, task, success or successes and trials, and perhaps condition, progress, seconds.
+    pub file: PathBuf,
+    /// Of every interval.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub level: f64,
+    /// What is believed before the first trial.
+    #[arg(long, value_enum, default_value_t = PriorWord::Jeffreys)]
+    pub prior: PriorWord,
+    /// Write all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Priors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PriorWord {
+    /// Beta(1/2, 1/2).
+    Jeffreys,
+    /// Beta(1, 1).
+    Uniform,
 }
 
 /// How the graphs of a bundle are run outside a cell.

@@ -57,46 +57,80 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         return finish(args, &summary, None);
     }
     let live_view = !args.headless && std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let episodes = args.episodes.or((!live_view).then_some(HEADLESS_EPISODES));
-    let shared = Shared::new(&cell, episodes, !live_view);
     let stop = roles::stop_flag(false)?;
+    let (summary, cut) = real_time(args, &cell, bundle_id, live_view, &stop, None)?;
+    finish(args, &summary, cut.as_ref())
+}
 
+/// What is counted of the commands of one episode beside what the demo shows: given to [`real_time`], one episode is run.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialOf {
+    /// It is over after this much time of the simulated world without success.
+    pub limit_secs: f64,
+}
+
+/// Brings up the simulated cell, runs episodes in real time, and ends it. What cut the run short comes beside what was
+/// done until then.
+///
+/// # Errors
+/// When nothing was done.
+pub fn real_time(
+    args: &DemoArgs,
+    cell: &Cell,
+    bundle_id: String,
+    live_view: bool,
+    stop: &AtomicBool,
+    trial: Option<(TrialOf, &Shared)>,
+) -> anyhow::Result<(Summary, Option<anyhow::Error>)> {
+    let episodes = args.episodes.or((!live_view).then_some(HEADLESS_EPISODES));
+    let shared = match trial {
+        Some((_, shared)) => shared.clone(),
+        None => Shared::new(cell, episodes, !live_view),
+    };
     let endpoint = children::free_endpoint()?;
     let role = RoleArgs {
-        cell: file,
+        cell: cell.file.clone(),
         connect: vec![],
         listen: vec![endpoint.clone()],
         supervised: false,
     };
     let session = roles::session(&role, "demo")?;
-    let mut children = Children::start(&cell, &endpoint, &args.policy, "info")?;
+    let mut children = Children::start(cell, &endpoint, &args.policy, "info")?;
     shared.news(format!(
         "processes of cell `{}` start; their logs: {}",
         cell.name,
         children.logs.display()
     ));
     let wire = cell.wire.clone();
-    let _subscriptions = shared.follow(&session, &wire, &cell, live_view)?;
+    let _subscriptions = shared.follow(&session, &wire, cell, live_view)?;
+    let _ages = match trial {
+        Some(_) => Some(shared.follow_applied(&session, &wire, cell)?),
+        None => None,
+    };
     let mut conductor = Conductor {
         args,
-        cell: &cell,
+        cell,
         events: session.publisher(&wire.key(&Topic::Episode))?,
         wire,
         session,
         shared: shared.clone(),
-        stop: &stop,
+        stop,
         authority: None,
+        limit_secs: trial.map(|(trial, _)| trial.limit_secs),
     };
     let (outcome, viewed) = std::thread::scope(|scope| {
-        // The view runs beside the conductor; whichever ends first ends the other, a panic included.
-        let _stopping = roles::Stopping(&stop);
+        // The view runs beside the conductor; whichever ends first ends the other, a panic included. An evaluation has
+        // none, and goes on after this trial.
+        let _stopping = trial.is_none().then(|| roles::Stopping(stop));
         let viewer = live_view.then(|| {
             let log = children.logs.join("demo.log");
-            let (shared, cell, stop) = (&shared, &cell, &stop);
+            let shared = &shared;
             scope.spawn(move || view::show(shared, cell, &log, stop))
         });
         let outcome = conductor.run(&mut children, episodes);
-        stop.store(true, Ordering::Relaxed);
+        if trial.is_none() {
+            stop.store(true, Ordering::Relaxed);
+        }
         let viewed = viewer.map_or(Ok(()), |viewer| match viewer.join() {
             Ok(viewed) => viewed,
             Err(_) => Err(anyhow!("it panicked")),
@@ -106,15 +140,17 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let outcome = outcome.and(viewed);
     // Given back while the arm host is still there.
     conductor.authority = None;
-    let provider = conductor
-        .engine_status()
-        .map_or_else(|| "unknown".into(), |s| s.provider);
+    let status = conductor.engine_status();
+    let provider = status
+        .as_ref()
+        .map_or_else(|| "unknown".into(), |s| s.provider.clone());
     children.end();
-    let summary = summarise(&shared, &cell, bundle_id, provider);
+    let bundle_id = status.map_or(bundle_id, |s| s.bundle_id);
+    let summary = summarise(&shared, cell, bundle_id, provider);
     match outcome {
-        Ok(()) => finish(args, &summary, None),
+        Ok(()) => Ok((summary, None)),
         Err(e) if summary.rows.is_empty() => Err(e),
-        Err(e) => finish(args, &summary, Some(&e)),
+        Err(e) => Ok((summary, Some(e))),
     }
 }
 
@@ -175,6 +211,8 @@ struct Conductor<'a> {
     stop: &'a AtomicBool,
     /// The arm's lease, from before the arm is enabled on: if this process dies, the arm holds.
     authority: Option<Authority>,
+    /// Of an episode without success; `None`: as the task says.
+    limit_secs: Option<f64>,
 }
 
 impl Conductor<'_> {
@@ -278,6 +316,7 @@ impl Conductor<'_> {
             let mut live = self.shared.lock();
             live.instruction.clone_from(&instruction);
             live.episode = Some((number + 1, Instant::now()));
+            live.commands.counted = true;
         }
         let mut row = Row::new(number, seed, instruction, task);
         while !self.stopping() {
@@ -310,7 +349,7 @@ impl Conductor<'_> {
             }
             let lost = world.is_some_and(|w| w.epoch != epoch);
             drop(live);
-            if row.success || row.secs >= most_secs(task) {
+            if row.success || row.secs >= self.limit_secs.unwrap_or_else(|| most_secs(task)) {
                 break;
             }
             if lost {
@@ -323,6 +362,7 @@ impl Conductor<'_> {
             }
             std::thread::sleep(LOOK);
         }
+        self.shared.lock().commands.counted = false;
         let (holds_after, chunks_after) = self.counters();
         row.holds = holds_after.saturating_sub(holds);
         row.chunks = chunks_after.saturating_sub(chunks);

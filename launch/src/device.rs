@@ -4,6 +4,7 @@
 //! Decides which verb needs what; what an arm is and may do is the driver's. Only `device` without a verb lets anything move,
 //! and only `setup` writes what survives power-off.
 
+mod franka;
 mod gripper;
 mod ur;
 
@@ -18,6 +19,7 @@ use tactus_drivers_api::servo::{Bench, Calibration, GRIPPER, Unit};
 use tactus_drivers_api::{Device, DeviceOptions, DeviceReport, WithGripper, serve_device};
 use tactus_dynamixel::device::{DynamixelArm, Options};
 use tactus_feetech::ServoArm;
+use tactus_host::{Realtime, RealtimeSpec};
 use tactus_types::{Clock, Time};
 use tactus_wire::Role;
 
@@ -37,9 +39,12 @@ const FLICKER: Duration = Duration::from_millis(150);
 pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
     if let Some(file) = args.cell()
         && let cell = cell::load(file)?
-        && let Some(CellDevice::Ur(arm)) = &cell.hardware
     {
-        return ur::device(args, &cell, arm);
+        match &cell.hardware {
+            Some(CellDevice::Ur(arm)) => return ur::device(args, &cell, arm),
+            Some(CellDevice::Franka(arm)) => return franka::device(args, &cell, arm),
+            Some(CellDevice::Servos(_)) | None => {}
+        }
     }
     match (&args.verb, &args.role) {
         (Some(DeviceVerb::Check { cell }), _) => check(cell),
@@ -82,6 +87,7 @@ impl DeviceVerb {
             | Self::PowerOff { cell }
             | Self::BrakeRelease { cell }
             | Self::UnlockProtectiveStop { cell }
+            | Self::Recover { cell }
             | Self::TorqueOff { cell, .. } => Some(cell),
             Self::Gripper { .. } => None,
         }
@@ -97,6 +103,7 @@ impl DeviceVerb {
             Self::PowerOff { .. } => "power-off",
             Self::BrakeRelease { .. } => "brake-release",
             Self::UnlockProtectiveStop { .. } => "unlock-protective-stop",
+            Self::Recover { .. } => "recover",
             Self::TorqueOff { .. } => "torque-off",
             Self::Gripper { .. } => "gripper",
         }
@@ -107,7 +114,9 @@ impl DeviceVerb {
 fn section<'a>(cell: &'a Cell, file: &Path) -> anyhow::Result<&'a CellServos> {
     match &cell.hardware {
         Some(CellDevice::Servos(arm)) => Ok(arm),
-        Some(CellDevice::Ur(_)) => bail!("cell file {}: not an arm of servos", file.display()),
+        Some(CellDevice::Ur(_) | CellDevice::Franka(_)) => {
+            bail!("cell file {}: not an arm of servos", file.display())
+        }
         None => bail!("cell file {}: no section [device]", file.display()),
     }
 }
@@ -134,6 +143,7 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
         cell: cell.wire.clone(),
         name: cell.device.clone(),
     };
+    hurry(&cell);
     let report = leave_last(args, &cell, &joined, |end| {
         Ok(serve_device(&mut *device, &options, &joined.session, end)?)
     });
@@ -144,6 +154,62 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
         ..
     } = report?;
     tracing::info!(ticks, skipped, holds, "stopped; torque is as it was");
+    Ok(())
+}
+
+/// Asks for the calling thread what the control thread asks for itself: states that wait behind the engine for a core
+/// are stale before anyone saw them.
+pub fn hurry(cell: &Cell) {
+    let realtime = Realtime::request(&RealtimeSpec {
+        cpu: None,
+        spin: Duration::ZERO,
+        ..cell.realtime
+    });
+    for missing in realtime.missing() {
+        tracing::warn!("states and commands will be later: {missing}");
+    }
+}
+
+/// Serves an arm whose controller holds it by itself, and the gripper of the cell beside it, until this process is to end;
+/// what the arm counted is told to `counted`, where there is no gripper.
+fn serve_beside_gripper<D: Device + 'static>(
+    args: &RoleArgs,
+    cell: &Cell,
+    joined: &Joined,
+    mut device: D,
+    counted: impl FnOnce(&D),
+) -> anyhow::Result<()> {
+    let options = DeviceOptions {
+        cell: cell.wire.clone(),
+        name: cell.device.clone(),
+    };
+    let report = match &cell.gripper {
+        None => {
+            let report = leave_last(args, cell, joined, |end| {
+                Ok(serve_device(&mut device, &options, &joined.session, end)?)
+            });
+            counted(&device);
+            report
+        }
+        Some(gripper) => {
+            let mut device = WithGripper::start(Box::new(device), gripper.open()?)?;
+            leave_last(args, cell, joined, |end| {
+                Ok(serve_device(&mut device, &options, &joined.session, end)?)
+            })
+        }
+    };
+    let DeviceReport {
+        ticks,
+        skipped,
+        holds,
+        ..
+    } = report?;
+    tracing::info!(
+        ticks,
+        skipped,
+        holds,
+        "stopped; the controller holds the arm"
+    );
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! `tactus doctor`: is this machine fit for this cell, and if not, what to do about it. One line per finding.
 //!
-//! Looks at the machine ([`host`]) and at cell, bundle and budget ([`cell`]), without a running cell. Decides what is a
-//! failure (the cell cannot run, or cannot keep its times: exit code 3) and what a warning (it runs, and could run better).
+//! Looks at the machine ([`host`]), at the arm of `[device]` ([`device`]) and at cell, bundle and budget ([`cell`]), without
+//! a running cell. Decides what is a failure (the cell cannot run, or cannot keep its times: exit code 3) and what a warning
+//! (it runs, and could run better).
 //! Changes nothing.
 
 mod cell;
+mod device;
 mod host;
 
 use std::io::IsTerminal;
@@ -163,6 +165,9 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     };
     host::look(&mut report, cell.as_ref())?;
     if let Some(cell) = &cell {
+        if args.connect.is_none() {
+            device::look(&mut report, cell)?;
+        }
         cell::look(&mut report, cell, args)?;
     }
     if let Some(file) = &args.json {

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tactus_host::account::Durations;
-use tactus_types::{Budget, CameraFrame, JointState, Stage, StageTimes};
+use tactus_types::{Budget, CameraFrame, JointState, Source, Stage, StageTimes};
 use tactus_wire::{
-    Cell as WireCell, Delivery, ModeReport, ModeWord, Session, SessionError, SimWorld, Subscriber,
-    Telemetry, Topic,
+    AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, Session, SessionError,
+    SimWorld, Subscriber, Telemetry, Topic,
 };
 
 use crate::cell::Cell;
@@ -44,6 +44,21 @@ pub struct Live {
     pub chunks: Chunks,
     /// Declared budget.
     pub budget: Option<Budget>,
+    /// Commands of the episode being run, where they are followed.
+    pub commands: Commands,
+}
+
+/// What is counted of commands.
+#[derive(Default)]
+pub struct Commands {
+    /// Whether an episode is being run.
+    pub counted: bool,
+    /// All of them that came over the wire.
+    pub all: u64,
+    /// Those of a hold.
+    pub held: u64,
+    /// Ages of the observations behind them.
+    pub ages: tactus_eval::trial::Figures,
 }
 
 /// Quantiles over all chunks of a run.
@@ -190,6 +205,36 @@ impl Shared {
             }
         }
         Ok(subscriptions)
+    }
+
+    /// Subscribes to the commands of the arm, and counts those of episodes.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the key cannot be subscribed.
+    pub fn follow_applied(
+        &self,
+        session: &Session,
+        wire: &WireCell,
+        cell: &Cell,
+    ) -> Result<Subscriber, SessionError> {
+        let to = self.clone();
+        let key = wire.key(&Topic::ArmApplied(cell.arm.clone()));
+        session.subscribe(&key, move |m: Result<Delivery<AppliedBatch>, _>| {
+            let Ok(delivery) = m else { return };
+            let mut live = to.lock();
+            if !live.commands.counted {
+                return;
+            }
+            for applied in &delivery.message.applied {
+                live.commands.all += 1;
+                if applied.command.setpoint.source == Source::Hold {
+                    live.commands.held += 1;
+                }
+                if let Some(age) = applied.age() {
+                    live.commands.ages.count_age(age.as_millis() as u64);
+                }
+            }
+        })
     }
 
     /// Takes a mode report; a change into or out of a hold is news.

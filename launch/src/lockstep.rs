@@ -1,25 +1,31 @@
 //! The demo in lock-step: the simulated world as a [`Plant`] on a virtual clock, scored like the real-time demo.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
-use tactus_control::Order;
+use tactus_control::{ArmSpec, EnableSpec, Order, TickOutput};
 use tactus_host::account::Durations;
-use tactus_host::{Lockstep, LockstepSpec, MotionMeter, Plant, PlantError};
+use tactus_host::scribe::Named;
+use tactus_host::{Lockstep, LockstepSpec, MotionMeter, Plant, PlantError, Scribe};
+use tactus_record::write::CONFIGURATION;
+use tactus_record::{About, Attached};
 use tactus_sim::{Cube, Goal, Judge, Renderer, Scenario, Score, StartPoses, Task, World, scene};
 use tactus_types::{
-    ActionChunk, ArmInfo, CameraFrame, Command, Encoding, InferenceRequest, JointState, JointVec,
-    Observation, Policy, PolicyError, Stage, Time,
+    ActionChunk, ArmInfo, CameraFrame, ClockId, Command, Encoding, InferenceRequest, JointState,
+    JointVec, Observation, Policy, PolicyError, Stage, Time,
 };
+use tactus_wire::{EngineStatus, EpisodeEvent, EpisodePhase};
 
 use crate::cell::Cell;
 use crate::cli::DemoArgs;
 use crate::conductor::{line, most_secs, task_of, variation};
-use crate::roles;
 use crate::summary::{self, Millis, Motion, Row, Summary};
+use crate::{record, roles};
 
 /// Virtual time from capture to the engine, a round figure of the order that the real-time demo reports; part of what
 /// lock-step repeats bit for bit.
@@ -72,6 +78,11 @@ impl SimPlant {
             seen: false,
             ..self
         }
+    }
+
+    /// The same plant with these cameras.
+    pub fn seen_by(self, cameras: Vec<Arc<str>>) -> Self {
+        Self { cameras, ..self }
     }
 
     /// Another world.
@@ -159,10 +170,15 @@ impl Plant for SimPlant {
     }
 }
 
+/// Time of inference, and of each stage.
+pub type Stages = Arc<std::sync::Mutex<(Durations, [Durations; Stage::ALL.len()])>>;
+
 /// A policy whose stages are counted: inference is real even where time is not.
-struct Counted<P> {
-    policy: P,
-    inference: Arc<std::sync::Mutex<(Durations, [Durations; Stage::ALL.len()])>>,
+pub struct Counted<P> {
+    /// The policy.
+    pub policy: P,
+    /// What it took so far.
+    pub inference: Stages,
 }
 
 impl<P: Policy> Policy for Counted<P> {
@@ -192,6 +208,19 @@ impl<P: Policy> Policy for Counted<P> {
     }
 }
 
+/// A simulated cell in lock-step for a policy that wants `cameras`; no two arm hosts of one policy have the same `boot`.
+pub fn spec(cell: &Cell, cameras: &[Arc<str>], boot: u64) -> anyhow::Result<LockstepSpec> {
+    let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
+    Ok(LockstepSpec {
+        arm: cell.arm_spec(boot, &tactus_sim::arm_info())?,
+        assembly: cell.assembly(cameras)?,
+        camera_period: Duration::try_from_secs_f64(camera_period)?,
+        capture_delay: CAPTURE_DELAY,
+        inference_delay: INFERENCE_DELAY,
+        delivery_delay: Duration::ZERO,
+    })
+}
+
 /// `tactus demo --lockstep`.
 pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Summary> {
     let episodes = args.episodes.unwrap_or(20);
@@ -199,22 +228,21 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
     let policy = roles::open_policy(cell, &args.policy, &info.joints, Some(&info))?;
     let provider = policy.provider().to_owned();
     let cameras = policy.cameras().to_vec();
-    let camera_period = cell.cameras.first().map_or(0.05, |c| 1.0 / c.rate_hz);
-    let spec = LockstepSpec {
-        arm: cell.arm_spec(1, &info)?,
-        assembly: cell.assembly(&cameras)?,
-        camera_period: Duration::try_from_secs_f64(camera_period)?,
-        capture_delay: CAPTURE_DELAY,
-        inference_delay: INFERENCE_DELAY,
-        delivery_delay: Duration::ZERO,
-    };
+    let spec = spec(cell, &cameras, BOOT)?;
     let counted = Arc::default();
     let plant = SimPlant::new(args.seed, variation(args.variation, cell), cameras)?;
     let policy = Counted {
         policy,
         inference: Arc::clone(&counted),
     };
+    let digest = tactus_host::digest(&ArmSpec {
+        enable: EnableSpec::AT_ONCE,
+        ..spec.arm.clone()
+    });
     let mut lockstep = Lockstep::new(spec, plant, Box::new(policy));
+    if let Some(file) = &args.record {
+        lockstep.scribe = Some(scribe(file, cell, digest, (&provider, bundle_id))?);
+    }
     lockstep.tick()?;
     lockstep.order(&Order::Enable)?;
     let bar = ProgressBar::new(episodes);
@@ -229,6 +257,10 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
         rows.push(row);
     }
     bar.finish_and_clear();
+    if let (Some(scribe), Some(file)) = (lockstep.scribe.take(), &args.record) {
+        let (messages, _) = scribe.finish()?;
+        tracing::info!("{}: {messages} messages", file.display());
+    }
     let successes = rows.iter().filter(|r| r.success).count() as u64;
     let counters = lockstep.cycle.counters;
     let counted = counted
@@ -259,6 +291,49 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
     })
 }
 
+/// Boot of an arm host in lock-step.
+const BOOT: u64 = 1;
+
+/// Writes a lock-step run to `file`, which must not exist.
+pub fn scribe(
+    file: &Path,
+    cell: &Cell,
+    digest: u64,
+    (provider, bundle_id): (&str, &str),
+) -> anyhow::Result<Scribe> {
+    let sink = File::create_new(file).with_context(|| format!("recording {}", file.display()))?;
+    let version = env!("CARGO_PKG_VERSION");
+    let about = About {
+        cell: cell.name.clone(),
+        version: version.into(),
+        clock: ClockId(0),
+        unix_offset: Duration::ZERO,
+    };
+    let words = about.words("a lock-step run", Some(bundle_id), Time::ZERO);
+    let (configuration, attached) = record::configuration(cell)?;
+    let mut mcap = Scribe::begin(Box::new(sink), file, version, words)?;
+    mcap.note(CONFIGURATION, configuration)?;
+    for Attached {
+        name,
+        media_type,
+        data,
+    } in &attached
+    {
+        mcap.attach(name, media_type, Time::ZERO, data)?;
+    }
+    let named = Named {
+        cell: cell.wire.clone(),
+        arm: cell.arm.clone(),
+        engine: cell.engine.clone(),
+    };
+    let engine = EngineStatus {
+        provider: provider.into(),
+        bundle_id: bundle_id.into(),
+    };
+    let info = tactus_sim::arm_info();
+    Ok(Scribe::new(named, mcap, (BOOT, digest), &info, &engine)?)
+}
+
 fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> anyhow::Result<Row> {
     let seed = args.seed.wrapping_add(number);
     let (instruction, task) = task_of(args, seed);
@@ -273,6 +348,26 @@ pub fn run_episode(
     instruction: String,
     task: Option<Task>,
 ) -> anyhow::Result<Row> {
+    let limit = most_secs(task);
+    run_episode_seen(
+        lockstep,
+        number,
+        seed,
+        (instruction, task),
+        limit,
+        |_, _| (),
+    )
+}
+
+/// As [`run_episode`], over after `limit_secs` without success; `see` is shown every tick of it with its time.
+pub fn run_episode_seen(
+    lockstep: &mut Lockstep<SimPlant>,
+    number: u64,
+    seed: u64,
+    (instruction, task): (String, Option<Task>),
+    limit_secs: f64,
+    mut see: impl FnMut(&TickOutput, Time),
+) -> anyhow::Result<Row> {
     lockstep.plant.reset(seed);
     lockstep.tick()?;
     let before = lockstep.cycle.counters;
@@ -280,11 +375,27 @@ pub fn run_episode(
         instruction: instruction.as_str().into(),
         seed,
     })?;
+    let told = |lockstep: &mut Lockstep<SimPlant>, phase: EpisodePhase| {
+        let now = lockstep.now();
+        let episode = number;
+        if let Some(scribe) = &mut lockstep.scribe {
+            scribe.episode(&EpisodeEvent { episode, phase }, now);
+        }
+    };
+    told(
+        lockstep,
+        EpisodePhase::Started {
+            instruction: instruction.clone(),
+            seed,
+        },
+    );
     let done = |plant: &SimPlant| task.is_some_and(|task| plant.score().done(task));
     let mut digest = Sha256::new();
     let mut meter = MotionMeter::new(lockstep.period().as_secs_f64());
-    while !done(&lockstep.plant) && lockstep.plant.secs() < most_secs(task) {
+    while !done(&lockstep.plant) && lockstep.plant.secs() < limit_secs {
+        let now = lockstep.now();
         let output = lockstep.tick()?;
+        see(&output, now);
         if let Some(seam) = &output.seam {
             meter.seam(seam);
         }
@@ -302,11 +413,19 @@ pub fn run_episode(
         .collect();
     let after = lockstep.cycle.counters;
     lockstep.order(&Order::EndEpisode)?;
+    let success = done(&lockstep.plant);
+    told(
+        lockstep,
+        EpisodePhase::Stopped {
+            success,
+            reason: if success { "done" } else { "time is up" }.into(),
+        },
+    );
     let plant = &lockstep.plant;
     Ok(Row {
         lifted: plant.score().first_lifted.map(Cube::name),
         in_bowl: plant.score().first_placed.map(Cube::name),
-        success: done(plant),
+        success,
         secs: plant.secs(),
         holds: after.holds - before.holds,
         chunks: after.chunks_accepted - before.chunks_accepted,

@@ -16,6 +16,7 @@ mod conformance;
 mod device;
 mod doctor;
 mod drill;
+mod eval;
 mod holds;
 mod live;
 mod lockstep;
@@ -24,9 +25,11 @@ mod order;
 mod probe;
 mod record;
 mod recording;
+mod replay;
 mod result;
 mod roles;
 mod run;
+mod shadow;
 mod sim_tools;
 mod summary;
 mod teleop;
@@ -64,11 +67,15 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Device(args) => device::device(&args).map(|()| ExitCode::SUCCESS),
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
+        Verb::Replay(args) => replay::replay(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
         Verb::Teleop(args) => teleop::teleop(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Shadow(args) => shadow::shadow(&args),
         Verb::Drill(args) => drill::drill(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Bundle(args) => bundle::bundle(&args),
+        Verb::Eval(args) => eval::eval(&args),
+        Verb::Report(args) => eval::report(&args),
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! Decides where files go when nobody said. What is kept and when it is written is decided in `tactus-record`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
 use tactus_record::black_box::MAX_BYTES;
 use tactus_record::patience::Times;
 use tactus_record::{
-    About, BlackBoxOptions, Folder, Listened, Progress, RecordingOptions, run_black_box,
-    run_recording,
+    About, Attached, BlackBoxOptions, Ending, Folder, Listened, Progress, RecordingOptions,
+    run_black_box, run_recording,
 };
-use tactus_types::Clock;
+use tactus_types::{Clock, Time};
 
 use crate::cell::{self, Cell};
 use crate::cli::RecordArgs;
@@ -29,10 +31,7 @@ const NICE: i32 = 5;
 /// Keeps the black box, or records, until it is stopped.
 pub fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let cell = cell::load(&args.role.cell)?;
-    // Before there are threads: they inherit it.
-    if let Err(e) = rustix::process::nice(NICE) {
-        tracing::warn!("the recorder keeps its priority: {e}");
-    }
+    yield_to_others();
     let joined = roles::join(&args.role, "record")?;
     let Joined { clock, .. } = &joined;
     let about = About {
@@ -42,8 +41,15 @@ pub fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         unix_offset: clock.unix_offset(),
     };
     match &args.to {
-        Some(file) => to_file(&cell, file.clone(), about, &joined),
+        Some(to) => to_file(&cell, to, about, &joined),
         None => black_box(&cell, args, about, &joined).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Gives this process the recorder's priority. Before there are threads: they inherit it.
+pub fn yield_to_others() {
+    if let Err(e) = rustix::process::nice(NICE) {
+        tracing::warn!("the recorder keeps its priority: {e}");
     }
 }
 
@@ -79,11 +85,53 @@ fn black_box(cell: &Cell, args: &RecordArgs, about: About, joined: &Joined) -> a
     Ok(run_black_box(&options, &joined.session, &joined.stop)?)
 }
 
-fn to_file(cell: &Cell, file: PathBuf, about: About, joined: &Joined) -> anyhow::Result<ExitCode> {
+/// Name of the cell file inside a recording.
+pub const CELL_FILE: &str = "cell.toml";
+
+/// The cell file, to go into a recording, and what it and the bundle beside it were: hashes and versions.
+pub fn configuration(cell: &Cell) -> anyhow::Result<(BTreeMap<String, String>, Vec<Attached>)> {
+    let text =
+        std::fs::read(&cell.file).with_context(|| format!("cell file {}", cell.file.display()))?;
+    let mut words = BTreeMap::new();
+    words.insert("cell_file".into(), cell.file.display().to_string());
+    words.insert("cell_sha256".into(), sha256(&text));
+    // A bundle's id is the hash of its manifest. The engine may be elsewhere, and says which one it runs.
+    if let Ok(manifest) = std::fs::read(cell.bundle.join("bundle.toml")) {
+        words.insert("bundle_of_the_cell_file".into(), sha256(&manifest));
+    }
+    words.insert("tactus_version".into(), env!("CARGO_PKG_VERSION").into());
+    let attached = Attached {
+        name: CELL_FILE.into(),
+        media_type: "application/toml",
+        data: text,
+    };
+    Ok((words, vec![attached]))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `to`, or in the folder `to` a file named after the cell and the date.
+fn file_in(to: &Path, cell: &Cell, about: &About, now: Time) -> PathBuf {
+    if !to.is_dir() {
+        return to.into();
+    }
+    let date = tactus_record::date::compact(about.unix_offset + now.since(Time::ZERO));
+    to.join(format!("{}-{date}.mcap", cell.name))
+}
+
+fn to_file(cell: &Cell, to: &Path, about: About, joined: &Joined) -> anyhow::Result<ExitCode> {
+    let file = file_in(to, cell, &about, joined.clock.now());
+    let (configuration, attached) = configuration(cell)?;
     let options = RecordingOptions {
         listened: listened(cell),
         about,
+        configuration,
+        attached,
     };
+    tracing::info!("recording to {}", file.display());
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}").context("progress line")?);
     let on_progress = |progress: &Progress| {
@@ -93,8 +141,18 @@ fn to_file(cell: &Cell, file: PathBuf, about: About, joined: &Joined) -> anyhow:
     let Joined { session, stop, .. } = joined;
     let recorded = run_recording(&options, &file, session, stop, on_progress);
     bar.finish_and_clear();
-    let progress = recorded?;
+    let progress = recorded.with_context(|| {
+        let file = file.display();
+        format!("{file}: the recording ended early; it can be read up to there")
+    })?;
     result::line(format_args!("{}: {}", file.display(), words(&progress)))?;
+    if let Ending::DiskFull { free } = progress.ending {
+        anyhow::bail!(
+            "{}: the disk is full ({:.0} MB free), so the recording was ended; what is in the file is whole",
+            file.display(),
+            free as f64 / 1e6
+        );
+    }
     Ok(if progress.dropped == 0 {
         ExitCode::SUCCESS
     } else {
@@ -108,6 +166,7 @@ fn words(progress: &Progress) -> String {
         bytes,
         dropped,
         elapsed,
+        ending: _,
     } = progress;
     format!(
         "{:.0} s, {messages} messages, {:.1} MB, {dropped} dropped",

@@ -1,4 +1,9 @@
-//! `tactus recording info`: what a file holds, as a table on stdout.
+//! `tactus recording`: what a file holds, as a table on stdout; what it has lost; a part of it.
+//!
+//! Decides nothing about files: see `tactus-record`.
+
+mod doctor;
+mod export;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,16 +11,82 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
+use tactus_record::lerobot::{Codec, ExportOptions};
 use tactus_record::{ChannelReport, Report, inspect};
 use tactus_types::Time;
 
-use crate::cli::{RecordingArgs, RecordingVerb};
+use anyhow::bail;
+
+use crate::cli::{CodecWord, RecordingArgs, RecordingVerb};
 use crate::result;
 
 /// Carries the verb out.
 pub fn recording(args: &RecordingArgs) -> anyhow::Result<ExitCode> {
-    let RecordingVerb::Info { file } = &args.verb;
-    info(file)
+    match &args.verb {
+        RecordingVerb::Info { file } => info(file),
+        RecordingVerb::Doctor { file, repair } => doctor::doctor(file, repair.as_deref()),
+        RecordingVerb::Cut {
+            file,
+            from,
+            until,
+            out,
+        } => cut_out(file, (*from, *until), out),
+        RecordingVerb::Export {
+            files,
+            lerobot,
+            codec,
+            reference,
+            fps,
+        } => {
+            let options = ExportOptions {
+                folder: lerobot.clone(),
+                fps: *fps,
+                codec: match codec {
+                    CodecWord::H264 => Codec::H264,
+                    CodecWord::Av1 => Codec::Av1,
+                },
+                reference: reference.clone(),
+            };
+            export::set(files, &options)
+        }
+    }
+}
+
+/// `tactus recording cut`.
+fn cut_out(file: &Path, (from, until): (f64, Option<f64>), out: &Path) -> anyhow::Result<ExitCode> {
+    let report = inspect(file)?;
+    let Some((first, last)) = report.times() else {
+        bail!("{}: there is no message in it", file.display());
+    };
+    let length = last.since(first).as_secs_f64();
+    let end = until.unwrap_or(length);
+    let ordered = (0.0..=length).contains(&from) && end > from;
+    if !ordered {
+        bail!("--from {from} --until {end}: expected 0 <= from < until, from at most {length:.3}");
+    }
+    let at = |secs: f64| Duration::try_from_secs_f64(secs.min(length)).map(|after| first + after);
+    // Without an end, or with one behind the last message, that one is in.
+    let until = if end < length {
+        at(end)?
+    } else {
+        last + Duration::from_nanos(1)
+    };
+    let part = tactus_record::cut(file, at(from)?, until, out)?;
+    result::line(part_words(out, &part))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn part_words(out: &Path, part: &tactus_record::Part) -> String {
+    let mut words = format!(
+        "{}: {} messages, {:.1} MB",
+        out.display(),
+        part.messages,
+        part.bytes as f64 / 1e6
+    );
+    if part.foreign > 0 {
+        words += &format!("; {} of schemas unknown here left out", part.foreign);
+    }
+    words
 }
 
 fn info(file: &Path) -> anyhow::Result<ExitCode> {
@@ -67,6 +138,12 @@ fn words(report: &Report) -> String {
             printable(&report.library)
         ),
     );
+    for (name, bytes) in &report.attachments {
+        line(
+            &mut text,
+            format_args!("file `{}`: {bytes} bytes", printable(name)),
+        );
+    }
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
         "channel",

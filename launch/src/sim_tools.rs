@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use tactus_eval::{Interval, Tally};
 use tactus_sim::record::{Outcome, RecordOptions, record, run_expert};
 use tactus_sim::{Renderer, Scenario, StartPoses, TaskKind, World};
 
 use crate::cell;
 use crate::cli::{RoleArgs, SimArgs, SimVerb};
-use crate::summary::wilson;
 use crate::{device, result, roles};
 
 /// Share of clean episodes in which the expert must do what it is told.
@@ -113,7 +113,11 @@ fn expert(kind: TaskKind, episodes: u64, seed: u64, variation: bool) -> anyhow::
     bar.finish_and_clear();
     periods.sort_unstable();
     let successes = periods.len() as u64;
-    let (low, high) = wilson(successes, episodes);
+    let Interval { low, high } = Tally {
+        successes,
+        trials: episodes,
+    }
+    .wilson(0.95);
     result::line(format_args!(
         "expert, {}: {successes} of {episodes} ({:.0} to {:.0} %), median {} policy periods of 50 ms",
         kind.name(),
@@ -135,6 +139,7 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
         variation: cell.sim.is_some_and(|sim| sim.variation),
         brakes: cell.sim.is_none_or(|sim| sim.brakes),
     };
+    device::hurry(&cell);
     device::leave_last(args, &cell, &joined, |end| {
         tactus_sim::run_sim(&options, &joined.session, joined.clock.as_ref(), end)?;
         Ok(())

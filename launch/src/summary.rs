@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
+use tactus_eval::{Interval, Tally};
 use tactus_host::account::{Durations, Quantiles};
 use tactus_sim::{Task, TaskKind};
 use tactus_types::{HostLoad, Misses, MotionQuality, Stage};
@@ -263,21 +264,13 @@ pub fn stages(durations: &[Durations]) -> serde_json::Map<String, serde_json::Va
         .collect()
 }
 
-/// 95 % confidence interval of a share, by Wilson's score (Wilson 1927, with z = 1.96).
-pub fn wilson(successes: u64, trials: u64) -> (f64, f64) {
-    if trials == 0 {
-        return (0.0, 1.0);
-    }
-    let (n, z) = (trials as f64, 1.96_f64);
-    let p = successes as f64 / n;
-    let centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
-    let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-    ((centre - half).max(0.0), (centre + half).min(1.0))
-}
-
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (low, high) = wilson(self.successes, self.episodes);
+        let tally = Tally {
+            successes: self.successes,
+            trials: self.episodes,
+        };
+        let Interval { low, high } = tally.wilson(0.95);
         writeln!(
             f,
             "\n{} of {} episodes: done as told ({:.0} %, 95 % interval {:.0} to {:.0} %)",
@@ -446,16 +439,5 @@ mod tests {
             ["named \\ in bowl", "red", "green", "blue", "none"]
         );
         assert_eq!(lines[1][1..6], ["red", "0", "0", "1", "0"]);
-    }
-
-    #[test]
-    fn wilson_agrees_with_published_values() {
-        // Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
-        let (low, high) = wilson(81, 263);
-        assert!(
-            (low - 0.2553).abs() < 5e-4 && (high - 0.3662).abs() < 5e-4,
-            "{low} {high}"
-        );
-        assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 }

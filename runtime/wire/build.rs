@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "tactus/v1/header.proto",
         "tactus/v1/infer.proto",
         "tactus/v1/sim.proto",
+        "tactus/v1/ticks.proto",
     ];
     let descriptors = protox::compile(files, [Path::new("proto")])?;
     let kept = Path::new(&env::var("OUT_DIR")?).join("descriptors.bin");

@@ -8,7 +8,7 @@ mod servo_cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cell::checkout;
+use cell::{checkout, diagnosis};
 use emulator::{Servo, ServoBus};
 use servo_cell::{Ears, Role, free_endpoint, ok, refused};
 use tactus_wire::ModeWord;
@@ -165,6 +165,11 @@ fn an_arm_is_checked_set_up_and_its_calibration_written_on_the_bench() {
         ],
     );
     refused(&["device", "--cell", &file], &["register HOMING_OFFSET"]);
+    let doctor = diagnosis(&file, "device");
+    assert!(
+        doctor.starts_with("fail") && doctor.contains("register HOMING_OFFSET holds 55"),
+        "{doctor}"
+    );
     let done = ok(&["device", "setup", "--cell", &file]);
     assert!(
         done.contains("servo 2 (`shoulder_lift`): register HOMING_OFFSET: 55 -> 20"),
@@ -174,6 +179,11 @@ fn an_arm_is_checked_set_up_and_its_calibration_written_on_the_bench() {
     assert!(
         table.contains("shoulder_lift") && table.contains("as they have to be"),
         "{table}"
+    );
+    let doctor = diagnosis(&file, "device");
+    assert!(
+        doctor.starts_with("pass") && doctor.contains("6 servos answer and hold the calibration"),
+        "{doctor}"
     );
     let out = dir.path().join("written.json").display().to_string();
     ok(&["device", "calibration", "--cell", &file, "--out", &out]);

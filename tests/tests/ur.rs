@@ -1,23 +1,17 @@
 //! An emulated UR5e from the command line: looked at, powered, enabled, moved, stopped and unlocked, cut off and back.
 
 mod cell;
+mod device_cell;
 #[path = "../../drivers/ur/tests/emulator/mod.rs"]
 mod emulator;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cell::{checkout, program, tactus};
+use cell::{checkout, diagnosis};
+use device_cell::{Ears, Role, SOON, endpoint, ok, refused};
 use emulator::{Controller, Options, PLAYING, STOPPED};
-use rustix::process::{Pid, Signal, kill_process};
-use tactus_types::JointState;
-use tactus_wire::{
-    Cell as WireCell, Delivery, ModeReport, ModeWord, MonotonicClock, Name, Session,
-    SessionOptions, Subscriber, Topic,
-};
+use tactus_wire::ModeWord;
 
 /// The shipped cell at `host`, patient with the emulated controller, which runs as an ordinary process.
 fn cell_file(dir: &Path, host: &str) -> PathBuf {
@@ -31,137 +25,6 @@ fn cell_file(dir: &Path, host: &str) -> PathBuf {
     file
 }
 
-/// A role as a process; killed with the test.
-struct Role(Child);
-
-impl Role {
-    fn start(args: &[&str]) -> Self {
-        let child = Command::new(program())
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        Self(child.expect("starts"))
-    }
-
-    /// Ends it in order; what it wrote to stderr.
-    fn end(self) -> String {
-        let pid = Pid::from_raw(self.0.id() as i32).expect("a process");
-        let _ = kill_process(pid, Signal::TERM);
-        self.outcome().1
-    }
-
-    /// Waits for its end: whether it succeeded, and what it wrote to stderr.
-    fn outcome(mut self) -> (bool, String) {
-        let mut text = String::new();
-        let mut stderr = self.0.stderr.take().expect("piped");
-        stderr.read_to_string(&mut text).expect("text");
-        (self.0.wait().expect("ended").success(), text)
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What the cell says, newest last.
-struct Ears {
-    modes: Arc<Mutex<Vec<ModeReport>>>,
-    states: Arc<Mutex<Vec<JointState>>>,
-    _session: Session,
-    _subscriptions: [Subscriber; 2],
-}
-
-impl Ears {
-    fn open(endpoint: &str) -> Self {
-        let clock = Arc::new(MonotonicClock::new().expect("a clock"));
-        let options = SessionOptions {
-            connect: vec![endpoint.into()],
-            connect_timeout: Duration::from_secs(20),
-            ..SessionOptions::default()
-        };
-        let session = Session::open(&options, "test", clock).expect("reaches the cell");
-        let wire = WireCell::new("ur5e").expect("legal");
-        let name = |text| Name::new(text).expect("legal");
-        let (modes, states) =
-            <(Arc<Mutex<Vec<ModeReport>>>, Arc<Mutex<Vec<JointState>>>)>::default();
-        let (to_modes, to_states) = (modes.clone(), states.clone());
-        let mode_key = wire.key(&Topic::ArmMode(name("arm")));
-        let state_key = wire.key(&Topic::DeviceState(name("ur5e")));
-        let subscriptions = [
-            session
-                .subscribe(&mode_key, move |m| {
-                    if let Ok::<Delivery<ModeReport>, _>(delivery) = m {
-                        to_modes.lock().expect("unpoisoned").push(delivery.message);
-                    }
-                })
-                .expect("subscribed"),
-            session
-                .subscribe(&state_key, move |m| {
-                    if let Ok::<Delivery<JointState>, _>(delivery) = m {
-                        to_states.lock().expect("unpoisoned").push(delivery.message);
-                    }
-                })
-                .expect("subscribed"),
-        ];
-        Self {
-            modes,
-            states,
-            _session: session,
-            _subscriptions: subscriptions,
-        }
-    }
-
-    fn mode(&self) -> Option<ModeWord> {
-        let modes = self.modes.lock().expect("unpoisoned");
-        modes.last().map(|m| m.mode)
-    }
-
-    fn state(&self) -> Option<JointState> {
-        self.states.lock().expect("unpoisoned").last().copied()
-    }
-
-    fn wait(&self, what: &str, within: Duration, done: impl Fn(&Self) -> bool) -> Duration {
-        let began = Instant::now();
-        while !done(self) {
-            let mode = self.mode();
-            assert!(
-                began.elapsed() < within,
-                "waited in vain until {what}; mode {mode:?}"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        began.elapsed()
-    }
-}
-
-fn ok(args: &[&str]) -> String {
-    let output = tactus(args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {stderr}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(args: &[&str], wanted: &[&str]) {
-    let output = tactus(args);
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{args:?} succeeded");
-    let mut lines = stderr.lines().filter(|l| l.starts_with("tactus: "));
-    let line = lines
-        .next()
-        .unwrap_or_else(|| panic!("no sentence: {stderr}"));
-    assert_eq!(lines.next(), None, "one sentence: {stderr}");
-    for word in wanted {
-        assert!(line.contains(word), "expected `{word}` in: {line}");
-    }
-}
-
-const SOON: Duration = Duration::from_secs(10);
-
 #[test]
 fn an_arm_is_enabled_moved_stopped_unlocked_cut_off_and_only_an_operator_goes_on() {
     let controller = Controller::start(Options {
@@ -171,11 +34,9 @@ fn an_arm_is_enabled_moved_stopped_unlocked_cut_off_and_only_an_operator_goes_on
     let dir = tempfile::tempdir().expect("a folder");
     let file = cell_file(dir.path(), &controller.host());
     let file = file.display().to_string();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let endpoint = format!("tcp/{}", listener.local_addr().expect("a port"));
-    drop(listener);
+    let endpoint = endpoint();
     let serving = Role::start(&["device", "--cell", &file, "--listen", &endpoint]);
-    let ears = Ears::open(&endpoint);
+    let ears = Ears::open(&endpoint, "ur5e", "ur5e");
     let arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
     ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
         e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| !s.torque)
@@ -275,6 +136,11 @@ fn a_controller_is_found_drafted_checked_and_powered() {
     );
     let check = ["device", "check", "--cell", &draft];
     refused(&check, &["robot mode POWER_OFF", "tactus device power-on"]);
+    let doctor = diagnosis(&draft, "device");
+    assert!(
+        doctor.starts_with("fail") && doctor.contains("robot mode POWER_OFF"),
+        "{doctor}"
+    );
     let verb = |word: &'static str| ["device", word, "--cell", &draft];
     assert!(ok(&verb("power-on")).contains("Powering on"));
     refused(&check, &["robot mode IDLE", "brake-release"]);
@@ -292,6 +158,11 @@ fn a_controller_is_found_drafted_checked_and_powered() {
     ] {
         assert!(table.contains(word), "expected `{word}` in: {table}");
     }
+    let doctor = diagnosis(&draft, "device");
+    assert!(
+        doctor.starts_with("pass") && doctor.contains("software 5.12.0.1101319: can be enabled"),
+        "{doctor}"
+    );
     assert!(ok(&verb("power-off")).contains("Powering off"));
     refused(&verb("setup"), &["`device setup` is for arms of servos"]);
     controller.world().remote = false;

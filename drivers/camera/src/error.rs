@@ -129,7 +129,7 @@ pub enum CameraError {
         path: PathBuf,
     },
     /// The program that decodes videos was not built.
-    #[error("{what}: decoding needs the program {}, which is not there: tactus was built without OpenCV", program.display())]
+    #[error("{what}: decoding needs the program {}, which is not there: `./launch/setup --cv` gets OpenCV, with which it is built", program.display())]
     NoOpenCv {
         /// The stream or file.
         what: String,

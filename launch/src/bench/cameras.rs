@@ -235,7 +235,7 @@ fn recorded(args: &CamerasArgs, k: usize, clock: Arc<dyn Clock>) -> anyhow::Resu
 }
 
 /// A picture that compresses about as a room does: shapes with a sensor's noise on them.
-fn scene(width: u32, height: u32, seed: u32) -> Picture {
+pub fn scene(width: u32, height: u32, seed: u32) -> Picture {
     let mut random = seed.wrapping_mul(2_654_435_761) | 1;
     let mut rgb = Vec::with_capacity((width * height * 3) as usize);
     for y in 0..height {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tactus_bundle::Bundle;
 use tactus_control::{Order, ScheduleSpec, Strategy};
+use tactus_eval::{Interval, Tally};
 use tactus_host::{Lockstep, LockstepSpec};
 use tactus_sim::{Cube, Task, TaskKind};
 use tactus_types::{Jacobian, Policy};
@@ -30,7 +31,6 @@ use crate::cell::{self, Cell};
 use crate::cli::LatencyArgs;
 use crate::conductor::variation;
 use crate::lockstep::{CAPTURE_DELAY, INFERENCE_DELAY, SimPlant, run_episode};
-use crate::summary::wilson;
 use crate::{checkout, result, roles};
 
 /// Results of episodes, one JSON object per line; the first line says what they belong to.
@@ -354,7 +354,11 @@ fn table(trials: &[Trial], chosen: &[(&'static str, Strategy)], latencies: &[u64
         let mut row = vec![(*name).to_owned()];
         for ms in latencies {
             let (won, all) = counts.get(&(*name, *ms)).copied().unwrap_or((0, 0));
-            let (low, high) = wilson(won, all);
+            let Interval { low, high } = Tally {
+                successes: won,
+                trials: all,
+            }
+            .wilson(0.95);
             row.push(format!(
                 "{won}/{all} ({:.0}..{:.0} %)",
                 100.0 * low,
@@ -390,7 +394,11 @@ fn pace_table(trials: &[Trial], chosen: &[(&'static str, Strategy)], latencies: 
             row.push(match quicker(trials, name, *ms) {
                 (_, 0) => median,
                 (won, all) => {
-                    let (low, high) = wilson(won, all);
+                    let Interval { low, high } = Tally {
+                        successes: won,
+                        trials: all,
+                    }
+                    .wilson(0.95);
                     let (low, high) = (100.0 * low, 100.0 * high);
                     format!("{median}, {won}/{all} ({low:.0}..{high:.0} %)")
                 }

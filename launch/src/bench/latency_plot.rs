@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use tactus_eval::{Interval, Tally};
 
 use super::latency::{Trial, counts};
 use super::latency_pace::quartiles;
-use crate::summary::wilson;
 
 const SIZE: (u32, u32) = (900, 960);
 /// Height of the upper panel.
@@ -45,7 +45,11 @@ fn paint(path: &Path, trials: &[Trial], names: &[&str], latencies: &[u64]) -> an
     let counts = counts(trials);
     let success = |name: &str, ms: u64| {
         let (won, all) = *counts.get(&(name, ms))?;
-        let (low, high) = wilson(won, all);
+        let Interval { low, high } = Tally {
+            successes: won,
+            trials: all,
+        }
+        .wilson(0.95);
         Some([won as f64 / all as f64, low, high])
     };
     let panel = Panel {

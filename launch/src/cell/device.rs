@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tactus_drivers_api::servo::{
     ArmError, Bench, Calibration, Family, Part, calibration::lerobot_file,
 };
+use tactus_franka::FrankaSpec;
 use tactus_ur::UrSpec;
 use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
@@ -29,6 +30,7 @@ enum RawDevice {
     Feetech(RawFeetech),
     Dynamixel(RawDynamixel),
     Ur(RawUr),
+    Franka(RawFranka),
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -88,6 +90,14 @@ struct RawUr {
     gain: u32,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFranka {
+    model: String,
+    host: String,
+    rate_hz: u32,
+}
+
 /// The arm that a cell's device process serves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellDevice {
@@ -95,6 +105,17 @@ pub enum CellDevice {
     Servos(CellServos),
     /// An arm of Universal Robots.
     Ur(CellUr),
+    /// A Franka Research 3.
+    Franka(CellFranka),
+}
+
+/// A Franka Research 3.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellFranka {
+    /// Address or name of its controller, with `:port` where that is not FCI's.
+    pub host: String,
+    /// How it is served.
+    pub spec: FrankaSpec,
 }
 
 /// An arm of Universal Robots.
@@ -159,6 +180,7 @@ impl RawHardware {
             RawDevice::Feetech(raw) => CellDevice::Servos(raw.read(check, directory)?),
             RawDevice::Dynamixel(raw) => CellDevice::Servos(raw.read(check, directory)?),
             RawDevice::Ur(raw) => CellDevice::Ur(raw.read(check)?),
+            RawDevice::Franka(raw) => CellDevice::Franka(raw.read(check)?),
         };
         let CellDevice::Servos(arm) = &device else {
             return Ok((device, gripper));
@@ -184,10 +206,7 @@ impl RawUr {
             let expected = format!("one of {}", names.join(", "));
             check.error("device.model", &expected, &self.model)
         })?;
-        if self.host.is_empty() || self.host.contains(|c: char| c.is_whitespace() || c == '/') {
-            let expected = "an IP address or a host's name";
-            return Err(check.error("device.host", expected, format!("`{}`", self.host)));
-        }
+        host(check, &self.host)?;
         if !model.rates_hz().contains(&self.rate_hz) {
             let rates: Vec<String> = model.rates_hz().iter().map(u32::to_string).collect();
             let expected = format!("{} Hz for a {}", rates.join(", "), model.name());
@@ -215,6 +234,37 @@ impl RawUr {
             },
         })
     }
+}
+
+impl RawFranka {
+    fn read(self, check: &Check<'_>) -> Result<CellFranka, CellError> {
+        let (model, rates) = (tactus_franka::model::MODEL, tactus_franka::model::RATES_HZ);
+        if self.model != model {
+            let expected = format!("{model}; a Panda (FER) speaks another version of FCI");
+            return Err(check.error("device.model", &expected, &self.model));
+        }
+        host(check, &self.host)?;
+        if !rates.contains(&self.rate_hz) {
+            let rates: Vec<String> = rates.iter().map(u32::to_string).collect();
+            let expected = format!("one of {} Hz", rates.join(", "));
+            return Err(check.error("device.rate_hz", &expected, self.rate_hz));
+        }
+        Ok(CellFranka {
+            host: self.host,
+            spec: FrankaSpec {
+                rate_hz: self.rate_hz,
+            },
+        })
+    }
+}
+
+/// Whether `host` may be an address or a name.
+fn host(check: &Check<'_>, host: &str) -> Result<(), CellError> {
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
+        let expected = "an IP address or a host's name";
+        return Err(check.error("device.host", expected, format!("`{host}`")));
+    }
+    Ok(())
 }
 
 impl RawFeetech {

@@ -297,7 +297,7 @@ fn every_shipped_cell_is_legal() {
         }
     }
     names.sort();
-    for shipped in ["demo", "so101", "koch", "viperx", "ur5e"] {
+    for shipped in ["demo", "so101", "koch", "viperx", "ur5e", "fr3"] {
         assert!(names.contains(&shipped.to_owned()), "{names:?}");
     }
 }
@@ -354,6 +354,40 @@ fn a_device_on_this_machine_is_described_or_refused() {
             error.contains(wanted) && error.contains("cells/x.toml"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn a_franka_is_described_or_refused() {
+    const FR3: &str = include_str!("../../cells/fr3.toml");
+    let cell = parsed(FR3).expect("legal");
+    let Some(CellDevice::Franka(arm)) = cell.hardware else {
+        panic!("no device");
+    };
+    assert_eq!((arm.host.as_str(), arm.spec.rate_hz), ("172.16.0.2", 500));
+    for (from, to, wanted) in [
+        (
+            "model = \"fr3\"",
+            "model = \"panda\"",
+            "`device.model`: expected fr3; a Panda (FER) speaks another version of FCI",
+        ),
+        (
+            "rate_hz = 500 ",
+            "rate_hz = 400 ",
+            "`device.rate_hz`: expected one of 1000, 500, 250, 125 Hz, got 400",
+        ),
+        (
+            "host = \"172.16.0.2\"",
+            "host = \"a b\"",
+            "`device.host`: expected an IP address",
+        ),
+        ("rate_hz = 500 ", "gain = 3 ", "gain"),
+    ] {
+        assert!(FR3.contains(from), "{from}");
+        let error = parsed(&FR3.replacen(from, to, 1))
+            .expect_err(wanted)
+            .to_string();
+        assert!(error.contains(wanted), "{error}");
     }
 }
 
@@ -438,7 +472,7 @@ fn an_arm_of_dynamixel_servos_is_described_or_refused() {
     const VIPERX: &str = include_str!("../../cells/viperx.toml");
     let make = |text: &str| match parsed(text).expect("legal").hardware {
         Some(CellDevice::Servos(arm)) => (arm.make, arm.motors().len()),
-        Some(CellDevice::Ur(_)) | None => panic!("no device"),
+        Some(CellDevice::Ur(_) | CellDevice::Franka(_)) | None => panic!("no device"),
     };
     let (koch, motors) = make(KOCH);
     let wanted = Make::Dynamixel {

@@ -1,16 +1,12 @@
 //! `tactus device` for arms of Universal Robots: served, looked at, and what an operator does at the pendant, said from here.
 
-use std::time::Duration;
-
 use anyhow::bail;
 use comfy_table::{Table, presets};
-use tactus_drivers_api::{DeviceOptions, DeviceReport, WithGripper, serve_device};
-use tactus_host::{Realtime, RealtimeSpec};
 use tactus_ur::bench::Act;
 use tactus_ur::model::JOINT_NAMES;
 use tactus_ur::{Bench, Host, UrArm};
 
-use super::leave_last;
+use super::{hurry, serve_beside_gripper};
 use crate::cell::{Cell, CellUr};
 use crate::cli::{DeviceArgs, DeviceVerb, RoleArgs};
 use crate::{result, roles};
@@ -37,47 +33,11 @@ fn serve(args: &RoleArgs, cell: &Cell, arm: &CellUr) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let host = Host::resolve(&arm.host)?;
     // Before the link's thread is started, which is as much in a hurry and inherits it.
-    let realtime = Realtime::request(&RealtimeSpec {
-        cpu: None,
-        spin: Duration::ZERO,
-        ..cell.realtime
-    });
-    for missing in realtime.missing() {
-        tracing::warn!("states and commands will be later: {missing}");
-    }
-    let mut device = UrArm::start(&host, arm.spec, joined.session.clock().clone())?;
-    let options = DeviceOptions {
-        cell: cell.wire.clone(),
-        name: cell.device.clone(),
-    };
-    let report = match &cell.gripper {
-        None => {
-            let report = leave_last(args, cell, &joined, |end| {
-                Ok(serve_device(&mut device, &options, &joined.session, end)?)
-            });
-            tracing::info!(counts = ?device.counts(), "controller");
-            report
-        }
-        Some(gripper) => {
-            let mut device = WithGripper::start(Box::new(device), gripper.open()?)?;
-            leave_last(args, cell, &joined, |end| {
-                Ok(serve_device(&mut device, &options, &joined.session, end)?)
-            })
-        }
-    };
-    let DeviceReport {
-        ticks,
-        skipped,
-        holds,
-        ..
-    } = report?;
-    tracing::info!(
-        ticks,
-        skipped,
-        holds,
-        "stopped; the controller holds the arm"
-    );
-    Ok(())
+    hurry(cell);
+    let device = UrArm::start(&host, arm.spec, joined.session.clock().clone())?;
+    serve_beside_gripper(args, cell, &joined, device, |device| {
+        tracing::info!(counts = ?device.counts(), "controller");
+    })
 }
 
 /// Who answers and how it stands. Fails when it is not the arm of the cell file, or could not be enabled as it is.

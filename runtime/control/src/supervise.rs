@@ -37,7 +37,9 @@ use crate::ladder::{LadderSpec, Rung, is_the_arms, rule};
 /// A policy that has been in command for this long has resumed for good.
 const STEADY: Duration = Duration::from_secs(2);
 /// Most that the time to settle grows to.
-const MOST_PATIENCE: u32 = 16;
+///
+/// A longer quiet is met ever more rarely where a host is busy, so that a wait without this bound would feed itself.
+const MOST_PATIENCE: u32 = 4;
 
 /// Who may end a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A control tick never allocates and never frees: not when a chunk enters, not when a request is made, not in a hold, not
 //! on the way to a pose, not when a lease runs out.
 //!
-//! One test only: the counter counts for the whole process.
+//! Counted is the thread that ticks: the test's harness has one of its own, which allocates when it likes.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 use tactus_control::{
@@ -18,18 +18,29 @@ use tactus_types::{
 
 struct Counting;
 
-static CALLS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn calls() -> usize {
+    CALLS.with(Cell::get)
+}
+
+fn count() {
+    // A thread that is ending has none any more.
+    let _ = CALLS.try_with(|count| count.set(count.get() + 1));
+}
 
 // SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller keeps the contract of `alloc`, which is also the system's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the pointer came from `alloc` above, so from the system, with this layout.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -164,9 +175,9 @@ fn no_tick_of_a_motion_to_a_pose_or_under_a_lease_allocates() {
                 .order_under(&goto, Some(under), &input, now)
                 .expect("ready");
         }
-        let before = CALLS.load(Ordering::Relaxed);
+        let before = calls();
         let output = cycle.tick(&input, now);
-        inside += CALLS.load(Ordering::Relaxed) - before;
+        inside += calls() - before;
         if let Some(command) = &output.command {
             state.q = command.q;
         }
@@ -233,9 +244,9 @@ fn no_tick_of_a_human_in_command_allocates() {
                 .order(&Order::HandBack, &input, now)
                 .expect("handed back");
         }
-        let before = CALLS.load(Ordering::Relaxed);
+        let before = calls();
         let output = cycle.tick(&input, now);
-        inside += CALLS.load(Ordering::Relaxed) - before;
+        inside += calls() - before;
         if let Some(command) = &output.command {
             state.q = command.q;
             met += u64::from(command.setpoint.source == Source::Align);
@@ -328,10 +339,10 @@ fn no_tick_allocates() {
             if tick == 20 {
                 cycle.order(&start, &input, now).expect("started");
             }
-            let before = CALLS.load(Ordering::Relaxed);
+            let before = calls();
             assert!(before > 0, "allocations are not counted at all");
             let output = cycle.tick(&input, now);
-            inside += CALLS.load(Ordering::Relaxed) - before;
+            inside += calls() - before;
             if let Some(command) = &output.command {
                 state.q = command.q;
                 let by = command.clamped_by;

@@ -16,10 +16,11 @@ use tactus_control::enable::REST_RAD_PER_SEC;
 use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, Seam, TickInput};
 use tactus_types::{
     ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
-    Mode, Time,
+    Mode, OperatorSetpoint, Time,
 };
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, ModeWord, Name, Role, Session, SessionError, Topic,
+    Asked, Cell, ChunkReply, Delivery, EngineStatus, ModeWord, Name, Role, Session, SessionError,
+    Topic,
 };
 
 use crate::account::Account;
@@ -85,6 +86,8 @@ pub(crate) enum Event {
     },
     /// The answer to an order or about a lease.
     Answer(Answer),
+    /// What was asked before the tick that follows.
+    Asked(Asked),
 }
 
 /// One tick, as measured.
@@ -103,6 +106,14 @@ pub(crate) struct TickRecord {
     pub instruction: Arc<str>,
     pub counters: Counters,
     pub lease: Option<LeaseHolder>,
+    pub now: Time,
+    pub operator: Option<OperatorSetpoint>,
+    pub engine_alive: bool,
+    pub engine_silent: Duration,
+    pub dead_camera: Option<Arc<str>>,
+    pub driver_error: Option<Arc<str>>,
+    /// Events lost before this one.
+    pub lost: u64,
 }
 
 /// What is alive, written by Zenoh's threads.
@@ -191,6 +202,8 @@ pub fn run_arm(
         info: info.clone(),
         budget: options.budget,
         period_secs: options.spec.period_secs,
+        boot: options.spec.boot,
+        spec: digest(&options.spec),
         teller: teller.clone(),
     };
     let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
@@ -249,6 +262,16 @@ pub fn run_arm(
     })
 }
 
+/// Digest of a loop's configuration, by which a replay knows whether it has the same: FNV-1a over its Debug form, which
+/// writes every number such that it reads back as the same one.
+pub fn digest(spec: &ArmSpec) -> u64 {
+    format!("{spec:?}")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
+
 /// The control thread's own state.
 struct Control {
     cycle: ArmCycle,
@@ -291,6 +314,7 @@ impl Control {
                 let _ = self
                     .cycle
                     .order(&Order::Stop, &TickInput::default(), tick.woke);
+                self.tell(Event::Asked(Asked::Stop));
             }
             self.tick(tick);
             if let Some(since) = stopping_since
@@ -338,7 +362,7 @@ impl Control {
             dead_camera,
             driver_error: driver_error.as_ref(),
         };
-        let answered = self.orders.take(&mut self.cycle, &input, now);
+        let (answered, asked) = self.orders.take(&mut self.cycle, &input, now);
         let output = self.cycle.tick(&input, now);
         let switched = output.switched.and_then(|s| self.orders.switched(s));
         let decided_at = self.clock.now();
@@ -356,7 +380,17 @@ impl Control {
             instruction: self.cycle.instruction().clone(),
             counters: self.cycle.counters,
             lease: self.cycle.lease_holder(now).cloned(),
+            now,
+            operator: setpoint,
+            engine_alive: input.engine_alive,
+            engine_silent: input.engine_silent,
+            dead_camera: dead_camera.cloned(),
+            driver_error: driver_error.clone(),
+            lost: self.dropped_events,
         };
+        for asked in asked.into_iter().flatten() {
+            self.tell(Event::Asked(asked));
+        }
         if let Some(command) = &output.command {
             if let Err(e) = self.driver.apply(command) {
                 self.driver_error = Some(e.to_string().into());
@@ -371,11 +405,9 @@ impl Control {
             let mode = ModeWord::from(self.cycle.mode());
             self.tell(Event::Answer(answered.in_mode(mode)));
         }
-        if let Some(request) = output.request
-            && self.requests.push(request).is_err()
-        {
-            // The requester finds out by the deadline.
-            self.dropped_events += 1;
+        if let Some(request) = output.request {
+            // Of one that the messenger does not take, the requester finds out by the deadline.
+            let _ = self.requests.push(request);
         }
         if let Some(delivery) = reply {
             let at = record.applied_at;

@@ -1,27 +1,20 @@
 //! The engine role: frames, joint states and requests in; one inference at a time; chunks or refusals out.
 //!
-//! Zenoh's threads only hand messages over; the inference thread (the caller's) decides through [`Dispatcher`] and
+//! What arrives comes through [`Intake`]; the inference thread (the caller's) decides through [`Dispatcher`] and
 //! [`Assembler`] and runs the policy. Measures the stages up to the chunk's departure. Decides nothing itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tactus_control::{Assembler, AssemblySpec, Dispatcher, Job};
-use tactus_types::{
-    ActionChunk, CameraFrame, Clock, InferenceRequest, JointState, Policy, PolicyError, Refusal,
-    RefusalReason, Stage, Time,
-};
+use tactus_types::{ActionChunk, Clock, Policy, PolicyError, Refusal, RefusalReason, Stage, Time};
 use tactus_wire::{
     Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Session,
-    SessionError, Topic, WireError,
+    SessionError, Topic,
 };
 
-/// Messages kept for the inference thread; more arrive only when it hangs, and then the oldest are worthless.
-const INBOX: usize = 1024;
-
-/// How long the inference thread sleeps when nothing arrives: staleness is noticed this late at most.
-const NAP: Duration = Duration::from_millis(5);
+use crate::intake::{INBOX, Inbound, Intake};
 
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_millis(50);
@@ -37,57 +30,6 @@ pub struct EngineOptions {
     pub arm: Name,
     /// What an observation needs; its cameras are the policy's.
     pub assembly: AssemblySpec,
-}
-
-/// What reached the engine.
-enum Inbound {
-    Frame(CameraFrame, Duration),
-    State(JointState),
-    Request(InferenceRequest),
-}
-
-#[derive(Default)]
-struct Inbox {
-    messages: Mutex<Vec<Inbound>>,
-    arrived: Condvar,
-}
-
-impl Inbox {
-    /// A thread that panicked while holding the lock left at worst a message unqueued.
-    fn lock(&self) -> MutexGuard<'_, Vec<Inbound>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, message: Inbound) {
-        let mut messages = self.lock();
-        if messages.len() < INBOX {
-            // Joint states come at hundreds of hertz and are no reason to wake up.
-            let wake = !matches!(message, Inbound::State(_));
-            messages.push(message);
-            drop(messages);
-            if wake {
-                self.arrived.notify_one();
-            }
-        }
-    }
-
-    fn take_into(&self, batch: &mut Vec<Inbound>) {
-        let messages = self.lock();
-        let has_news = messages.iter().any(|m| !matches!(m, Inbound::State(_)));
-        let mut messages = if has_news {
-            messages
-        } else {
-            self.arrived
-                .wait_timeout(messages, NAP)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-        };
-        batch.append(&mut messages);
-    }
-}
-
-fn refused(error: &WireError) {
-    tracing::warn!("message refused: {error}");
 }
 
 /// Runs the engine role until `stop` is set.
@@ -107,44 +49,8 @@ pub fn run_engine(
         arm,
         assembly,
     } = options;
-    let inbox = Arc::new(Inbox::default());
     let replies = session.publisher::<ChunkReply>(&cell.key(&Topic::ArmChunk(arm.clone())))?;
-    let mut subscriptions = Vec::new();
-    for camera in policy.cameras() {
-        let Ok(name) = Name::new(camera) else {
-            continue;
-        };
-        let to = inbox.clone();
-        let key = cell.key(&Topic::CameraImage(name));
-        subscriptions.push(session.subscribe(
-            &key,
-            move |frame: Result<Delivery<CameraFrame>, _>| match frame {
-                Ok(delivery) => {
-                    let transport = delivery.transport_time();
-                    to.push(Inbound::Frame(delivery.message, transport));
-                }
-                Err(e) => refused(&e),
-            },
-        )?);
-    }
-    let to = inbox.clone();
-    let key = cell.key(&Topic::ArmState(arm.clone()));
-    subscriptions.push(session.subscribe(
-        &key,
-        move |state: Result<Delivery<JointState>, _>| match state {
-            Ok(delivery) => to.push(Inbound::State(delivery.message)),
-            Err(e) => refused(&e),
-        },
-    )?);
-    let to = inbox.clone();
-    let key = cell.key(&Topic::ArmRequest(arm.clone()));
-    subscriptions.push(session.subscribe(
-        &key,
-        move |r: Result<Delivery<InferenceRequest>, _>| match r {
-            Ok(delivery) => to.push(Inbound::Request(delivery.message)),
-            Err(e) => refused(&e),
-        },
-    )?);
+    let intake = Intake::open(session, cell, arm, policy.cameras())?;
     let status = EngineStatus {
         provider: policy.provider().to_owned(),
         bundle_id: policy.bundle_id().to_string(),
@@ -167,7 +73,7 @@ pub fn run_engine(
         let _done = Ending(&done);
         scope.spawn(|| done.beat(&beats, &beat));
         while !stop.load(Ordering::Relaxed) {
-            inbox.take_into(&mut batch);
+            intake.take_into(&mut batch);
             for message in batch.drain(..) {
                 state.take(message, policy.as_mut());
             }
@@ -246,6 +152,7 @@ impl EngineState {
             }
             Inbound::State(state) => self.assembler.state(state),
             Inbound::Request(request) => self.dispatcher.request(request),
+            Inbound::Answer(_) => {}
         }
     }
 

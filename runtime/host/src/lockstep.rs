@@ -15,7 +15,10 @@ use tactus_types::{
     ArmInfo, CameraFrame, Command, JointState, OperatorSetpoint, Policy, Refusal, RefusalReason,
     Time, Under,
 };
+use tactus_wire::{Asked, ChunkReply, LeasedOrder, TickNote};
 
+use crate::orders::order_to;
+use crate::scribe::Scribe;
 use crate::tamper::{Reply, Seen, Tamper};
 
 /// A simulated arm with cameras that moves only when told to.
@@ -84,6 +87,11 @@ pub struct Lockstep<P> {
     pub tamper: Option<Tamper>,
     /// What a human sends, for the next tick.
     pub operator: Option<OperatorSetpoint>,
+    /// Writes down what passes between plant, policy and arm host; `None`: nobody does. Not together with a tamper, which
+    /// acts behind what is written.
+    pub scribe: Option<Scribe>,
+    /// What was asked since the last tick, for the scribe.
+    asked: Vec<Asked>,
 }
 
 impl<P: Plant> Lockstep<P> {
@@ -104,6 +112,8 @@ impl<P: Plant> Lockstep<P> {
             state: None,
             tamper: None,
             operator: None,
+            scribe: None,
+            asked: Vec::new(),
             spec,
             plant,
             policy,
@@ -131,6 +141,9 @@ impl<P: Plant> Lockstep<P> {
     /// # Errors
     /// [`OrderRefused`].
     pub fn order(&mut self, order: &Order) -> Result<(), OrderRefused> {
+        if self.scribe.is_some() {
+            self.asked.push(Asked::Own(order_to(order)));
+        }
         self.with_input(|cycle, input, now| cycle.order(order, input, now))
     }
 
@@ -139,6 +152,10 @@ impl<P: Plant> Lockstep<P> {
     /// # Errors
     /// [`OrderRefused`].
     pub fn order_under(&mut self, order: &Order, under: Option<Under>) -> Result<(), OrderRefused> {
+        if self.scribe.is_some() {
+            let order = order_to(order);
+            self.asked.push(Asked::Order(LeasedOrder { order, under }));
+        }
         self.with_input(|cycle, input, now| cycle.order_under(order, under, input, now))
     }
 
@@ -174,11 +191,17 @@ impl<P: Plant> Lockstep<P> {
             // The arm host passes it on; what is not finite or of another arm does not get over the wire.
             if state.q.is_finite() && state.q.len() == measured.q.len() {
                 self.assembler.state(state);
+                if let Some(scribe) = &mut self.scribe {
+                    scribe.state(&state);
+                }
             }
         }
         if now >= self.next_frame {
             self.next_frame = self.next_frame + self.spec.camera_period;
             for frame in self.plant.frames(now)? {
+                if let Some(scribe) = &mut self.scribe {
+                    scribe.frame(&frame);
+                }
                 let copies = match &mut self.tamper {
                     Some(tamper) => tamper.frame(frame, now),
                     None => vec![(Duration::ZERO, frame)],
@@ -201,6 +224,15 @@ impl<P: Plant> Lockstep<P> {
         self.infer(now);
         let due = self.replies.iter().position(|(at, _)| *at <= now);
         let reply = due.map(|i| self.replies.remove(i).1);
+        let reply_ref = match (&mut self.scribe, &reply) {
+            (Some(scribe), Some(Reply::Chunk(chunk))) => {
+                Some(scribe.reply(ChunkReply::Chunk((**chunk).clone()), now))
+            }
+            (Some(scribe), Some(Reply::Refusal(refusal))) => {
+                Some(scribe.reply(ChunkReply::Refusal(refusal.clone()), now))
+            }
+            _ => None,
+        };
         let seen = self.seen();
         let state = self.state;
         let operator = match (&mut self.tamper, self.operator.take()) {
@@ -221,6 +253,21 @@ impl<P: Plant> Lockstep<P> {
             ..others(&seen)
         };
         let output = self.cycle.tick(&input, now);
+        if let Some(scribe) = &mut self.scribe {
+            let note = TickNote {
+                tick: self.cycle.counters.ticks,
+                now,
+                state,
+                reply: reply_ref,
+                operator,
+                engine_alive: input.engine_alive,
+                engine_silent: input.engine_silent,
+                dead_camera: input.dead_camera.cloned(),
+                driver_error: input.driver_error.cloned(),
+                asked: std::mem::take(&mut self.asked),
+            };
+            scribe.tick(note, &output);
+        }
         if let Some(request) = &output.request {
             self.dispatcher.request(request.clone());
         }

@@ -3,8 +3,8 @@
 //! Publishes requests at once, joint states and applied commands decimated, the mode on every change and ten times a
 //! second, telemetry per chunk. Answers orders. Drops what the control thread received. Decides nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::Consumer;
@@ -14,8 +14,9 @@ use tactus_types::{
     MotionQuality, Stage, StageTimes, Time,
 };
 use tactus_wire::{
-    AppliedBatch, Cell, ChunkReply, Delivery, Lateness, ModeReport, ModeWord, Name, Nothing,
-    Publisher, Queryable, Responder, Session, SessionError, Telemetry, Topic,
+    AppliedBatch, Asked, Cell, ChunkReply, Delivery, Lateness, ModeReport, ModeWord, Name, Nothing,
+    Publisher, Queryable, ReplyRef, Responder, Session, SessionError, Telemetry, TickBatch,
+    TickNote, Topic,
 };
 
 use crate::account::{Account, ChunkTimes};
@@ -25,6 +26,10 @@ use crate::witness::{Miss, Teller, Testimony};
 
 /// Longest sleep between two looks at the ring: a joint state reaches the engine this much later at most.
 const NAP: Duration = Duration::from_millis(1);
+/// Notes of the first ticks that are kept for a recorder that comes later.
+const FIRST: Duration = Duration::from_secs(30);
+/// And at most so many; what a batch can hold.
+const MOST_FIRST: usize = 32_000;
 /// Joint states are published every so many ticks.
 const STATE_EVERY: u64 = 2;
 /// Applied commands are kept every so many ticks: all of them, so that a recording is the whole truth ..
@@ -42,6 +47,9 @@ pub(crate) struct MessengerOptions {
     pub budget: Budget,
     /// Control period, seconds.
     pub period_secs: f64,
+    /// The loop's boot and the digest of its configuration.
+    pub boot: u64,
+    pub spec: u64,
     pub teller: Teller,
 }
 
@@ -54,7 +62,16 @@ pub(crate) struct Messenger {
     applied: Publisher<AppliedBatch>,
     modes: Publisher<ModeReport>,
     telemetry: Publisher<Telemetry>,
+    ticks: Publisher<TickBatch>,
     _info: Queryable,
+    _first: Queryable,
+    /// Notes since the last batch; of those of the tick to come, what was asked and which reply it takes.
+    notes: TickBatch,
+    asked: Vec<Asked>,
+    replied: Option<ReplyRef>,
+    /// The first notes, and from where on they are not kept any more.
+    first: Arc<Mutex<TickBatch>>,
+    first_until: Time,
     account: Account,
     batch: Vec<Applied>,
     newest: Option<TickRecord>,
@@ -83,8 +100,21 @@ impl Messenger {
             info,
             budget,
             period_secs,
+            boot,
+            spec,
             teller,
         } = options;
+        let notes = TickBatch {
+            boot: *boot,
+            spec: *spec,
+            ..TickBatch::default()
+        };
+        let first = Arc::new(Mutex::new(notes.clone()));
+        let kept = first.clone();
+        let answer_first = move |_: Delivery<Nothing>, responder: Responder<TickBatch>| {
+            let first = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            responder.answer(&first);
+        };
         let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
         let info = info.clone();
         let answer =
@@ -95,6 +125,13 @@ impl Messenger {
             applied: session.publisher(&key(Topic::ArmApplied))?,
             modes: session.publisher(&key(Topic::ArmMode))?,
             telemetry: session.publisher(&key(Topic::ArmTelemetry))?,
+            ticks: session.publisher(&key(Topic::ArmTicks))?,
+            _first: session.queryable(&key(Topic::ArmTicks), answer_first)?,
+            notes,
+            asked: Vec::new(),
+            replied: None,
+            first,
+            first_until: clock.now() + FIRST,
             _info: session.queryable(&key(Topic::ArmInfo), answer)?,
             budget: *budget,
             account: Account::default(),
@@ -131,6 +168,7 @@ impl Messenger {
             }
             if finishing {
                 self.publish_batch();
+                self.publish_notes();
                 self.report_mode();
                 return self.account;
             }
@@ -153,6 +191,41 @@ impl Messenger {
                 at,
             } => self.reply(&delivery, accepted, at),
             Event::Answer(answer) => answer.send(),
+            Event::Asked(asked) => self.asked.push(asked),
+        }
+    }
+
+    /// Notes what a tick was decided from.
+    fn note(&mut self, record: &TickRecord) {
+        self.notes.lost = record.lost;
+        self.notes.ticks.push(TickNote {
+            tick: record.counters.ticks,
+            now: record.now,
+            state: record.state,
+            reply: self.replied.take(),
+            operator: record.operator,
+            engine_alive: record.engine_alive,
+            engine_silent: record.engine_silent,
+            dead_camera: record.dead_camera.clone(),
+            driver_error: record.driver_error.clone(),
+            asked: std::mem::take(&mut self.asked),
+        });
+        if self.notes.ticks.len() >= APPLIED_BATCH {
+            self.publish_notes();
+        }
+    }
+
+    fn publish_notes(&mut self) {
+        let sent = self.ticks.put(&self.notes);
+        self.sent(sent);
+        let now = self.notes.ticks.last().map(|note| note.now);
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = first.ticks.len() + self.notes.ticks.len() <= MOST_FIRST;
+        if room && now.is_some_and(|now| now < self.first_until) {
+            first.lost = self.notes.lost;
+            first.ticks.append(&mut self.notes.ticks);
+        } else {
+            self.notes.ticks.clear();
         }
     }
 
@@ -217,6 +290,7 @@ impl Messenger {
     }
 
     fn tick(&mut self, record: TickRecord) {
+        self.note(&record);
         self.follow_motion(&record);
         // Statistics begin when an operator enables the arm: start-up of the other processes is not the loop's.
         if !self.enabled && record.mode != Mode::Boot {
@@ -282,6 +356,10 @@ impl Messenger {
         accepted: Option<Result<(), Discard>>,
         at: Time,
     ) {
+        self.replied = Some(ReplyRef {
+            published_at: delivery.header.published_at,
+            seq: delivery.header.seq,
+        });
         match (&delivery.message, accepted) {
             (ChunkReply::Chunk(chunk), Some(Ok(()))) => {
                 let mut times = ChunkTimes::new(chunk, delivery.header.published_at, at);

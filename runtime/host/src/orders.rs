@@ -14,10 +14,10 @@ use std::sync::{Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use tactus_control::{ArmCycle, LeaseRefused, Order, OrderRefused, Pose, TickInput};
-use tactus_types::{OperatorSetpoint, Time, Under};
+use tactus_types::{OperatorSetpoint, Time};
 use tactus_wire::{
-    Cell, Delivery, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply, ModeWord,
-    Name, Queryable, Responder, Session, SessionError, Subscriber, Topic,
+    Asked as Note, Cell, Delivery, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder,
+    ModeOrderReply, ModeWord, Name, Queryable, Responder, Session, SessionError, Subscriber, Topic,
 };
 
 /// Setpoints of humans that may wait for a tick.
@@ -29,7 +29,7 @@ type Asked<Q, A> = (Q, Responder<A>);
 
 /// The control thread's end.
 pub(crate) struct Orders {
-    orders: Consumer<Asked<(Order, Option<Under>), ModeOrderReply>>,
+    orders: Consumer<Asked<(Order, LeasedOrder), ModeOrderReply>>,
     leases: Consumer<Asked<LeaseRequest, LeaseReply>>,
     stops: Consumer<Asked<(), ModeOrderReply>>,
     setpoints: Consumer<OperatorSetpoint>,
@@ -73,8 +73,8 @@ pub(crate) fn listen(
     let mode = session.queryable(
         &key(Topic::ArmMode),
         move |q: Delivery<LeasedOrder>, responder| {
-            let LeasedOrder { order, under } = &q.message;
-            push(&to_orders, (order_of(order), *under), responder);
+            let order = order_of(&q.message.order);
+            push(&to_orders, (order, q.message), responder);
         },
     )?;
     let to_leases = Mutex::new(to_leases);
@@ -126,7 +126,8 @@ fn push<Q, A: tactus_wire::Message>(
     }
 }
 
-fn order_of(order: &ModeOrder) -> Order {
+/// The order that `order` asks for.
+pub(crate) fn order_of(order: &ModeOrder) -> Order {
     match order {
         ModeOrder::Enable => Order::Enable,
         ModeOrder::StartEpisode {
@@ -155,7 +156,35 @@ fn order_of(order: &ModeOrder) -> Order {
     }
 }
 
-fn lease(cycle: &mut ArmCycle, request: &LeaseRequest, now: Time) -> LeaseReply {
+/// The other way round.
+pub(crate) fn order_to(order: &Order) -> ModeOrder {
+    match order {
+        Order::Enable => ModeOrder::Enable,
+        Order::Start { instruction, seed } => ModeOrder::StartEpisode {
+            episode: 0,
+            instruction: instruction.to_string(),
+            seed: *seed,
+        },
+        Order::EndEpisode => ModeOrder::StopEpisode,
+        Order::Stop => ModeOrder::Stop,
+        Order::Hold => ModeOrder::Hold,
+        Order::TorqueOff { supported } => ModeOrder::TorqueOff {
+            arm_is_supported: *supported,
+        },
+        Order::Goto { pose, speed } => ModeOrder::Goto {
+            q: pose.q,
+            opening: pose.opening,
+            speed: *speed,
+        },
+        Order::TakeOver { reference } => ModeOrder::TakeOver {
+            reference: *reference,
+        },
+        Order::HandBack => ModeOrder::HandBack,
+    }
+}
+
+/// What becomes of a question about the lease.
+pub(crate) fn lease(cycle: &mut ArmCycle, request: &LeaseRequest, now: Time) -> LeaseReply {
     let granted = match request {
         LeaseRequest::Acquire { holder, rank, ttl } => {
             cycle.acquire(&holder.as_str().into(), *rank, *ttl, now)
@@ -179,35 +208,44 @@ fn lease(cycle: &mut ArmCycle, request: &LeaseRequest, now: Time) -> LeaseReply 
 }
 
 impl Orders {
-    /// Takes at most one question of each kind before a tick, and hands what is answered to `answer`: stops first.
+    /// Takes at most one question of each kind before a tick: stops first. Returns what is answered, and notes of all that
+    /// was asked, in that order.
     pub(crate) fn take(
         &mut self,
         cycle: &mut ArmCycle,
         input: &TickInput<'_>,
         now: Time,
-    ) -> [Option<Answered>; 3] {
-        let stop = self.stops.pop().ok().map(|((), responder)| {
-            let result = cycle.order(&Order::Stop, input, now);
-            Answered::Order(responder, result)
-        });
-        let lease =
-            self.leases.pop().ok().map(|(request, responder)| {
-                Answered::Lease(responder, lease(cycle, &request, now))
-            });
-        let order = self
-            .orders
-            .pop()
-            .ok()
-            .and_then(|((order, under), responder)| {
+    ) -> ([Option<Answered>; 3], [Option<Note>; 3]) {
+        let (stop, stop_note) = match self.stops.pop() {
+            Ok(((), responder)) => {
+                let result = cycle.order(&Order::Stop, input, now);
+                (Some(Answered::Order(responder, result)), Some(Note::Stop))
+            }
+            Err(_) => (None, None),
+        };
+        let (lease, lease_note) = match self.leases.pop() {
+            Ok((request, responder)) => {
+                let reply = lease(cycle, &request, now);
+                let answered = Answered::Lease(responder, reply);
+                (Some(answered), Some(Note::Lease(request)))
+            }
+            Err(_) => (None, None),
+        };
+        let (order, order_note) = match self.orders.pop() {
+            Ok(((order, leased), responder)) => {
                 let switched_before = cycle.is_switching();
-                let result = cycle.order_under(&order, under, input, now);
+                let result = cycle.order_under(&order, leased.under, input, now);
+                let note = Some(Note::Order(leased));
                 if result.is_ok() && cycle.is_switching() && !switched_before {
                     self.switching = Some(responder);
-                    return None;
+                    (None, note)
+                } else {
+                    (Some(Answered::Order(responder, result)), note)
                 }
-                Some(Answered::Order(responder, result))
-            });
-        [stop, lease, order]
+            }
+            Err(_) => (None, None),
+        };
+        ([stop, lease, order], [stop_note, lease_note, order_note])
     }
 
     /// The newest setpoint of a human since the last tick.

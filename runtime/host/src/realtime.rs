@@ -105,14 +105,26 @@ impl Realtime {
     }
 }
 
+/// The calling thread, and those that it starts, run from now on only when nobody else wants to (`SCHED_IDLE`).
+///
+/// # Errors
+/// The operating system's, when it does not permit that.
+pub fn give_way() -> std::io::Result<()> {
+    schedule(libc::SCHED_IDLE, 0)
+}
+
 /// `SCHED_FIFO` at `priority` for the calling thread.
 fn schedule_fifo(priority: i32) -> std::io::Result<()> {
+    schedule(libc::SCHED_FIFO, priority)
+}
+
+fn schedule(policy: libc::c_int, priority: i32) -> std::io::Result<()> {
     // SAFETY: `sched_param` is plain data; pid 0 names the calling thread; the call only reads the struct.
     let outcome = unsafe {
         let param = libc::sched_param {
             sched_priority: priority,
         };
-        libc::sched_setscheduler(0, libc::SCHED_FIFO, &param)
+        libc::sched_setscheduler(0, policy, &param)
     };
     match outcome {
         0 => Ok(()),

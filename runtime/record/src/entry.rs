@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tactus_types::Time;
+use tactus_wire::Message;
 
 /// What an entry costs in memory beside its payload, bytes; rounded up.
 const OVERHEAD: usize = 192;
@@ -40,6 +41,21 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// `message` of `source` on `key`, as it would have arrived at once, had it been published at `at` with number `seq`: for
+    /// a simulation that has no wire.
+    pub fn of<M: Message>(key: &str, message: &M, at: Time, seq: u64, source: &str) -> Self {
+        Self {
+            key: key.into(),
+            kind: Kind::Sound(M::SCHEMA),
+            captured_at: message.captured_at().unwrap_or(at),
+            published_at: at,
+            received_at: at,
+            seq: message.seq().unwrap_or(seq),
+            source: source.into(),
+            payload: message.encode().into(),
+        }
+    }
+
     /// Memory that it takes, bytes.
     pub fn bytes(&self) -> usize {
         self.payload.len() + OVERHEAD

@@ -9,17 +9,16 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use mcap::records::{MessageHeader, Record, op};
-use mcap::{MAGIC, McapError, parse_record};
+use mcap::records::{MessageHeader, Record};
+use mcap::{McapError, parse_record};
 use tactus_types::Time;
 use tactus_wire::Cell;
 
 use crate::continuity::Continuity;
+use crate::walk::{Visit, walk};
 use crate::write::{ABOUT, Words};
 use crate::{RecordError, intake};
 
-/// Longest record that is looked at, bytes; the largest message of the wire has 16 MiB.
-const MAX_RECORD: u64 = 64 << 20;
 /// Most channels and metadata records that are reported.
 const MAX_LISTED: usize = 65_536;
 
@@ -50,6 +49,8 @@ pub struct Report {
     pub channels: Vec<ChannelReport>,
     /// Metadata records, in the file's order.
     pub metadata: Vec<(String, Words)>,
+    /// Files inside it and their sizes, bytes.
+    pub attachments: Vec<(String, u64)>,
     /// Program that wrote it.
     pub library: String,
     /// Why the reading ended before the file's regular end: it was cut, or is damaged.
@@ -97,135 +98,12 @@ pub fn inspect(file: &Path) -> Result<Report, RecordError> {
     }
 }
 
-/// As [`inspect`]; the outer error is the source's, the inner one says that it is no MCAP file.
-///
-/// DIFFERENCE: the library's readers are not used for this. They refuse what is damaged, and of a chunk whose records are
-/// longer than it some of them panic (0.26, `sans_io/linear_reader.rs`, where the rest of a chunk is counted down).
 fn read(source: impl Read) -> std::io::Result<Result<Report, McapError>> {
-    let mut walk = Walk {
-        source,
-        buffer: Vec::new(),
-    };
-    match walk.body(MAGIC.len() as u64) {
-        Ok(magic) if magic == MAGIC => {}
-        Ok(_) | Err(End::Cut(_)) => return Ok(Err(McapError::BadMagic)),
-        Err(End::Source(e)) => return Err(e),
-    }
     let mut found = Found::default();
-    match walk.records(&mut found, None) {
-        Ok(()) => {}
-        Err(End::Cut(why)) => found.cut = Some(why),
-        Err(End::Source(e)) => return Err(e),
-    }
-    Ok(Ok(found.report()))
-}
-
-/// Why a walk through a file ended before the file did.
-enum End {
-    /// The file is cut or damaged here.
-    Cut(String),
-    /// It cannot be read any more.
-    Source(std::io::Error),
-}
-
-impl From<McapError> for End {
-    fn from(error: McapError) -> Self {
-        Self::Cut(error.to_string())
-    }
-}
-
-/// Walks from record to record: an opcode, a length, a body. Believes no length before the bytes are there.
-struct Walk<R> {
-    source: R,
-    buffer: Vec<u8>,
-}
-
-impl<R: Read> Walk<R> {
-    /// Gives every record to `found`: up to the footer, or all of a chunk with `left` bytes of records.
-    fn records(&mut self, found: &mut Found, mut left: Option<u64>) -> Result<(), End> {
-        while left != Some(0) {
-            let (opcode, len) = self.opcode_and_length()?;
-            if let Some(left) = &mut left {
-                let rest = left.checked_sub(9).and_then(|left| left.checked_sub(len));
-                *left = rest.ok_or(McapError::UnexpectedEoc)?;
-            }
-            match opcode {
-                op::CHUNK if left.is_none() => self.chunk(found, len)?,
-                op::HEADER | op::SCHEMA | op::CHANNEL | op::MESSAGE | op::METADATA => {
-                    found.record(opcode, self.body(len)?)?;
-                }
-                // Attachments, indexes and whatever else there is are no business of ours, and are not even parsed.
-                _ => self.skip(len)?,
-            }
-            if opcode == op::FOOTER && left.is_none() {
-                let end = self.body(MAGIC.len() as u64)?;
-                return if end == MAGIC {
-                    Ok(())
-                } else {
-                    Err(McapError::BadMagic.into())
-                };
-            }
-        }
-        Ok(())
-    }
-
-    fn chunk(&mut self, found: &mut Found, len: u64) -> Result<(), End> {
-        // Times, sizes, checksum: 28 bytes; the name of the compression; the length of the records.
-        let mut head = self.body(28 + 4)?.to_vec();
-        let name = head.last_chunk().map_or(0, |len| u32::from_le_bytes(*len));
-        head.extend_from_slice(self.body(u64::from(name) + 8)?);
-        if name > 0 {
-            let compression = head.get(32..head.len() - 8).unwrap_or_default();
-            let compression = String::from_utf8_lossy(compression).into_owned();
-            return Err(McapError::UnsupportedCompression(compression).into());
-        }
-        let compressed_size = head.last_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-        let padding = len
-            .checked_sub(head.len() as u64)
-            .and_then(|rest| rest.checked_sub(compressed_size))
-            .ok_or(McapError::BadChunkLength {
-                header: compressed_size,
-                available: len,
-            })?;
-        self.records(found, Some(compressed_size))?;
-        self.skip(padding)
-    }
-
-    fn opcode_and_length(&mut self) -> Result<(u8, u64), End> {
-        let head = self.body(9)?;
-        match head.split_first_chunk() {
-            Some(([opcode], len)) => {
-                let len = len.try_into().map_or(0, u64::from_le_bytes);
-                Ok((*opcode, len))
-            }
-            None => Err(McapError::UnexpectedEof.into()),
-        }
-    }
-
-    /// The next `len` bytes.
-    fn body(&mut self, len: u64) -> Result<&[u8], End> {
-        if len > MAX_RECORD {
-            return Err(End::Cut(format!(
-                "a record of {len} bytes: expected at most {MAX_RECORD}"
-            )));
-        }
-        self.buffer.clear();
-        let read = self.source.by_ref().take(len).read_to_end(&mut self.buffer);
-        match read {
-            Ok(read) if read as u64 == len => Ok(&self.buffer),
-            Ok(_) => Err(McapError::UnexpectedEof.into()),
-            Err(e) => Err(End::Source(e)),
-        }
-    }
-
-    fn skip(&mut self, len: u64) -> Result<(), End> {
-        let skipped = std::io::copy(&mut self.source.by_ref().take(len), &mut std::io::sink());
-        match skipped {
-            Ok(skipped) if skipped == len => Ok(()),
-            Ok(_) => Err(McapError::UnexpectedEof.into()),
-            Err(e) => Err(End::Source(e)),
-        }
-    }
+    Ok(walk(source, &mut found)?.map(|cut| {
+        found.cut = cut;
+        found.report()
+    }))
 }
 
 #[derive(Default)]
@@ -234,6 +112,7 @@ struct Found {
     schemas: BTreeMap<u16, String>,
     channels: BTreeMap<u16, Channel>,
     metadata: Vec<(String, Words)>,
+    attachments: Vec<(String, u64)>,
     cut: Option<String>,
 }
 
@@ -242,7 +121,7 @@ struct Channel {
     last_time: Option<Time>,
 }
 
-impl Found {
+impl Visit for Found {
     fn record(&mut self, opcode: u8, data: &[u8]) -> Result<(), McapError> {
         match parse_record(opcode, data)? {
             Record::Header(header) => self.library = header.library,
@@ -272,11 +151,16 @@ impl Found {
             Record::Metadata(metadata) if self.metadata.len() < MAX_LISTED => {
                 self.metadata.push((metadata.name, metadata.metadata));
             }
+            Record::Attachment { header, data, .. } if self.attachments.len() < MAX_LISTED => {
+                self.attachments.push((header.name, data.len() as u64));
+            }
             _ => {}
         }
         Ok(())
     }
+}
 
+impl Found {
     fn report(self) -> Report {
         let mut channels: Vec<ChannelReport> =
             self.channels.into_values().map(|c| c.report).collect();
@@ -284,6 +168,7 @@ impl Found {
         Report {
             channels,
             metadata: self.metadata,
+            attachments: self.attachments,
             library: self.library,
             cut: self.cut,
         }

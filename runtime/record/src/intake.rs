@@ -12,7 +12,8 @@ use tactus_types::{
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, CameraStatus, Cell, ChunkReply, DeviceCommand, EngineStatus,
-    EpisodeEvent, Header, Message, ModeReport, Raw, SimWorld, Telemetry, Topic, WireError, decode,
+    EpisodeEvent, Header, Message, ModeReport, Raw, SimWorld, Telemetry, TickBatch, Topic,
+    WireError, decode,
 };
 
 use crate::continuity::Continuity;
@@ -26,6 +27,26 @@ pub const MAX_KEYS: usize = 1024;
 const LATE: Duration = Duration::from_millis(100);
 /// Captured this long before it was received, or any time after, a message is refused: all times are of one clock.
 const FAR: Duration = Duration::from_secs(60);
+
+/// Schemas of everything that is published in a cell.
+pub(crate) const SCHEMAS: [&str; 16] = [
+    CameraFrame::SCHEMA,
+    CameraInfo::SCHEMA,
+    CameraStatus::SCHEMA,
+    JointState::SCHEMA,
+    DeviceCommand::SCHEMA,
+    ArmInfo::SCHEMA,
+    InferenceRequest::SCHEMA,
+    OperatorSetpoint::SCHEMA,
+    ChunkReply::SCHEMA,
+    AppliedBatch::SCHEMA,
+    ModeReport::SCHEMA,
+    Telemetry::SCHEMA,
+    TickBatch::SCHEMA,
+    EngineStatus::SCHEMA,
+    EpisodeEvent::SCHEMA,
+    SimWorld::SCHEMA,
+];
 
 /// What was counted on one key since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -228,7 +249,7 @@ impl Known {
 }
 
 /// Whether a topic says what a process is: published once, and an answer to whoever asks.
-fn is_info(topic: &Topic) -> bool {
+pub(crate) fn is_info(topic: &Topic) -> bool {
     matches!(
         topic,
         Topic::CameraInfo(_) | Topic::DeviceInfo(_) | Topic::ArmInfo(_) | Topic::EngineStatus(_)
@@ -236,9 +257,9 @@ fn is_info(topic: &Topic) -> bool {
 }
 
 /// Whether the numbers of a topic count its messages. Those of the arm host's states do not: it passes on every other of
-/// the device's under their own numbers. Answers and publications of an info are counted apart.
+/// the device's under their own numbers. Answers and publications of an info or of ticks are counted apart.
 pub(crate) fn counts(topic: &Topic) -> bool {
-    !is_info(topic) && !matches!(topic, Topic::ArmState(_))
+    !is_info(topic) && !matches!(topic, Topic::ArmState(_) | Topic::ArmTicks(_))
 }
 
 fn plausible(header: &Header, received_at: Time) -> bool {
@@ -291,6 +312,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::ArmTelemetry(_) => of::<Telemetry>(raw, clock, |telemetry| {
             Said::Sight(Sight::Telemetry(telemetry))
         }),
+        Topic::ArmTicks(_) => of::<TickBatch>(raw, clock, |_| Said::Nothing),
         Topic::EngineStatus(_) => {
             of::<EngineStatus>(raw, clock, |status| Said::Bundle(status.bundle_id.into()))
         }

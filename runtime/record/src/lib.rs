@@ -12,7 +12,9 @@
 //! - [`trigger`]: which messages are a reason to write; [`patience`]: when, and how often.
 //! - [`write`](mod@write): entries to MCAP; [`folder`]: black-box files on a disk that may be full; [`date`]: their names.
 //! - [`black_box`] and [`recording`]: the two uses, as loops that run until they are stopped.
-//! - [`inspect`](mod@inspect): what a file holds, whole or cut short.
+//! - [`inspect`](mod@inspect): what a file holds, whole or cut short; [`read`](mod@read): its messages, one by one;
+//!   [`cut`](mod@cut): a part of it, or all that can be read, as a new file.
+//! - [`lerobot`]: recordings as a dataset to learn from.
 //!
 //! Everything up to `write` is pure: messages and `now` in, values out.
 //!
@@ -26,6 +28,7 @@
 
 pub mod black_box;
 pub mod continuity;
+pub mod cut;
 pub mod date;
 pub mod entry;
 pub mod error;
@@ -33,21 +36,26 @@ pub mod folder;
 pub mod inbox;
 pub mod inspect;
 pub mod intake;
+pub mod lerobot;
 mod listen;
 pub mod patience;
+pub mod read;
 pub mod recording;
 pub mod ring;
 pub mod trigger;
+mod walk;
 pub mod write;
 
 pub use black_box::{BlackBoxOptions, run_black_box};
+pub use cut::{Part, cut};
 pub use entry::{Entry, Kind};
 pub use error::RecordError;
 pub use folder::Folder;
 pub use inspect::{ChannelReport, Report, inspect};
 pub use listen::Listened;
 pub use patience::{Dump, Patience};
-pub use recording::{Progress, RecordingOptions, run_recording};
+pub use read::{Told, read};
+pub use recording::{Attached, Ending, Progress, RecordingOptions, run_recording};
 pub use ring::Ring;
 pub use trigger::{Reason, Watcher};
 pub use write::{About, McapFile};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tactus_types::ArmInfo;
 use tactus_wire::{
     AliveWatch, CameraInfo, Cell, EngineStatus, Key, Message, Name, Nothing, Session, SessionError,
-    Subscriber, Topic,
+    Subscriber, TickBatch, Topic,
 };
 
 use crate::RecordError;
@@ -101,6 +101,7 @@ fn ask_all(session: &Session, listened: &Listened, inbox: &Inbox, done: &AtomicB
             .map(|name| cell.key(&topic(name.clone())))
             .collect()
     };
+    let mut ticks = keys(arms, Topic::ArmTicks);
     let mut arms = [keys(arms, Topic::ArmInfo), keys(devices, Topic::DeviceInfo)].concat();
     let mut cameras = keys(cameras, Topic::CameraInfo);
     let mut engines = keys(engines, Topic::EngineStatus);
@@ -108,7 +109,8 @@ fn ask_all(session: &Session, listened: &Listened, inbox: &Inbox, done: &AtomicB
         arms.retain(|key| !ask::<ArmInfo>(session, key, inbox, done));
         cameras.retain(|key| !ask::<CameraInfo>(session, key, inbox, done));
         engines.retain(|key| !ask::<EngineStatus>(session, key, inbox, done));
-        if arms.is_empty() && cameras.is_empty() && engines.is_empty() {
+        ticks.retain(|key| !ask::<TickBatch>(session, key, inbox, done));
+        if ticks.is_empty() && arms.is_empty() && cameras.is_empty() && engines.is_empty() {
             return;
         }
         std::thread::park_timeout(ASK);

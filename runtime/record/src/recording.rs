@@ -1,7 +1,7 @@
 //! A recording: everything of a cell, to one file, until it is stopped.
 //!
 //! The file carries its name from the beginning and is written through every second, so that a killed recorder leaves a
-//! file that can be read up to then.
+//! file that can be read up to then. It ends, whole, when told to, or while there is still room on the disk to end it.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,12 +15,26 @@ use crate::RecordError;
 use crate::inbox::{Inbound, Inbox};
 use crate::intake::Intake;
 use crate::listen::{Listened, listen, while_asking};
-use crate::write::{About, COUNTS, McapFile};
+use crate::write::{About, CONFIGURATION, COUNTS, McapFile, Words};
 
 /// How often the inbox is emptied.
 const NAP: Duration = Duration::from_millis(20);
 /// What may be lost when the recorder is killed, and how often it says how far it is.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// Room on the disk below which a recording ends itself, bytes: index and footer still fit, and others can still write.
+const MIN_FREE: u64 = 64 << 20;
+
+/// A file that is put into a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// Its name there.
+    pub name: String,
+    /// What it is, for example `application/toml`.
+    pub media_type: &'static str,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
 
 /// How a recording is configured.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +43,23 @@ pub struct RecordingOptions {
     pub listened: Listened,
     /// What the file says of itself.
     pub about: About,
+    /// What the cell was configured with: hashes and versions.
+    pub configuration: Words,
+    /// Files that go into it.
+    pub attached: Vec<Attached>,
+}
+
+/// Why a recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// It was told to.
+    #[default]
+    Told,
+    /// The disk is full but for what others may need.
+    DiskFull {
+        /// What is left, bytes.
+        free: u64,
+    },
 }
 
 /// How far a recording is.
@@ -42,6 +73,8 @@ pub struct Progress {
     pub dropped: u64,
     /// Since the start.
     pub elapsed: Duration,
+    /// Why it ended, once it has.
+    pub ending: Ending,
 }
 
 /// Records into `file`, which must not exist, until `stop` is set; `on_progress` is called every second.
@@ -55,7 +88,12 @@ pub fn run_recording(
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> Result<Progress, RecordError> {
-    let RecordingOptions { listened, about } = options;
+    let RecordingOptions {
+        listened,
+        about,
+        configuration,
+        attached,
+    } = options;
     let refused = |action| {
         move |reason| RecordError::File {
             file: file.into(),
@@ -68,6 +106,16 @@ pub fn run_recording(
     let sink = File::create_new(file).map_err(refused("create it"))?;
     let words = about.words("a recording of everything", None, started);
     let mut mcap = McapFile::begin(sink, file, about.clock, &about.version, words)?;
+    mcap.note(CONFIGURATION, configuration.clone())?;
+    for Attached {
+        name,
+        media_type,
+        data,
+    } in attached
+    {
+        mcap.attach(name, media_type, started, data)?;
+    }
+    mcap.flush()?;
 
     let inbox = Arc::new(Inbox::default());
     let _ears = listen(session, listened, &inbox)?;
@@ -98,6 +146,10 @@ pub fn run_recording(
                 flush_at = now + FLUSH_EVERY;
                 mcap.flush()?;
                 on_progress(&progress);
+                if let Some(free) = free(file).filter(|free| *free < MIN_FREE) {
+                    progress.ending = Ending::DiskFull { free };
+                    return Ok(());
+                }
             }
         }
     })?;
@@ -107,6 +159,10 @@ pub fn run_recording(
             "dropped_before_the_file".into(),
             progress.dropped.to_string(),
         );
+        if let Ending::DiskFull { free } = progress.ending {
+            let words = format!("the disk is full: {free} bytes free");
+            counts.insert("ended_because".into(), words);
+        }
         if let Some(id) = intake.bundle_id() {
             counts.insert("bundle_id".into(), id.to_string());
         }
@@ -115,4 +171,10 @@ pub fn run_recording(
         sink.sync_all().map_err(refused("write it"))
     });
     closed.map(|()| progress)
+}
+
+/// Room on the disk of `file` for an ordinary process, bytes; `None` where the system does not tell.
+fn free(file: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(file).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -10,6 +10,7 @@
 //! The file is a row of chunks, each written in one piece: whatever happens to the writer, the chunks before it can be
 //! read. Nothing is compressed; pictures are JPEG already.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use mcap::records::{MessageHeader, Metadata};
 use mcap::write::NoSeek;
-use mcap::{McapError, WriteOptions, Writer};
+use mcap::{Attachment, McapError, WriteOptions, Writer};
 use tactus_types::{ClockId, Time};
 use tactus_wire::{Name, descriptor_set};
 
@@ -28,6 +29,8 @@ use crate::{Entry, Kind, RecordError, date};
 pub const ABOUT: &str = "tactus";
 /// Name of the metadata record with what was counted.
 pub const COUNTS: &str = "tactus.counts";
+/// Name of the metadata record with what the cell was configured with: hashes and versions.
+pub const CONFIGURATION: &str = "tactus.configuration";
 /// Name of the metadata record with the reasons of a black-box file.
 pub const REASONS: &str = "tactus.reasons";
 
@@ -126,6 +129,27 @@ impl<W: Write> McapFile<W> {
         let name = name.to_owned();
         let written = self.writer.write_metadata(&Metadata { name, metadata });
         written.map_err(failed(&self.file))
+    }
+
+    /// Adds a whole file, called `name`.
+    ///
+    /// # Errors
+    /// [`RecordError::Mcap`].
+    pub fn attach(
+        &mut self,
+        name: &str,
+        media_type: &str,
+        at: Time,
+        data: &[u8],
+    ) -> Result<(), RecordError> {
+        let attached = self.writer.attach(&Attachment {
+            log_time: at.as_nanos(),
+            create_time: 0,
+            name: name.into(),
+            media_type: media_type.into(),
+            data: Cow::Borrowed(data),
+        });
+        attached.map_err(failed(&self.file))
     }
 
     /// Adds a message.

@@ -3,7 +3,7 @@
 //! ```text
 //! camera/<name>/{image,info}
 //! device/<name>/{state,command,info}
-//! arm/<name>/{state,info,request,chunk,applied,setpoint,mode,lease,stop,telemetry}
+//! arm/<name>/{state,info,request,chunk,applied,setpoint,mode,lease,stop,telemetry,ticks}
 //! engine/<name>/status
 //! episode
 //! sim/{world,reset}
@@ -144,6 +144,8 @@ pub enum Topic {
     ArmStop(Name),
     /// [`crate::Telemetry`].
     ArmTelemetry(Name),
+    /// [`crate::TickBatch`], published; queryable for the first ticks of the arm host.
+    ArmTicks(Name),
     /// [`crate::EngineStatus`], queryable, and published every 50 ms as a sign of life.
     EngineStatus(Name),
     /// [`crate::EpisodeEvent`].
@@ -176,6 +178,7 @@ impl fmt::Display for Topic {
             Self::ArmLease(name) => write!(f, "arm/{name}/lease"),
             Self::ArmStop(name) => write!(f, "arm/{name}/stop"),
             Self::ArmTelemetry(name) => write!(f, "arm/{name}/telemetry"),
+            Self::ArmTicks(name) => write!(f, "arm/{name}/ticks"),
             Self::EngineStatus(name) => write!(f, "engine/{name}/status"),
             Self::Episode => write!(f, "episode"),
             Self::SimWorld => write!(f, "sim/world"),
@@ -208,6 +211,7 @@ impl Topic {
             ["arm", name, "lease"] => named(name, Self::ArmLease),
             ["arm", name, "stop"] => named(name, Self::ArmStop),
             ["arm", name, "telemetry"] => named(name, Self::ArmTelemetry),
+            ["arm", name, "ticks"] => named(name, Self::ArmTicks),
             ["engine", name, "status"] => named(name, Self::EngineStatus),
             ["episode"] => Some(Self::Episode),
             ["sim", "world"] => Some(Self::SimWorld),
@@ -298,7 +302,7 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 17] = [
+        let named: [fn(Name) -> Topic; 18] = [
             Topic::CameraImage,
             Topic::CameraInfo,
             Topic::CameraStatus,
@@ -315,6 +319,7 @@ mod tests {
             Topic::ArmLease,
             Topic::ArmStop,
             Topic::ArmTelemetry,
+            Topic::ArmTicks,
             Topic::EngineStatus,
         ];
         prop_oneof![

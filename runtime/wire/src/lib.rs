@@ -49,10 +49,10 @@ pub use header::{Header, SCHEMA_VERSION};
 pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};
 pub use messages::{
-    AppliedBatch, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame, Counters,
-    DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, Lateness, LeaseReply, LeaseRequest,
-    LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord, SimReset, SimResetReply,
-    SimWorld, Telemetry,
+    AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
+    Counters, DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, Lateness, LeaseReply,
+    LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord, ReplyRef, SimReset,
+    SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
 };
 pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};

@@ -54,7 +54,7 @@ mod tests {
     use crate::{
         AppliedBatch, CameraInfo, CameraStatus, ChunkReply, DeviceCommand, EngineStatus,
         EpisodeEvent, LeaseReply, LeaseRequest, Message, ModeOrder, ModeReport, SimReset, SimWorld,
-        Telemetry,
+        Telemetry, TickBatch,
     };
 
     #[test]
@@ -79,6 +79,7 @@ mod tests {
             EpisodeEvent::SCHEMA,
             SimWorld::SCHEMA,
             SimReset::SCHEMA,
+            TickBatch::SCHEMA,
         ];
         for schema in schemas {
             let bytes = descriptor_set(schema).expect(schema);

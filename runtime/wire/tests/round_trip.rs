@@ -11,10 +11,11 @@ use tactus_types::{
     Stage, StageTimes, Time, TimedAction, Torque, Under,
 };
 use tactus_wire::{
-    AppliedBatch, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame, Counters,
-    DeviceCommand, EpisodeEvent, EpisodePhase, Header, Lateness, LeaseReply, LeaseRequest,
-    LeasedOrder, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw, SimReset,
-    SimResetReply, SimWorld, Telemetry, WireError, decode,
+    AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
+    Counters, DeviceCommand, EpisodeEvent, EpisodePhase, Header, Lateness, LeaseReply,
+    LeaseRequest, LeasedOrder, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing,
+    Raw, ReplyRef, SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote, WireError,
+    decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -561,6 +562,52 @@ fn world() -> impl Strategy<Value = SimWorld> {
         })
 }
 
+fn asked() -> impl Strategy<Value = Asked> {
+    prop_oneof![
+        Just(Asked::Stop),
+        leased_order().prop_map(Asked::Order),
+        lease_request().prop_map(Asked::Lease),
+        mode_order().prop_map(Asked::Own),
+    ]
+}
+
+fn tick_note() -> impl Strategy<Value = TickNote> {
+    let operator = (joints(3), finite(), any::<(u64, u64, bool)>(), time()).prop_map(
+        |(q, opening, (lease, sequence, engaged), captured_at)| OperatorSetpoint {
+            lease: LeaseId(lease),
+            sequence,
+            captured_at,
+            q,
+            opening,
+            engaged,
+        },
+    );
+    let word = || prop::option::of("[a-z]{1,9}".prop_map(|word| word.as_str().into()));
+    (
+        any::<(u64, bool, u64)>(),
+        time(),
+        prop::option::of(joint_state()),
+        prop::option::of((time(), any::<u64>())),
+        prop::option::of(operator),
+        (word(), word()),
+        vec(asked(), 0..4),
+    )
+        .prop_map(
+            |(numbers, now, state, reply, operator, words, asked)| TickNote {
+                tick: numbers.0,
+                now,
+                state,
+                reply: reply.map(|(published_at, seq)| ReplyRef { published_at, seq }),
+                operator,
+                engine_alive: numbers.1,
+                engine_silent: Duration::from_nanos(numbers.2),
+                dead_camera: words.0,
+                driver_error: words.1,
+                asked,
+            },
+        )
+}
+
 macro_rules! arrives_as_sent {
     ($($name:ident: $strategy:expr;)*) => {
         proptest! {
@@ -600,6 +647,8 @@ arrives_as_sent! {
     order_replies_arrive: (any::<bool>(), text(), mode_word())
         .prop_map(|(accepted, message, mode)| ModeOrderReply { accepted, message, mode });
     telemetry_arrives: telemetry();
+    ticks_arrive: (any::<(u64, u64, u64)>(), vec(tick_note(), 0..4))
+        .prop_map(|((boot, spec, lost), ticks)| TickBatch { boot, spec, lost, ticks });
     episodes_arrive: episode();
     worlds_arrive: world();
     resets_arrive: any::<(u64, bool)>().prop_map(|(seed, variation)| SimReset { seed, variation });
@@ -676,6 +725,7 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<LeaseReply>(&raw),
         one::<ModeOrderReply>(&raw),
         one::<Telemetry>(&raw),
+        one::<TickBatch>(&raw),
         one::<EpisodeEvent>(&raw),
         one::<SimWorld>(&raw),
         one::<SimReset>(&raw),

@@ -41,6 +41,18 @@ pub fn tactus(args: &[&str]) -> Output {
         .expect("starts")
 }
 
+/// The line of `tactus doctor` on `finding` in the cell of `file`, and what it says to do about it.
+#[allow(dead_code)]
+pub fn diagnosis(file: &str, finding: &str) -> String {
+    let said = tactus(&["doctor", "--cell", file]).stdout;
+    let said = String::from_utf8(said).expect("text");
+    let lines: Vec<&str> = said.lines().collect();
+    let of = |line: &&str| line.get(6..).is_some_and(|rest| rest.starts_with(finding));
+    let at = lines.iter().position(of);
+    let at = at.unwrap_or_else(|| panic!("no `{finding}` in: {said}"));
+    lines[at..].iter().take(2).copied().collect()
+}
+
 /// The demo cell's file, changed by `edit`, in `dir`, with the bundle's path made absolute.
 pub fn cell_file(dir: &Path, edit: impl Fn(String) -> String) -> PathBuf {
     let text =

@@ -176,6 +176,15 @@ pub fn chain(info: &ArmInfo) -> Result<Chain, KinematicsError> {
     )
 }
 
+/// When a stop that takes `end` and is looked at after `secs` is looked at next at the latest, s: a share of its way later,
+/// [`MAX_LOOKS`] of which are all. At constant deceleration the way that is left goes with the square of the time that is
+/// left; shares of the time would be longest where the arm is fastest, and a curve between two looks goes with the square.
+fn after_a_share(secs: f64, end: f64) -> f64 {
+    let left = 1.0 - secs / end;
+    let way_left = (left * left - 1.0 / MAX_LOOKS as f64).max(0.0);
+    end * (1.0 - way_left.sqrt())
+}
+
 /// A guard and what it knows from the tick before.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -281,7 +290,6 @@ impl Watch {
             .iter()
             .take(n)
             .fold(0.0, |end: f64, s| end.max(s.secs()));
-        let least = end / MAX_LOOKS as f64;
         let (mut secs, mut at) = (0.0, [Motion::default(); MAX_JOINTS]);
         at[..n].copy_from_slice(next);
         self.look = self.known;
@@ -297,7 +305,7 @@ impl Watch {
             });
             let clear = self.guard.clear_for(&self.look, &fastest, BETWEEN_M);
             let clear = clear.workspace.min(clear.collision);
-            secs = (secs + clear.max(least)).min(end);
+            secs = (secs + clear).max(after_a_share(secs, end)).min(end);
             for (at, stop) in at.iter_mut().zip(&stops).take(n) {
                 *at = stop.at(secs);
             }

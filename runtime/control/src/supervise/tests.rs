@@ -156,6 +156,39 @@ fn auto_resume_waits_until_all_is_well_and_a_fresh_chunk_is_there() {
 }
 
 #[test]
+fn each_resumption_that_does_not_last_waits_longer_up_to_a_bound_and_one_that_does_starts_afresh() {
+    let mut s = in_policy(Resume::Auto);
+    let stale = Health {
+        state_age: Some(Duration::from_millis(21)),
+        ..well()
+    };
+    let chunk = Health {
+        accepted: true,
+        ..well()
+    };
+    let mut now = 5_000;
+    // A fault, then how long all has to be well until the policy is asked again; it answers at once.
+    let mut fall = |s: &mut Supervisor, lasted: u64| {
+        now += lasted;
+        assert!(!s.step(&stale, at(now)).follow_chunk);
+        let well_since = now + 1;
+        loop {
+            now += 1;
+            if s.step(&well(), at(now)).ask {
+                break;
+            }
+        }
+        let waited = now - well_since;
+        assert!(s.step(&chunk, at(now)).follow_chunk);
+        waited
+    };
+    assert_eq!(fall(&mut s, 0), 200);
+    let waits = [1, 1999, 1, 1, 1].map(|lasted| fall(&mut s, lasted));
+    assert_eq!(waits, [400, 800, 800, 800, 800]);
+    assert_eq!(fall(&mut s, 2000), 200);
+}
+
+#[test]
 fn an_operator_cell_never_resumes_by_itself() {
     let mut s = in_policy(Resume::Operator);
     let dead = Health {

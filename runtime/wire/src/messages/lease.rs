@@ -96,37 +96,47 @@ impl Message for LeaseRequest {
     const QOS: Qos = Qos::RealTime;
 
     fn encode(&self) -> Vec<u8> {
-        use pb::lease_request::{Acquire, Release, Renew, Request};
-        let request = match self.clone() {
-            Self::Acquire { holder, rank, ttl } => Request::Acquire(Acquire {
-                holder,
-                rank: rank_to(rank),
-                ttl_millis: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
-            }),
-            Self::Renew { lease } => Request::Renew(Renew { lease: lease.0 }),
-            Self::Release { lease } => Request::Release(Release { lease: lease.0 }),
-        };
-        let request = Some(request);
-        pb::LeaseRequest { request }.encode_to_vec()
+        request_to(self).encode_to_vec()
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        use pb::lease_request::{Release, Renew, Request};
-        let request: pb::LeaseRequest = parse(Self::SCHEMA, payload, envelope)?;
-        Ok(match envelope.present("request", request.request)? {
-            Request::Acquire(acquire) => Self::Acquire {
-                holder: envelope.text("acquire.holder", acquire.holder)?,
-                rank: rank_from(acquire.rank, envelope)?,
-                ttl: Duration::from_millis(acquire.ttl_millis),
-            },
-            Request::Renew(Renew { lease }) => Self::Renew {
-                lease: LeaseId(lease),
-            },
-            Request::Release(Release { lease }) => Self::Release {
-                lease: LeaseId(lease),
-            },
-        })
+        request_from(parse(Self::SCHEMA, payload, envelope)?, envelope)
     }
+}
+
+pub(crate) fn request_to(request: &LeaseRequest) -> pb::LeaseRequest {
+    use pb::lease_request::{Acquire, Release, Renew, Request};
+    let request = match request.clone() {
+        LeaseRequest::Acquire { holder, rank, ttl } => Request::Acquire(Acquire {
+            holder,
+            rank: rank_to(rank),
+            ttl_millis: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+        }),
+        LeaseRequest::Renew { lease } => Request::Renew(Renew { lease: lease.0 }),
+        LeaseRequest::Release { lease } => Request::Release(Release { lease: lease.0 }),
+    };
+    let request = Some(request);
+    pb::LeaseRequest { request }
+}
+
+pub(crate) fn request_from(
+    request: pb::LeaseRequest,
+    envelope: &Envelope<'_>,
+) -> Result<LeaseRequest, WireError> {
+    use pb::lease_request::{Release, Renew, Request};
+    Ok(match envelope.present("request", request.request)? {
+        Request::Acquire(acquire) => LeaseRequest::Acquire {
+            holder: envelope.text("acquire.holder", acquire.holder)?,
+            rank: rank_from(acquire.rank, envelope)?,
+            ttl: Duration::from_millis(acquire.ttl_millis),
+        },
+        Request::Renew(Renew { lease }) => LeaseRequest::Renew {
+            lease: LeaseId(lease),
+        },
+        Request::Release(Release { lease }) => LeaseRequest::Release {
+            lease: LeaseId(lease),
+        },
+    })
 }
 
 impl Message for LeaseReply {

@@ -8,6 +8,7 @@
 //! - [`mode`] holds [`ModeReport`], [`ModeOrder`], [`LeasedOrder`], [`ModeOrderReply`].
 //! - [`operator`] holds [`tactus_types::OperatorSetpoint`].
 //! - [`lease`] holds [`LeaseRequest`], [`LeaseReply`].
+//! - [`ticks`] holds [`TickBatch`].
 //! - [`telemetry`] holds [`Telemetry`].
 //! - [`episode`] holds [`EpisodeEvent`].
 //! - [`sim`] holds [`SimWorld`], [`SimReset`], [`SimResetReply`].
@@ -23,6 +24,7 @@ pub mod mode;
 pub mod operator;
 pub mod sim;
 pub mod telemetry;
+pub mod ticks;
 
 pub use applied::AppliedBatch;
 pub use camera::{CameraInfo, CameraStatus, CaptureClock, ClockedFrame};
@@ -34,3 +36,4 @@ pub use lease::{LeaseReply, LeaseRequest};
 pub use mode::{Counters, LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
 pub use sim::{SimReset, SimResetReply, SimWorld};
 pub use telemetry::{Lateness, Telemetry};
+pub use ticks::{Asked, ReplyRef, TickBatch, TickNote};

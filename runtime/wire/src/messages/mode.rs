@@ -300,7 +300,7 @@ impl Message for ModeOrder {
     const QOS: Qos = Qos::RealTime;
 
     fn encode(&self) -> Vec<u8> {
-        encode_order(self, None)
+        order_to(self, None).encode_to_vec()
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
@@ -313,49 +313,55 @@ impl Message for LeasedOrder {
     const QOS: Qos = ModeOrder::QOS;
 
     fn encode(&self) -> Vec<u8> {
-        encode_order(&self.order, self.under)
+        order_to(&self.order, self.under).encode_to_vec()
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        use pb::mode_order::{
-            Enable, Goto, HandBack, Hold, Order, Stop, StopEpisode, TakeOver, TorqueOff,
-        };
-        let order: pb::ModeOrder = parse(Self::SCHEMA, payload, envelope)?;
-        let under = order.under.map(|under| Under {
-            lease: LeaseId(under.lease),
-            sequence: under.sequence,
-            bound: under.bound,
-        });
-        let order = match envelope.present("order", order.order)? {
-            Order::Enable(Enable {}) => ModeOrder::Enable,
-            Order::StartEpisode(start) => ModeOrder::StartEpisode {
-                episode: start.episode,
-                instruction: envelope.text("start_episode.instruction", start.instruction)?,
-                seed: start.seed,
-            },
-            Order::StopEpisode(StopEpisode {}) => ModeOrder::StopEpisode,
-            Order::Stop(Stop {}) => ModeOrder::Stop,
-            Order::Hold(Hold {}) => ModeOrder::Hold,
-            Order::TorqueOff(TorqueOff { arm_is_supported }) => {
-                ModeOrder::TorqueOff { arm_is_supported }
-            }
-            Order::Goto(Goto { q, opening, speed }) => ModeOrder::Goto {
-                q: envelope.joints("goto.q", &q)?,
-                opening: opening
-                    .map(|opening| envelope.fraction("goto.opening", opening))
-                    .transpose()?,
-                speed: envelope.fraction("goto.speed", speed)?,
-            },
-            Order::TakeOver(TakeOver { reference }) => ModeOrder::TakeOver {
-                reference: reference_from(reference, envelope)?,
-            },
-            Order::HandBack(HandBack {}) => ModeOrder::HandBack,
-        };
-        Ok(Self { order, under })
+        order_from(parse(Self::SCHEMA, payload, envelope)?, envelope)
     }
 }
 
-fn encode_order(order: &ModeOrder, under: Option<Under>) -> Vec<u8> {
+pub(crate) fn order_from(
+    order: pb::ModeOrder,
+    envelope: &Envelope<'_>,
+) -> Result<LeasedOrder, WireError> {
+    use pb::mode_order::{
+        Enable, Goto, HandBack, Hold, Order, Stop, StopEpisode, TakeOver, TorqueOff,
+    };
+    let under = order.under.map(|under| Under {
+        lease: LeaseId(under.lease),
+        sequence: under.sequence,
+        bound: under.bound,
+    });
+    let order = match envelope.present("order", order.order)? {
+        Order::Enable(Enable {}) => ModeOrder::Enable,
+        Order::StartEpisode(start) => ModeOrder::StartEpisode {
+            episode: start.episode,
+            instruction: envelope.text("start_episode.instruction", start.instruction)?,
+            seed: start.seed,
+        },
+        Order::StopEpisode(StopEpisode {}) => ModeOrder::StopEpisode,
+        Order::Stop(Stop {}) => ModeOrder::Stop,
+        Order::Hold(Hold {}) => ModeOrder::Hold,
+        Order::TorqueOff(TorqueOff { arm_is_supported }) => {
+            ModeOrder::TorqueOff { arm_is_supported }
+        }
+        Order::Goto(Goto { q, opening, speed }) => ModeOrder::Goto {
+            q: envelope.joints("goto.q", &q)?,
+            opening: opening
+                .map(|opening| envelope.fraction("goto.opening", opening))
+                .transpose()?,
+            speed: envelope.fraction("goto.speed", speed)?,
+        },
+        Order::TakeOver(TakeOver { reference }) => ModeOrder::TakeOver {
+            reference: reference_from(reference, envelope)?,
+        },
+        Order::HandBack(HandBack {}) => ModeOrder::HandBack,
+    };
+    Ok(LeasedOrder { order, under })
+}
+
+pub(crate) fn order_to(order: &ModeOrder, under: Option<Under>) -> pb::ModeOrder {
     use pb::mode_order::{
         Enable, Goto, HandBack, Hold, Order, StartEpisode, Stop, StopEpisode, TakeOver, TorqueOff,
     };
@@ -392,7 +398,7 @@ fn encode_order(order: &ModeOrder, under: Option<Under>) -> Vec<u8> {
         bound: under.bound,
     });
     let order = Some(order);
-    pb::ModeOrder { order, under }.encode_to_vec()
+    pb::ModeOrder { order, under }
 }
 
 /// The answer to a [`ModeOrder`].

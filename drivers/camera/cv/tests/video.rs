@@ -1,6 +1,5 @@
 //! What OpenCV does for us: video files and RTSP, through `tactus-cv`; and what it says of our straightening. The files are
 //! OpenCV's own; the RTSP server is ours, and speaks RFC 2326 and RFC 2435 to FFmpeg, which knows nothing of us.
-#![cfg(feature = "opencv")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,0 +1,131 @@
+"""franka-sim as a robot for the tests: limits of motion and of communication enforced, loopback only, nothing downloaded.
+
+    sim.py PORT ACCOUNT [--urdf FILE]
+
+Its own model of the arm is downloaded at the first start; instead the URDF that it serves is compiled, without its meshes. What
+it made of every cycle is counted here where franka-sim closes it, and written to ACCOUNT when it is told to end (SIGTERM).
+Lines on stdin do to it what happens to a robot: `user-stop`, `guiding`, `idle`, `reflex NAME`.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("port", type=int)
+parser.add_argument("account")
+parser.add_argument("--urdf", help="served to clients instead of its own")
+arguments = parser.parse_args()
+
+import mujoco  # noqa: E402
+
+import franka_sim  # noqa: E402
+from franka_sim.comm_constraints import CommConstraintTracker  # noqa: E402
+from franka_sim.limits import tables  # noqa: E402
+from franka_sim.robot_state import RobotMode  # noqa: E402
+
+
+def model(folder: str) -> str:
+    """The arm as MuJoCo reads it: the package's URDF without pictures and shapes, with the names that franka-sim looks for."""
+    tree = xml.parse(Path(franka_sim.__file__).parent / "models" / "fr3.urdf")
+    for link in tree.getroot().iter("link"):
+        for shape in link.findall("visual") + link.findall("collision"):
+            link.remove(shape)
+    bare = Path(folder) / "bare.urdf"
+    tree.write(bare)
+    spec = mujoco.MjSpec.from_file(str(bare))
+    for joint in spec.joints:
+        joint.name = f"fr3_{joint.name}"
+        # The URDF has no inertia of the motors, and franka-sim's servo is stable at 1 ms only with some.
+        joint.armature = 0.3
+    for body in spec.bodies:
+        if body.name.startswith("link"):
+            body.name = f"fr3_{body.name}"
+    spec.compile()
+    file = Path(folder) / "fr3.xml"
+    file.write_text(spec.to_xml())
+    return str(file)
+
+
+account = {"cycles": 0, "lost": 0, "longest": 0, "motions": 0, "violations": 0}
+close_cycle = CommConstraintTracker.tick
+start_motion = CommConstraintTracker.start_motion
+
+
+def counted(self, published_id):
+    outcome = close_cycle(self, published_id)
+    if outcome.active:
+        account["cycles"] += 1
+        account["lost"] += int(outcome.lost)
+        account["longest"] = max(account["longest"], outcome.consecutive_lost)
+        account["violations"] += int(outcome.violation_triggered)
+    return outcome
+
+
+def started(self, motion_id=0):
+    account["motions"] += 1
+    return start_motion(self, motion_id)
+
+
+CommConstraintTracker.tick = counted
+CommConstraintTracker.start_motion = started
+
+
+def obey(server) -> None:
+    """Does to the robot what it is told on stdin."""
+    for line in sys.stdin:
+        word, _, name = line.strip().partition(" ")
+        state = server.robot_state.state
+        if word == "user-stop":
+            state["robot_mode"] = RobotMode.kUserStopped
+        elif word == "guiding":
+            state["robot_mode"] = RobotMode.kGuiding
+        elif word == "idle":
+            state["robot_mode"] = RobotMode.kIdle
+        elif word == "reflex":
+            index = next(i for i, known in tables.ERROR_NAMES.items() if known == name)
+            server._abort_with_error(index, "told to", server._motion_generation)
+        print(f"did {line.strip()}", flush=True)
+
+
+class Robot(franka_sim.FrankaSimServer):
+    """One that says when it serves, and that waits for answers for as long as it is told to: a controller's millisecond is no
+    test of what is answered on a machine that is busy with other things. FCI's own, 1 ms, without it."""
+
+    patience = float(os.environ.get("FRANKA_SIM_PATIENCE_MS", "0")) / 1000
+
+    def _drain_gate(self, answer_deadline=0.0):
+        return super()._drain_gate(max(answer_deadline, time.perf_counter() + self.patience))
+
+    def run_server(self):
+        print("ready", flush=True)
+        super().run_server()
+
+
+logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+with tempfile.TemporaryDirectory() as folder:
+    os.environ["FR3_MJCF"] = model(folder)
+    server = Robot(
+        host="127.0.0.1",
+        port=arguments.port,
+        urdf_path=arguments.urdf,
+        enable_gripper=False,
+        enforce_comm_constraints=True,
+        enforce_motion_limits=True,
+    )
+
+    def end(*_) -> None:
+        text = "".join(f"{name} {count}\n" for name, count in account.items())
+        Path(arguments.account).write_text(text)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=obey, args=(server,), daemon=True).start()
+    server.start()

@@ -1,0 +1,111 @@
+//! The arm of the cell's `[device]` section and the gripper beside it: reached, the ones the file means, and ready.
+//!
+//! Reads only. Whoever serves the arm has its port for itself, so a running device is looked at by `--connect` instead.
+
+use anyhow::bail;
+use tactus_ur::{Bench, Host};
+
+use super::{Finding, Report, busy};
+use crate::cell::{Cell, CellDevice, CellFranka, CellServos, CellUr};
+
+/// What was found, or why not and what to do about it.
+type Found = Result<String, (anyhow::Error, &'static str)>;
+
+/// Adds what it finds; nothing for a cell whose device is not an arm of ours.
+pub fn look(report: &mut Report, cell: &Cell) -> anyhow::Result<()> {
+    let Some(device) = &cell.hardware else {
+        return Ok(());
+    };
+    let bar = busy("asking the arm");
+    let found = match device {
+        CellDevice::Servos(arm) => servos(arm),
+        CellDevice::Ur(arm) => ur(arm),
+        CellDevice::Franka(arm) => franka(arm),
+    };
+    bar.finish_and_clear();
+    add(report, "device", found)?;
+    let Some(gripper) = &cell.gripper else {
+        return Ok(());
+    };
+    let found = gripper.open().and_then(|mut fingers| fingers.status());
+    let found = match found.map(|status| (status.fault(), status.active())) {
+        Ok((Some(fault), _)) => Err(anyhow::anyhow!("the gripper has a fault: {fault}")),
+        Ok((None, false)) => Err(anyhow::anyhow!("the gripper is not active")),
+        Ok((None, true)) => Ok("answers, and is active".to_owned()),
+        Err(e) => Err(e.into()),
+    };
+    let mend = "`tactus device gripper check` says more; `activate` moves its fingers";
+    add(report, "gripper", found.map_err(|e| (e, mend)))
+}
+
+fn add(report: &mut Report, name: &'static str, found: Found) -> anyhow::Result<()> {
+    report.add(match found {
+        Ok(found) => Finding::pass(name, found),
+        Err((e, mend)) => Finding::fail(name, format!("{e:#}"), mend),
+    })
+}
+
+fn servos(arm: &CellServos) -> Found {
+    let calibration = arm.calibration().map_err(|e| {
+        let mend = "`tactus device calibration` writes the one that the servos hold";
+        (e, mend)
+    })?;
+    let settled = || -> anyhow::Result<usize> {
+        let mut bench = arm.bench(&calibration)?;
+        bench.check()?;
+        Ok(bench.servos.len())
+    };
+    match settled() {
+        Ok(count) => Ok(format!(
+            "`{}` at {}: {count} servos answer and hold the calibration",
+            arm.name(),
+            arm.port.display()
+        )),
+        Err(e) => Err((
+            e,
+            "`tactus device check` says more of each servo; a device process that runs is asked by --connect",
+        )),
+    }
+}
+
+fn ur(arm: &CellUr) -> Found {
+    let ready = || -> anyhow::Result<String> {
+        let bench = Bench::open(&Host::resolve(&arm.host)?)?;
+        bench.check(arm.spec.model)?;
+        if bench.identity.remote == Some(false) {
+            bail!("the robot is in local control");
+        }
+        if let Some(reason) = tactus_ur::follow::Follow::refusal(&bench.look()?) {
+            bail!("the arm cannot be enabled as it is: {reason}");
+        }
+        Ok(format!(
+            "`{}` at {}, software {}: can be enabled",
+            arm.spec.model.name(),
+            arm.host,
+            bench.version
+        ))
+    };
+    ready().map_err(|e| {
+        let mend =
+            "`tactus device check` says how it stands; `tactus device --help` names what mends it";
+        (e, mend)
+    })
+}
+
+fn franka(arm: &CellFranka) -> Found {
+    let ready = || -> anyhow::Result<String> {
+        let bench = tactus_franka::Bench::open(&tactus_franka::Host::resolve(&arm.host)?)?;
+        if let Some(reason) = tactus_franka::modes::refusal(&bench.look()?) {
+            bail!("the arm cannot be enabled as it is: {reason}");
+        }
+        let (host, version) = (&arm.host, bench.version());
+        Ok(format!(
+            "Franka at {host}, FCI version {version}: can be enabled"
+        ))
+    };
+    ready().map_err(|e| {
+        let mend =
+            "`tactus device check` says how it stands; `tactus device recover` leaves a reflex";
+        (e, mend)
+    })
+}

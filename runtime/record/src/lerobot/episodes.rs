@@ -1,0 +1,179 @@
+//! Where the episodes of a recording begin and end.
+//!
+//! Decides by the events on the key `episode`; in a recording without any, by the arm's modes: an episode is what lies
+//! between *ready* and *ready* and was in policy mode.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tactus_types::{ArmInfo, Time};
+use tactus_wire::{Cell, EpisodeEvent, EpisodePhase, ModeReport, ModeWord, Name, Topic};
+
+use super::ExportError;
+use crate::read::{Told, read};
+
+/// One episode of a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Episode {
+    /// The recording.
+    pub file: PathBuf,
+    /// Number of it in its recording.
+    pub number: u64,
+    /// When it began.
+    pub from: Time,
+    /// When it ended.
+    pub until: Time,
+    /// The task in words.
+    pub task: String,
+    /// Whether the task was done; `None`: nobody said.
+    pub success: Option<bool>,
+}
+
+/// What a recording is of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// Its episodes, in order.
+    pub episodes: Vec<Episode>,
+    /// Episodes that were still under way at its end; they are not exported.
+    pub open: usize,
+    /// The cell.
+    pub cell: Cell,
+    /// The arm.
+    pub arm: Name,
+    /// What the arm is.
+    pub info: ArmInfo,
+    /// Cameras and how many frames of each there are; in order of their names.
+    pub cameras: BTreeMap<String, u64>,
+}
+
+/// The episodes that are being found.
+#[derive(Default)]
+struct Finder {
+    events: bool,
+    by_event: Vec<Episode>,
+    by_mode: Vec<Episode>,
+    begun: Option<Episode>,
+    moded: Option<Episode>,
+    open: usize,
+}
+
+/// Finds the episodes of `file`.
+///
+/// # Errors
+/// [`ExportError`] when it cannot be read, or is not the recording of a cell with an arm.
+pub fn episodes(file: &Path) -> Result<Content, ExportError> {
+    let mut finder = Finder::default();
+    let mut of: Option<(Cell, Name, ArmInfo)> = None;
+    let mut cameras = BTreeMap::new();
+    read(file, |told| {
+        let Told::Message(message) = told else {
+            return true;
+        };
+        let cell = message.topic.split('/').nth(1);
+        let Some(cell) = cell.and_then(|name| Cell::new(name).ok()) else {
+            return true;
+        };
+        let at = message.published_at;
+        match cell.topic(message.topic) {
+            Ok(Topic::ArmInfo(arm)) => {
+                if let Ok(delivery) = message.decode::<ArmInfo>() {
+                    of.get_or_insert((cell, arm, delivery.message));
+                }
+            }
+            Ok(Topic::CameraImage(camera)) => {
+                *cameras.entry(camera.to_string()).or_default() += 1;
+            }
+            Ok(Topic::Episode) => {
+                if let Ok(delivery) = message.decode::<EpisodeEvent>() {
+                    finder.event(file, delivery.message, at);
+                }
+            }
+            Ok(Topic::ArmMode(_)) => {
+                if let Ok(delivery) = message.decode::<ModeReport>() {
+                    finder.mode(file, &delivery.message, at);
+                }
+            }
+            _ => {}
+        }
+        true
+    })?;
+    let lacks = |what: &str| ExportError::Lacks {
+        file: file.into(),
+        what: what.into(),
+    };
+    let (cell, arm, info) = of.ok_or_else(|| lacks("no arm is described in it"))?;
+    let Finder {
+        events,
+        by_event,
+        by_mode,
+        begun,
+        moded,
+        open,
+    } = finder;
+    let (episodes, open) = if events {
+        (by_event, open + usize::from(begun.is_some()))
+    } else {
+        (by_mode, usize::from(moded.is_some()))
+    };
+    Ok(Content {
+        episodes,
+        open,
+        cell,
+        arm,
+        info,
+        cameras,
+    })
+}
+
+impl Finder {
+    fn event(&mut self, file: &Path, event: EpisodeEvent, at: Time) {
+        self.events = true;
+        match event.phase {
+            EpisodePhase::Started { instruction, .. } => {
+                // One that was never ended was interrupted.
+                self.open += usize::from(self.begun.is_some());
+                self.begun = Some(Episode {
+                    file: file.into(),
+                    number: event.episode,
+                    from: at,
+                    until: at,
+                    task: instruction,
+                    success: None,
+                });
+            }
+            EpisodePhase::Stopped { success, .. } => {
+                if let Some(begun) = self.begun.take() {
+                    self.by_event.push(Episode {
+                        until: at,
+                        success: Some(success),
+                        ..begun
+                    });
+                }
+            }
+        }
+    }
+
+    fn mode(&mut self, file: &Path, report: &ModeReport, at: Time) {
+        match report.mode {
+            ModeWord::Policy if self.moded.is_none() => {
+                self.moded = Some(Episode {
+                    file: file.into(),
+                    number: self.by_mode.len() as u64,
+                    from: report.since,
+                    until: at,
+                    task: report.instruction.clone(),
+                    success: None,
+                });
+            }
+            ModeWord::Policy | ModeWord::Hold | ModeWord::Align | ModeWord::Teleop => {}
+            ModeWord::Ready | ModeWord::Boot | ModeWord::Goto | ModeWord::Stopped => {
+                if let Some(episode) = self.moded.take() {
+                    self.by_mode.push(Episode {
+                        until: report.since,
+                        ..episode
+                    });
+                }
+            }
+        }
+    }
+}
