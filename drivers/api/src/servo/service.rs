@@ -2,7 +2,7 @@
 //! ends. Which registers say it is the driver's. No IO.
 //!
 //! A silent servo keeps its last state, with the time it was measured at, so that whoever looks sees it age; after
-//! [`SILENCE`] the service ends with the servo's name. So it does when a servo lost its torque or protects itself.
+//! [`SILENCE`] and some cycles the service ends with the servo's name. So it does when a servo lost its torque or protects itself.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use crate::{DeviceError, Goal};
 
 /// A servo that is silent for longer has left.
 pub const SILENCE: Duration = Duration::from_millis(100);
+/// Cycles in a row without an answer that it takes besides: where this machine stood still, one late reply is no departure.
+const UNANSWERED: u32 = 3;
 /// How far outside its calibrated range a servo may be when torque goes on, ticks: it moves inside at once.
 pub const OUTSIDE: i32 = 10;
 /// Times in a row that torque has to be found off where it should be on.
@@ -37,6 +39,7 @@ pub struct InService {
     pub torque: bool,
     /// When that was measured.
     pub heard_at: Time,
+    unanswered: u32,
     lost: u32,
     watch: Watch,
 }
@@ -53,6 +56,7 @@ impl InService {
             velocity: 0.0,
             torque,
             heard_at: now,
+            unanswered: 0,
             lost: 0,
             watch: Watch::new(alarms),
         }
@@ -143,6 +147,7 @@ impl Service {
         s.position = position;
         s.velocity = velocity;
         s.heard_at = heard_at;
+        s.unanswered = 0;
     }
 
     /// Servo `index` said whether it holds.
@@ -175,7 +180,7 @@ impl Service {
         }
     }
 
-    /// Whether the service goes on.
+    /// Whether the service goes on; once a cycle, after all servos were asked.
     ///
     /// # Errors
     /// Why not, with the servo's name.
@@ -183,7 +188,11 @@ impl Service {
         if let Some((index, finding)) = self.ending.take() {
             return Err(self.error(format!("{} {finding}", self.servos[index].servo)));
         }
-        let silent = |s: &&InService| now.since(s.heard_at) > SILENCE;
+        // Who was heard in this cycle stands at one.
+        for s in &mut self.servos {
+            s.unanswered = s.unanswered.saturating_add(1);
+        }
+        let silent = |s: &&InService| now.since(s.heard_at) > SILENCE && s.unanswered > UNANSWERED;
         let mut silent_ones = self.servos.iter().filter(silent);
         if let Some(first) = silent_ones.next() {
             let millis = now.since(first.heard_at).as_millis();
