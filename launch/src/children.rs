@@ -6,7 +6,7 @@
 //! ends before all of them, so that an orderly end is no reason to write it.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,8 @@ pub struct Ended {
 }
 
 impl Children {
-    /// Starts every role of `cell`, which meet at `endpoint`.
+    /// Starts every role of `cell`, which meet at `endpoint`. With `record_to`, a file or a folder, everything is recorded
+    /// there, and no black box is kept.
     ///
     /// # Errors
     /// When a process or its log cannot be created; what was started is ended again.
@@ -66,8 +67,10 @@ impl Children {
         endpoint: &str,
         policy: &PolicyArgs,
         log: &str,
+        record_to: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        Self::start_each(cell, endpoint, policy, log, |_| cell.file.clone())
+        let file = |_: &str| cell.file.clone();
+        Self::start_each(cell, endpoint, policy, log, record_to, file)
     }
 
     /// As [`Children::start`], with a cell file for each role.
@@ -79,6 +82,7 @@ impl Children {
         endpoint: &str,
         policy: &PolicyArgs,
         log: &str,
+        record_to: Option<&Path>,
         file_of: impl Fn(&str) -> PathBuf,
     ) -> anyhow::Result<Self> {
         let logs =
@@ -108,7 +112,9 @@ impl Children {
         }
         roles.push(("engine", engine));
         roles.push(("arm", vec![]));
-        if cell.record.as_ref().is_some_and(|record| record.black_box) {
+        if let Some(to) = record_to {
+            roles.insert(0, ("record", vec!["--to".into(), to.display().to_string()]));
+        } else if cell.record.as_ref().is_some_and(|record| record.black_box) {
             roles.push(("record", vec![]));
         }
         for (role, extra) in roles {

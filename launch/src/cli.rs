@@ -139,8 +139,8 @@ pub struct DemoArgs {
     /// Write figures and one row per episode to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Record the lock-step run to this file, which must not exist: what `tactus replay` decides again.
-    #[arg(long, value_name = "FILE.mcap", requires = "lockstep")]
+    /// Record everything to this file, which must not exist: what `tactus replay` decides again.
+    #[arg(long, value_name = "FILE.mcap")]
     pub record: Option<PathBuf>,
     /// What the policy is and what runs it.
     #[command(flatten)]
@@ -155,6 +155,9 @@ pub struct RunArgs {
     /// Endpoint that the cell's processes meet at, for example tcp/127.0.0.1:7447. Default: a free loopback port.
     #[arg(long, value_name = "ENDPOINT")]
     pub listen: Option<String>,
+    /// Record everything to this file, which must not exist, or to a new file in this folder; instead of a black box.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub record: Option<PathBuf>,
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -1163,6 +1166,10 @@ pub struct EvalRunArgs {
     /// real time.
     #[arg(long)]
     pub lockstep: bool,
+    /// Record every trial, to a file of its own in the evaluation's folder; the report links to it, `tactus replay` decides it
+    /// again.
+    #[arg(long)]
+    pub record: bool,
 }
 
 /// `tactus eval power`.

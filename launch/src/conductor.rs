@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tactus_bundle::Bundle;
 use tactus_control::Resume;
 use tactus_sim::{Cube, Task, TaskKind};
+use tactus_types::CameraFrame;
 use tactus_wire::{
     Authority, EngineStatus, EpisodeEvent, EpisodePhase, ModeOrder, ModeWord, Nothing, Publisher,
     Session, SimReset, SimResetReply, Topic,
@@ -22,9 +23,8 @@ use crate::cell::{self, Cell};
 use crate::children::{self, Children};
 use crate::cli::{DemoArgs, RoleArgs};
 use crate::live::Shared;
-use crate::order;
 use crate::summary::{self, ControlFigures, Lateness, Millis, MissFigures, Motion, Row, Summary};
-use crate::{checkout, lockstep, result, roles, view};
+use crate::{checkout, lockstep, order, record, result, roles, view};
 
 /// Episodes of a headless run without `--episodes`.
 const HEADLESS_EPISODES: u64 = 20;
@@ -69,6 +69,15 @@ pub struct TrialOf {
     pub limit_secs: f64,
 }
 
+/// The newest frame of the cell's first camera at the beginning of an episode and at its end.
+#[derive(Debug, Clone, Default)]
+pub struct Pictures {
+    /// Of the world that was just reset.
+    pub first: Option<CameraFrame>,
+    /// When it was over.
+    pub last: Option<CameraFrame>,
+}
+
 /// Brings up the simulated cell, runs episodes in real time, and ends it. What cut the run short comes beside what was
 /// done until then.
 ///
@@ -95,14 +104,17 @@ pub fn real_time(
         supervised: false,
     };
     let session = roles::session(&role, "demo")?;
-    let mut children = Children::start(cell, &endpoint, &args.policy, "info")?;
+    let to = args.record.as_deref();
+    record::check_target(to)?;
+    let mut children = Children::start(cell, &endpoint, &args.policy, "info", to)?;
     shared.news(format!(
         "processes of cell `{}` start; their logs: {}",
         cell.name,
         children.logs.display()
     ));
     let wire = cell.wire.clone();
-    let _subscriptions = shared.follow(&session, &wire, cell, live_view)?;
+    let frames = live_view || trial.is_some();
+    let _subscriptions = shared.follow(&session, &wire, cell, frames)?;
     let _ages = match trial {
         Some(_) => Some(shared.follow_applied(&session, &wire, cell)?),
         None => None,
@@ -272,7 +284,10 @@ impl Conductor<'_> {
         while !self.stopping() {
             children.check_all_run()?;
             let arm = self.shared.lock().mode.is_some() && self.shared.lock().state.is_some();
-            if arm && self.shared.lock().world.is_some() && self.engine_status().is_some() {
+            let recorder = self.args.record.as_ref().is_none_or(|file| file.exists());
+            if arm
+                && recorder
+                && self.shared.lock().world.is_some() && self.engine_status().is_some() {
                 return Ok(());
             }
             if Instant::now() > until {
@@ -310,6 +325,9 @@ impl Conductor<'_> {
         let seed = self.args.seed.wrapping_add(number);
         let (instruction, task) = task_of(self.args, seed);
         let epoch = self.reset(seed)?;
+        if self.limit_secs.is_some() {
+            self.picture(|pictures, frame| pictures.first = Some(frame));
+        }
         let (holds, chunks) = self.counters();
         self.start(children, number, &instruction, seed)?;
         {
@@ -379,9 +397,30 @@ impl Conductor<'_> {
         }
         if !self.stopping() {
             self.order(&ModeOrder::StopEpisode)?;
+            if self.limit_secs.is_some() {
+                self.picture(|pictures, frame| pictures.last = Some(frame));
+            }
             row.motion = self.motion();
         }
         Ok(Some(row))
+    }
+
+    /// Waits for a frame of the first camera that is captured from now on, and keeps it.
+    fn picture(&self, keep: impl FnOnce(&mut Pictures, CameraFrame)) {
+        let from = self.session.clock().now();
+        let newer = |live: &crate::live::Live| {
+            let frame = live.frames.first()?.as_ref()?;
+            (frame.captured_at >= from).then(|| frame.clone())
+        };
+        if let Err(e) = self.wait("a picture of the scene came", |live| newer(live).is_some()) {
+            // A trial whose camera is silent at its end is a trial all the same.
+            tracing::warn!("{e:#}");
+            return;
+        }
+        let mut live = self.shared.lock();
+        if let Some(frame) = newer(&live) {
+            keep(&mut live.pictures, frame);
+        }
     }
 
     /// Motion quality of the episode that has just ended: in the arm host's next report.

@@ -6,6 +6,7 @@
 mod run;
 mod setting;
 mod stage;
+mod store;
 mod table;
 
 use std::path::Path;

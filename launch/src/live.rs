@@ -12,6 +12,7 @@ use tactus_wire::{
 };
 
 use crate::cell::Cell;
+use crate::conductor::Pictures;
 use crate::summary::Row;
 
 /// Messages that the view shows at most.
@@ -30,6 +31,8 @@ pub struct Live {
     pub state: Option<JointState>,
     /// Newest frame per camera, in the cell's order.
     pub frames: Vec<Option<CameraFrame>>,
+    /// Of an evaluation's trial.
+    pub pictures: Pictures,
     /// What the arm is told.
     pub instruction: String,
     /// Episode being run, counted from 1, and when it began.

@@ -98,6 +98,12 @@ impl SimPlant {
         self.epoch += 1;
     }
 
+    /// What `camera` sees, JPEG. Nothing changes by it.
+    pub fn picture(&mut self, camera: &str) -> anyhow::Result<Vec<u8>> {
+        self.renderer.show(&self.world.snapshot())?;
+        Ok(self.renderer.jpeg(camera)?)
+    }
+
     /// What counts as done.
     pub fn score(&self) -> &Score {
         self.judge.score()
@@ -235,13 +241,11 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
         policy,
         inference: Arc::clone(&counted),
     };
-    let digest = tactus_host::digest(&ArmSpec {
-        enable: EnableSpec::AT_ONCE,
-        ..spec.arm.clone()
-    });
+    let digest = digest(&spec);
     let mut lockstep = Lockstep::new(spec, plant, Box::new(policy));
     if let Some(file) = &args.record {
-        lockstep.scribe = Some(scribe(file, cell, digest, (&provider, bundle_id))?);
+        let ids = (&*provider, bundle_id);
+        lockstep.scribe = Some(scribe(file, cell, (BOOT, digest), ids)?);
     }
     lockstep.tick()?;
     lockstep.order(&Order::Enable)?;
@@ -294,11 +298,19 @@ pub fn demo(args: &DemoArgs, cell: &Cell, bundle_id: &str) -> anyhow::Result<Sum
 /// Boot of an arm host in lock-step.
 const BOOT: u64 = 1;
 
-/// Writes a lock-step run to `file`, which must not exist.
+/// Of what decides: enabling takes no time in lock-step.
+pub fn digest(spec: &LockstepSpec) -> u64 {
+    tactus_host::digest(&ArmSpec {
+        enable: EnableSpec::AT_ONCE,
+        ..spec.arm.clone()
+    })
+}
+
+/// Writes a lock-step run to `file`, which must not exist; `decided` is the arm host's boot and the digest of what decides.
 pub fn scribe(
     file: &Path,
     cell: &Cell,
-    digest: u64,
+    decided: (u64, u64),
     (provider, bundle_id): (&str, &str),
 ) -> anyhow::Result<Scribe> {
     let sink = File::create_new(file).with_context(|| format!("recording {}", file.display()))?;
@@ -331,7 +343,7 @@ pub fn scribe(
         bundle_id: bundle_id.into(),
     };
     let info = tactus_sim::arm_info();
-    Ok(Scribe::new(named, mcap, (BOOT, digest), &info, &engine)?)
+    Ok(Scribe::new(named, mcap, decided, &info, &engine)?)
 }
 
 fn episode(lockstep: &mut Lockstep<SimPlant>, args: &DemoArgs, number: u64) -> anyhow::Result<Row> {

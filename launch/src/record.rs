@@ -113,6 +113,23 @@ fn sha256(bytes: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Refuses a file that is there already, or whose folder is not, before anything is started.
+pub fn check_target(to: Option<&Path>) -> anyhow::Result<()> {
+    let Some(to) = to.filter(|to| !to.is_dir()) else {
+        return Ok(());
+    };
+    if to.exists() {
+        anyhow::bail!("recording {}: the file exists already", to.display());
+    }
+    let folder = to.parent().filter(|f| !f.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            anyhow::bail!("recording {}: no such folder", to.display())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `to`, or in the folder `to` a file named after the cell and the date.
 fn file_in(to: &Path, cell: &Cell, about: &About, now: Time) -> PathBuf {
     if !to.is_dir() {

@@ -26,7 +26,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         supervised: false,
     };
     let session: Session = roles::session(&role, "run")?;
-    let mut children = Children::start(&cell, &endpoint, &args.policy, "info")?;
+    let to = args.record.as_deref();
+    record::check_target(to)?;
+    let mut children = Children::start(&cell, &endpoint, &args.policy, "info", to)?;
     let shared = Shared::new(&cell, None, true);
     let _subscriptions = shared.follow(&session, &cell.wire, &cell, false)?;
     eprintln!(
@@ -34,7 +36,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         cell.name,
         children.logs.display()
     );
-    if cell.record.as_ref().is_some_and(|record| record.black_box) {
+    if let Some(to) = to {
+        eprintln!("recording everything to {}", to.display());
+    } else if cell.record.as_ref().is_some_and(|record| record.black_box) {
         eprintln!("black box: {}", record::folder(&cell).display());
     }
     eprintln!(

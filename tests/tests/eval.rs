@@ -56,6 +56,7 @@ impl Bench {
             &dir,
             "--headless",
             "--lockstep",
+            "--record",
         ])
     }
 
@@ -188,6 +189,7 @@ fn killed_twice_an_evaluation_ends_as_if_it_never_had_been() {
         outcomes(&bench.report("whole")),
         "bit for bit"
     );
+    what_trials_leave(&bench, "whole");
     // The bundle that is there when it goes on must be the one it began with; so must plan and results.
     let dir = bench.path("edited");
     let plan = bench.path("plan.toml");
@@ -205,6 +207,40 @@ fn killed_twice_an_evaluation_ends_as_if_it_never_had_been() {
         1,
     );
     refused_at_resume(&bench, &dir);
+}
+
+/// Pictures before and after, and a recording that is decided again bit for bit.
+fn what_trials_leave(bench: &Bench, dir: &str) {
+    let report = bench.report(dir);
+    let attempts = report["attempts"].as_array().expect("attempts");
+    let kept = |figures: &Value, which: &str| {
+        let file = figures[which]["file"].as_str().expect("a file");
+        Path::new(&bench.path(dir)).join(file)
+    };
+    let mut before = std::collections::BTreeMap::new();
+    for attempt in attempts {
+        let figures = &attempt["figures"];
+        let [first, last] = ["first", "last"].map(|which| {
+            let bytes = std::fs::read(kept(figures, which)).expect("a picture");
+            assert!(bytes.starts_with(&[0xFF, 0xD8]), "JPEG");
+            bytes
+        });
+        assert_ne!(first, last, "the arm moved");
+        let condition = attempt["condition"].as_str().expect("text");
+        let same = before.entry(condition).or_insert_with(|| first.clone());
+        assert_eq!(*same, first, "both policies began with the same scene");
+    }
+    for policy in ["demo", "noisy"] {
+        let of = |a: &&Value| a["policy"] == policy;
+        let attempt = attempts.iter().find(of).expect("an attempt");
+        let file = kept(&attempt["figures"], "recording").display().to_string();
+        let bundle = match policy {
+            "demo" => demo_bundle(),
+            _ => bench.path("noisy"),
+        };
+        let output = tactus(&["replay", &file, "--bundle", &bundle]);
+        assert!(output.status.success(), "{}", said(&output));
+    }
 }
 
 fn refused_at_resume(bench: &Bench, dir: &str) {

@@ -21,6 +21,7 @@ use tactus_sim::{Cube, Task, TaskKind};
 
 use super::setting::{MILESTONES, Setting, kinds};
 use super::stage::{Run, Stage};
+use super::store::Store;
 use super::table;
 use crate::cli::EvalRunArgs;
 use crate::{result, roles};
@@ -52,7 +53,8 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     } else {
         "real_time"
     };
-    journal.append(Entry::Begun(setting.begun(&plan, &text, &folder, mode)))?;
+    let begun = setting.begun(&plan, &text, &folder, mode, args.record);
+    journal.append(Entry::Begun(begun))?;
     go_on(&plan, &setting, journal, &args.dir)
 }
 
@@ -113,14 +115,15 @@ fn go_on(
     dir: &Path,
 ) -> anyhow::Result<ExitCode> {
     let stop = roles::stop_flag(false)?;
-    let mode = match journal.entries().first() {
-        Some(Entry::Begun(begun)) => begun.mode.clone(),
+    let (mode, recorded) = match journal.entries().first() {
+        Some(Entry::Begun(begun)) => (begun.mode.clone(), begun.recorded),
         _ => bail!(
             "{}: its first line does not say what it began with",
             journal.file().display()
         ),
     };
     let mut stage = Stage::new(&mode, setting)?;
+    let store = Store::open(dir, recorded)?;
     let slots = plan.slots();
     loop {
         let progress = Progress::of(plan, &journal)?;
@@ -156,7 +159,7 @@ fn go_on(
                     plan,
                     setting,
                     &mut journal,
-                    &mut stage,
+                    (&mut stage, &store),
                     (slot, attempt),
                     label,
                     &shown,
@@ -205,7 +208,7 @@ fn trial(
     plan: &Plan,
     setting: &Setting,
     journal: &mut Journal,
-    stage: &mut Stage,
+    (stage, store): (&mut Stage, &Store),
     (slot, attempt): (Slot, u32),
     label: &'static str,
     shown: &str,
@@ -233,6 +236,7 @@ fn trial(
         task: *task,
         limit_secs,
         boot: slot.trial + 1,
+        files: &store.of(slot.trial, attempt),
         stop,
     });
     let (row, figures) = match run {

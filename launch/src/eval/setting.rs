@@ -96,7 +96,7 @@ impl Setting {
     }
 
     /// The first line of its results.
-    pub fn begun(&self, plan: &Plan, text: &str, folder: &Path, mode: &str) -> Begun {
+    pub fn begun(&self, plan: &Plan, text: &str, folder: &Path, mode: &str, recorded: bool) -> Begun {
         Begun {
             at: now(),
             tactus: env!("CARGO_PKG_VERSION").into(),
@@ -108,6 +108,7 @@ impl Setting {
             cell_file: self.cell.file.display().to_string(),
             cell_sha256: self.cell_sha256.clone(),
             bundles: self.ids(),
+            recorded,
             facts: [
                 ("kernel", "/proc/sys/kernel/osrelease"),
                 ("machine", "/proc/sys/kernel/hostname"),

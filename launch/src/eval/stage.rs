@@ -14,16 +14,17 @@ use tactus_control::Order;
 use tactus_eval::trial::Figures;
 use tactus_host::Lockstep;
 use tactus_sim::Task;
-use tactus_types::{Policy, Source, Stage as Part};
+use tactus_types::{CameraFrame, Encoding, Policy, Source, Stage as Part};
 
 use super::setting::Setting;
+use super::store::TrialFiles;
 use crate::cell::Cell;
 use crate::cli::{DemoArgs, PolicyArgs, TaskWord};
 use crate::conductor::{self, TrialOf, variation};
 use crate::live::Shared;
-use crate::lockstep::{Counted, SimPlant, Stages, run_episode_seen, spec};
-use crate::roles;
+use crate::lockstep::{Counted, SimPlant, Stages, run_episode_seen, scribe, spec};
 use crate::summary::{Millis, Row};
+use crate::{lockstep, roles};
 
 /// One trial to run.
 pub struct Run<'a> {
@@ -41,6 +42,8 @@ pub struct Run<'a> {
     pub limit_secs: f64,
     /// No two trials have the same.
     pub boot: u64,
+    /// What it leaves.
+    pub files: &'a TrialFiles,
     /// Ctrl-C.
     pub stop: &'a AtomicBool,
 }
@@ -126,11 +129,23 @@ fn lockstep(
         Some(plant) => plant.seen_by(cameras),
         None => SimPlant::new(run.seed, variation(None, run.cell), cameras)?,
     };
+    let (digest, provider) = (lockstep::digest(&spec), policy.provider().to_owned());
     let mut lockstep = Lockstep::new(spec, plant, policy);
+    let recording = run.files.recording();
+    if let Some(file) = &recording {
+        let decided = (run.boot, digest);
+        lockstep.scribe = Some(scribe(file, run.cell, decided, (&provider, id))?);
+    }
+    let camera = run.cell.cameras.first().map(|c| c.name.to_string());
+    let mut figures = Figures::default();
+    if let Some(camera) = &camera {
+        lockstep.plant.reset(run.seed);
+        let picture = lockstep.plant.picture(camera)?;
+        figures.first = Some(run.files.picture("first", &picture)?);
+    }
     lockstep.tick()?;
     lockstep.order(&Order::Enable)?;
     let before = lockstep.cycle.counters;
-    let mut figures = Figures::default();
     let told = (run.instruction.clone(), run.task);
     let row = run_episode_seen(
         &mut lockstep,
@@ -156,6 +171,14 @@ fn lockstep(
     figures.chunks = row.chunks;
     figures.sparc = row.motion.map(|m| m.sparc);
     figures.commands_sha256.clone_from(&row.commands_sha256);
+    if let Some(camera) = &camera {
+        let picture = lockstep.plant.picture(camera)?;
+        figures.last = Some(run.files.picture("last", &picture)?);
+    }
+    if let Some(scribe) = lockstep.scribe.take() {
+        scribe.finish()?;
+        figures.recording = run.files.recorded()?;
+    }
     let (plant, policy) = lockstep.into_parts();
     *kept = Some(plant);
     {
@@ -190,7 +213,7 @@ fn real_time(run: &Run<'_>) -> anyhow::Result<(Row, Figures)> {
         task: TaskWord::Both,
         variation: None,
         cell: None,
-        record: None,
+        record: run.files.recording(),
         json: None,
         policy: policy_args(dir),
     };
@@ -218,6 +241,12 @@ fn real_time(run: &Run<'_>) -> anyhow::Result<(Row, Figures)> {
         row.aborted.get_or_insert(format!("{e:#}"));
     }
     let live = shared.lock();
+    let jpeg = |frame: &Option<CameraFrame>, which| {
+        let frame = frame.as_ref().filter(|f| f.encoding == Encoding::Jpeg);
+        frame.map(|f| run.files.picture(which, &f.data)).transpose()
+    };
+    let first = jpeg(&live.pictures.first, "first")?;
+    let last = jpeg(&live.pictures.last, "last")?;
     let commands = &live.commands;
     let ticks = (row.secs * run.cell.control_rate_hz).round() as u64;
     let mut misses = BTreeMap::new();
@@ -256,7 +285,9 @@ fn real_time(run: &Run<'_>) -> anyhow::Result<(Row, Figures)> {
         }),
         sparc: row.motion.map(|m| m.sparc),
         commands_sha256: None,
-        recording: None,
+        first,
+        last,
+        recording: run.files.recorded()?,
     };
     Ok((row, figures))
 }

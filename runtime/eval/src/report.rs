@@ -8,6 +8,7 @@
 mod html;
 mod svg;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::journal::Journal;
 use crate::plan::{Plan, sha256_hex};
 use crate::progress::Progress;
 use crate::sequential::{Evidence, PairCount, Sequential};
-use crate::trial::{Begun, Ended, Entry, Finish, Unblinded};
+use crate::trial::{Begun, Ended, Entry, Finish, Kept, Unblinded};
 
 /// One attempt.
 #[derive(Debug, Clone, Serialize)]
@@ -70,6 +71,9 @@ pub struct Report {
     pub lines: usize,
     /// Hash of its last line.
     pub last_hash: String,
+    /// Pictures of trials by their file, JPEG, that are there and as they were.
+    #[serde(skip)]
+    pub pictures: BTreeMap<String, Vec<u8>>,
 }
 
 impl Report {
@@ -110,6 +114,12 @@ impl Report {
             }),
             _ => None,
         });
+        let attempts: Vec<Attempt> = attempts.collect();
+        let pictures = attempts
+            .iter()
+            .flat_map(|a| [&a.ended.figures.first, &a.ended.figures.last])
+            .flatten()
+            .filter_map(|kept| Some((kept.file.clone(), as_it_was(dir, kept)?)));
         let sequential = match plan.stop {
             crate::plan::Stop::Sequential { alpha } if !blinded => {
                 let (test, count) = (Sequential::new(alpha), progress.pair_count());
@@ -129,7 +139,8 @@ impl Report {
             policies,
             analysis: progress.analysis(),
             sequential,
-            attempts: attempts.collect(),
+            pictures: pictures.collect(),
+            attempts,
             left: progress.left(),
             lines: journal.entries().len(),
             last_hash: journal.last_hash().to_owned(),
@@ -206,6 +217,16 @@ impl Report {
     pub fn blinded(&self) -> bool {
         self.plan.blind && self.finished.is_none()
     }
+}
+
+/// The bytes of a kept file; `None` where it is gone, was changed, or lies outside the folder.
+fn as_it_was(dir: &Path, kept: &Kept) -> Option<Vec<u8>> {
+    let inside = |c| matches!(c, std::path::Component::Normal(_));
+    if !Path::new(&kept.file).components().all(inside) {
+        return None;
+    }
+    let bytes = std::fs::read(dir.join(&kept.file)).ok()?;
+    (sha256_hex(&bytes) == kept.sha256).then_some(bytes)
 }
 
 /// A field of a CSV file.

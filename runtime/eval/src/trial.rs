@@ -58,6 +58,9 @@ pub struct Begun {
     pub cell_sha256: String,
     /// Bundles, by id: in an order that says nothing about labels.
     pub bundles: Vec<String>,
+    /// Whether every trial is recorded.
+    #[serde(default)]
+    pub recorded: bool,
     /// What else is worth knowing: machine, provider, calibration.
     pub facts: BTreeMap<String, String>,
 }
@@ -197,8 +200,21 @@ pub struct Figures {
     pub sparc: Option<f64>,
     /// In lock-step: SHA-256 over all commands.
     pub commands_sha256: Option<String>,
-    /// File of the recording, relative to the evaluation's folder.
-    pub recording: Option<String>,
+    /// The scene before the trial, as a camera saw it.
+    pub first: Option<Kept>,
+    /// And at its end.
+    pub last: Option<Kept>,
+    /// The recording.
+    pub recording: Option<Kept>,
+}
+
+/// A file that a trial left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Relative to the evaluation's folder.
+    pub file: String,
+    /// Of its bytes.
+    pub sha256: String,
 }
 
 /// Width of a bin of [`Figures::age_histogram`], ms.

@@ -138,6 +138,7 @@ impl<'a> Stage<'a> {
             &endpoint,
             &args.policy,
             "info",
+            None,
             |role| match role {
                 "engine" => engine.clone(),
                 "sim" => device.clone(),

@@ -8,6 +8,7 @@ fn begun() -> Entry {
         tactus: String::new(),
         mode: "lockstep".into(),
         plan_folder: String::new(),
+        recorded: false,
         plan_sha256: String::new(),
         order_sha256: String::new(),
         cell: String::new(),

@@ -18,7 +18,7 @@ table{border-collapse:collapse;margin:.6rem 0;font-size:13px}th,td{border:1px so
 th{background:#f2f2f2}td.l,th.l{text-align:left}svg{width:100%;height:auto;margin:.4rem 0}h2{margin-top:2rem}\
 code,pre{font-size:12px;overflow-wrap:anywhere}pre{background:#f6f6f6;padding:.8rem;white-space:pre-wrap}\
 .state{padding:.5rem .8rem;background:#eef4fb;border-left:4px solid #0072b2}.no{color:#a33}small{color:#555}\
-.wide{overflow-x:auto}@media print{body{max-width:none}}";
+.wide{overflow-x:auto}.pair{white-space:nowrap}td img{width:4.5rem;height:auto;margin:1px;vertical-align:middle}@media print{body{max-width:none}}";
 
 /// The whole page.
 pub fn page(report: &Report) -> String {

@@ -5,11 +5,23 @@ use crate::plan::tests::example;
 use crate::trial::{Abort, Figures};
 use tempfile::TempDir;
 
+fn kept(file: &str, bytes: &[u8]) -> Kept {
+    Kept {
+        file: file.into(),
+        sha256: sha256_hex(bytes),
+    }
+}
+
 /// An evaluation of the example plan, of this many trials, and its end if that is all of them. `demo` succeeds always,
 /// `noisy` at every fourth condition; the first attempt of the first trial met a fault.
 fn evaluation(text: &str, trials: usize) -> TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("plan.toml"), text).expect("written");
+    std::fs::create_dir(dir.path().join("trials")).expect("a folder");
+    for (name, bytes) in [("first", &b"a picture"[..]), ("last", b"another")] {
+        let file = dir.path().join(format!("trials/{name}.jpg"));
+        std::fs::write(file, bytes).expect("written");
+    }
     let plan = Plan::parse(text).expect("a plan");
     let mut journal = Journal::open(dir.path()).expect("a journal");
     let mut add = |entry| journal.append(entry).expect("a line");
@@ -24,6 +36,7 @@ fn evaluation(text: &str, trials: usize) -> TempDir {
         cell_file: "/cells/demo.toml".into(),
         cell_sha256: "c".repeat(64),
         bundles: vec!["1".repeat(64), "2".repeat(64)],
+        recorded: true,
         facts: [("machine".to_owned(), "<bench & co>".to_owned())].into(),
     }));
     for slot in order(&plan).into_iter().take(trials) {
@@ -48,6 +61,9 @@ fn evaluation(text: &str, trials: usize) -> TempDir {
                 ]
                 .into(),
                 inference_ms: Some([12.0, 18.0]),
+                first: Some(kept("trials/first.jpg", b"a picture")),
+                last: Some(kept("trials/last.jpg", b"another")),
+                recording: Some(kept("trials/0001.1.mcap", b"")),
                 lateness_us: Some([30.0, 200.0, 900.0, 4000.0]),
                 ..Figures::default()
             };
@@ -122,6 +138,9 @@ fn a_page_that_is_over_has_everything() {
         "Lateness of control ticks, trial by trial",
         &report.last_hash,
         "first_seed = 8001",
+        "data:image/jpeg;base64,YSBwaWN0dXJl\"",
+        "data:image/jpeg;base64,YW5vdGhlcg==\"",
+        "<a href=\"trials/0001.1.mcap\">",
     ] {
         assert!(page.contains(wanted), "{wanted}");
     }
@@ -142,6 +161,20 @@ fn a_page_that_is_over_has_everything() {
             "{element}"
         );
     }
+}
+
+#[test]
+fn a_picture_that_was_changed_or_lies_elsewhere_is_not_shown() {
+    let dir = evaluation(&example(), 16);
+    std::fs::write(dir.path().join("trials/last.jpg"), "retouched").expect("written");
+    let page = Report::read(dir.path()).expect("a report").html();
+    assert!(page.contains("trials/last.jpg is gone or was changed"));
+    assert!(!page.contains("trials/first.jpg is gone"));
+    std::fs::write(dir.path().join("elsewhere"), "x").expect("written");
+    for file in ["trials/../elsewhere", "/etc/hostname", ""] {
+        assert_eq!(as_it_was(dir.path(), &kept(file, b"x")), None, "{file}");
+    }
+    assert!(as_it_was(dir.path(), &kept("elsewhere", b"x")).is_some());
 }
 
 #[test]

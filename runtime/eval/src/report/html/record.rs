@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::super::svg::escape;
 use super::super::{Attempt, Report};
 use super::{close, row, table};
 use crate::plan::Stop;
+use crate::trial::Kept;
 
 /// Every trial that counts.
 pub(super) fn trials(page: &mut String, report: &Report) {
@@ -22,7 +26,8 @@ pub(super) fn trials(page: &mut String, report: &Report) {
         "s",
         "holds",
         "<note",
-        "<commands or recording",
+        "<before, after",
+        "<commands, recording",
     ];
     table(page, &columns);
     for Attempt { policy, ended, .. } in report.attempts.iter().filter(|a| a.counts) {
@@ -30,14 +35,18 @@ pub(super) fn trials(page: &mut String, report: &Report) {
             None => "success".to_owned(),
             Some(abort) => format!("<span class=\"no\">no: {}</span>", abort.words()),
         };
-        let recording = match (&ended.figures.recording, &ended.figures.commands_sha256) {
-            (Some(file), _) => format!("<a href=\"{0}\">{0}</a>", escape(file)),
-            (None, Some(hash)) => format!(
-                "<code>{}</code>",
-                &escape(hash).chars().take(12).collect::<String>()
-            ),
-            (None, None) => "-".into(),
-        };
+        let commands = ended.figures.commands_sha256.as_ref();
+        let commands = commands.map(|hash| format!("<code>{}</code>", short(hash)));
+        let recording = ended.figures.recording.as_ref().map(|kept| {
+            let file = escape(&kept.file);
+            format!("<a href=\"{file}\">{file}</a> <code>{}</code>", short(&kept.sha256))
+        });
+        let either: Vec<String> = commands.into_iter().chain(recording).collect();
+        let pictures: Vec<String> = [&ended.figures.first, &ended.figures.last]
+            .into_iter()
+            .flatten()
+            .map(|kept| picture(report, kept))
+            .collect();
         let cells = [
             (ended.trial + 1).to_string(),
             escape(policy),
@@ -50,11 +59,28 @@ pub(super) fn trials(page: &mut String, report: &Report) {
             format!("{:.2}", ended.secs),
             ended.figures.holds.to_string(),
             escape(&ended.note),
-            recording,
+            format!("<span class=\"pair\">{}</span>", pictures.concat()),
+            either.join("<br>"),
         ];
         row(page, &columns, &cells);
     }
     close(page);
+}
+
+fn short(hash: &str) -> String {
+    escape(hash).chars().take(12).collect()
+}
+
+/// The picture itself, in the page; of one that is gone or was changed, which.
+fn picture(report: &Report, kept: &Kept) -> String {
+    let file = escape(&kept.file);
+    match report.pictures.get(&kept.file) {
+        Some(jpeg) => {
+            let data = STANDARD.encode(jpeg);
+            format!("<img alt=\"{file}\" loading=\"lazy\" src=\"data:image/jpeg;base64,{data}\">")
+        }
+        None => format!("<span class=\"no\">{file} is gone or was changed</span> "),
+    }
 }
 
 /// Every attempt that does not, and why.
