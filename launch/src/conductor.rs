@@ -287,7 +287,9 @@ impl Conductor<'_> {
             let recorder = self.args.record.as_ref().is_none_or(|file| file.exists());
             if arm
                 && recorder
-                && self.shared.lock().world.is_some() && self.engine_status().is_some() {
+                && self.shared.lock().world.is_some()
+                && self.engine_status().is_some()
+            {
                 return Ok(());
             }
             if Instant::now() > until {

@@ -96,7 +96,14 @@ impl Setting {
     }
 
     /// The first line of its results.
-    pub fn begun(&self, plan: &Plan, text: &str, folder: &Path, mode: &str, recorded: bool) -> Begun {
+    pub fn begun(
+        &self,
+        plan: &Plan,
+        text: &str,
+        folder: &Path,
+        mode: &str,
+        recorded: bool,
+    ) -> Begun {
         Begun {
             at: now(),
             tactus: env!("CARGO_PKG_VERSION").into(),

@@ -25,8 +25,7 @@ impl Store {
     pub fn open(dir: &Path, recorded: bool) -> anyhow::Result<Self> {
         let dir = std::path::absolute(dir)?;
         let folder = dir.join(FOLDER);
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("folder {}", folder.display()))?;
+        std::fs::create_dir_all(&folder).with_context(|| format!("folder {}", folder.display()))?;
         Ok(Self { dir, recorded })
     }
 

@@ -1,6 +1,7 @@
 //! What one decision costs: assembly, accepting a chunk, one setpoint, one whole tick. Seven joints, two cameras.
 //! Run: `cargo bench --profile dev -p tactus-control`. Before the table it prints quantiles of [`TICKS`] whole ticks with
-//! and without limits in space, in turn, so that whatever else the machine does meets all alike.
+//! and without limits in space, in turn, so that whatever else the machine does meets all alike. A control thread runs under
+//! SCHED_FIFO; so does this with `chrt -f 20` before the built program (target/debug/deps/control-*, `--bench`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -80,6 +80,35 @@ impl Distances {
     }
 }
 
+/// Where the capsules of an arm are: room to work in, to be kept and written again.
+#[derive(Debug, Clone)]
+pub struct Placed([PlacedCapsule; MAX_SHAPES]);
+
+/// In the base frame, with twice its middle and the radius of the sphere about that which contains it, m.
+#[derive(Debug, Clone, Copy)]
+struct PlacedCapsule {
+    capsule: Capsule,
+    twice_middle: Vector3<f64>,
+    around_m: f64,
+}
+
+impl Default for Placed {
+    fn default() -> Self {
+        let capsule = Capsule {
+            a: Vector3::zeros(),
+            b: Vector3::zeros(),
+            radius_m: 0.0,
+        };
+        Self(
+            [PlacedCapsule {
+                capsule,
+                twice_middle: Vector3::zeros(),
+                around_m: 0.0,
+            }; MAX_SHAPES],
+        )
+    }
+}
+
 /// One link's cover: a run of capsules fixed to one body.
 #[derive(Debug, Clone, PartialEq)]
 struct Cover {
@@ -210,7 +239,8 @@ impl SelfCollision {
             distance_m: f64::INFINITY,
             links: (0, 0),
         };
-        let placed = self.placed(frames);
+        let mut placed = Placed::default();
+        self.place(frames, &mut placed);
         for &links in &self.compared {
             let distance_m = self.nearer_m(links, &placed, nearest.distance_m);
             if distance_m < nearest.distance_m {
@@ -222,17 +252,23 @@ impl SelfCollision {
 
     /// Writes the distances of the bodies at `frames`, which [`Chain::frames`] of this chain has written for finite joints.
     /// Those below `exact_below_m` are exact; others may be written as less than they are, yet not as less than this.
-    pub fn distances_at(&self, frames: &Frames, exact_below_m: f64, out: &mut Distances) {
+    pub fn distances_at(
+        &self,
+        frames: &Frames,
+        exact_below_m: f64,
+        placed: &mut Placed,
+        out: &mut Distances,
+    ) {
         for row in out.apart_m.iter_mut().take(self.reach.len()) {
             *row = [f64::INFINITY; MAX_JOINTS + 1];
         }
         out.least_m = f64::INFINITY;
-        let placed = self.placed(frames);
+        self.place(frames, placed);
         for &(one, other) in &self.compared {
             let (one_body, other_body) = (self.covers[one].body, self.covers[other].body);
             let (a, b) = (one_body.min(other_body), one_body.max(other_body));
             let apart = &mut out.apart_m[b][a];
-            *apart = self.nearer_m((one, other), &placed, apart.min(exact_below_m));
+            *apart = self.nearer_m((one, other), placed, apart.min(exact_below_m));
             out.least_m = out.least_m.min(*apart);
         }
     }
@@ -266,46 +302,37 @@ impl SelfCollision {
             .reach_of(|other| farthest.filter(|_| other == body))
     }
 
-    /// All capsules in the base frame, link by link, each with twice its middle and the radius of the sphere about that.
-    fn placed(&self, frames: &Frames) -> [(Capsule, Vector3<f64>, f64); MAX_SHAPES] {
-        let nothing = Capsule {
-            a: Vector3::zeros(),
-            b: Vector3::zeros(),
-            radius_m: 0.0,
-        };
-        let mut placed = [(nothing, Vector3::zeros(), 0.0); MAX_SHAPES];
-        let x = |cover: &Cover| frames.bodies()[cover.body];
+    /// Writes all capsules in the base frame, link by link.
+    fn place(&self, frames: &Frames, placed: &mut Placed) {
         let all = self.covers.iter().flat_map(|cover| {
-            let x = x(cover);
+            let x = &frames.bodies()[cover.body];
             cover.capsules.iter().map(move |(capsule, around_m)| {
-                let capsule = capsule.transformed(&x);
-                (capsule, capsule.a + capsule.b, *around_m)
+                let capsule = capsule.transformed(x);
+                PlacedCapsule {
+                    capsule,
+                    twice_middle: capsule.a + capsule.b,
+                    around_m: *around_m,
+                }
             })
         });
-        for (slot, capsule) in placed.iter_mut().zip(all) {
+        for (slot, capsule) in placed.0.iter_mut().zip(all) {
             *slot = capsule;
         }
-        placed
     }
 
     /// Distance of two links' covers, m, if it is less than `least_m`; else `least_m`.
-    fn nearer_m(
-        &self,
-        (one, other): (usize, usize),
-        placed: &[(Capsule, Vector3<f64>, f64); MAX_SHAPES],
-        least_m: f64,
-    ) -> f64 {
-        let of = |link: usize| &placed[self.covers[link].places.clone()];
+    fn nearer_m(&self, (one, other): (usize, usize), placed: &Placed, least_m: f64) -> f64 {
+        let of = |link: usize| &placed.0[self.covers[link].places.clone()];
         let mut least = least_m;
-        for (capsule, twice_middle, around_m) in of(other) {
-            for (own, own_twice_middle, own_around_m) in of(one) {
+        for other in of(other) {
+            for own in of(one) {
                 // Spheres around them that are no nearer: neither are they. Most pairs end here.
-                let apart = (twice_middle - own_twice_middle).norm_squared() * 0.25;
-                let far = least + around_m + own_around_m;
+                let apart = (other.twice_middle - own.twice_middle).norm_squared() * 0.25;
+                let far = least + other.around_m + own.around_m;
                 if far > 0.0 && apart >= far * far {
                     continue;
                 }
-                least = least.min(own.distance_m(capsule));
+                least = least.min(own.capsule.distance_m(&other.capsule));
             }
         }
         least
@@ -330,6 +357,7 @@ impl SelfCollision {
         }
         let mut always = self.compared.clone();
         let mut frames = Frames::default();
+        let mut placed = Placed::default();
         let mut draw = Draw(1);
         for _ in 0..POSES {
             let limits = self.chain.limits();
@@ -344,7 +372,7 @@ impl SelfCollision {
                 lower + (upper - lower) * draw.next()
             });
             self.chain.frames(&q, &mut frames);
-            let placed = self.placed(&frames);
+            self.place(&frames, &mut placed);
             always.retain(|&links| self.nearer_m(links, &placed, f64::INFINITY) <= 0.0);
         }
         self.compared.retain(|links| !always.contains(links));

@@ -36,7 +36,7 @@ pub mod error;
 
 pub use capsule::Capsule;
 pub use chain::{Chain, Frames};
-pub use collide::{Distances, LeftOut, LeftOutBecause, MAX_SHAPES, Nearest, SelfCollision};
+pub use collide::{Distances, LeftOut, LeftOutBecause, MAX_SHAPES, Nearest, Placed, SelfCollision};
 pub use error::KinematicsError;
 pub use inverse::{Followed, Inverse, InverseSpec};
 pub use jacobian::Jacobian;

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use tactus_kinematics::{Chain, Distances, Frames, SelfCollision};
+use tactus_kinematics::{Chain, Distances, Frames, Placed, SelfCollision};
 use tactus_types::JointVec;
 
 static ARMS: LazyLock<[(Chain, SelfCollision); 3]> = LazyLock::new(|| [0, 1, 2].map(arm));
@@ -67,9 +67,10 @@ proptest! {
         let tips = (chain.forward(&from).translation.vector, chain.forward(&to).translation.vector);
         prop_assert!((tips.0 - tips.1).norm() <= most(chain.reach()) + 1e-12);
         // Moving all the way in a second: for as long as it says no two links come nearer than the clearance.
-        let (mut frames, mut distances) = (Frames::default(), Distances::default());
+        let (mut frames, mut placed) = (Frames::default(), Placed::default());
+        let mut distances = Distances::default();
         chain.frames(&from, &mut frames);
-        collision.distances_at(&frames, f64::INFINITY, &mut distances);
+        collision.distances_at(&frames, f64::INFINITY, &mut placed, &mut distances);
         prop_assert_eq!(distances.least_m(), collision.nearest(&from).distance_m);
         let speeds = to.zip(&from, |to, from| (to - from).abs());
         let clear = collision.clear_for(&distances, &speeds, clearance);
@@ -78,7 +79,7 @@ proptest! {
         prop_assert!(clear < 0.0 || there >= clearance - 1e-12, "{there} after {clear} s");
         // Written short, nothing is said to be clear for longer.
         let mut short = Distances::default();
-        collision.distances_at(&frames, clearance + 0.02, &mut short);
+        collision.distances_at(&frames, clearance + 0.02, &mut placed, &mut short);
         prop_assert!(collision.clear_for(&short, &speeds, clearance) <= clear);
         prop_assert_eq!(short.least_m().min(clearance), distances.least_m().min(clearance));
     }

@@ -14,7 +14,9 @@
 //!
 //! Does not know velocities' limits, nor what a tool or a load adds to the arm.
 
-use tactus_kinematics::{Chain, Distances, Frames, KinematicsError, SelfCollision, WorkspaceBox};
+use tactus_kinematics::{
+    Chain, Distances, Frames, KinematicsError, Placed, SelfCollision, WorkspaceBox,
+};
 use tactus_types::{ArmInfo, ClampedBy, JointVec, MAX_JOINTS};
 
 use super::stop::{Bound, Motion, Stop};
@@ -119,14 +121,13 @@ impl Guard {
     }
 
     /// Looks at `q`, which is finite.
-    fn look(&self, q: JointVec, out: &mut Look) {
-        let mut frames = Frames::default();
-        self.chain.frames(&q, &mut frames);
+    fn look(&self, q: JointVec, (frames, placed): &mut (Frames, Placed), out: &mut Look) {
+        self.chain.frames(&q, frames);
         out.q = q;
         let workspace = self.workspace.as_ref();
         out.workspace_m = workspace.map_or(f64::INFINITY, |room| room.room_m(frames.tip()));
         if let Some((arm, clearance_m)) = &self.collision {
-            arm.distances_at(&frames, clearance_m + NEAR_M, &mut out.distances);
+            arm.distances_at(frames, clearance_m + NEAR_M, placed, &mut out.distances);
         }
     }
 
@@ -193,6 +194,10 @@ pub(crate) struct Watch {
     known: Look,
     /// For others.
     look: Look,
+    /// For the one that says what is allowed.
+    present: Look,
+    /// Room to work in: too large to be made anew for each look.
+    scratch: (Frames, Placed),
     /// A limit in space stopped the arm, and the setpoint has not been inside since.
     braking: bool,
 }
@@ -208,6 +213,8 @@ impl Watch {
             guard,
             known: nothing,
             look: nothing,
+            present: nothing,
+            scratch: Default::default(),
             braking: false,
         }
     }
@@ -226,7 +233,7 @@ impl Watch {
         clamped_by: &mut ClampedBy,
     ) -> bool {
         if self.braking {
-            self.guard.look(*goal, &mut self.look);
+            self.guard.look(*goal, &mut self.scratch, &mut self.look);
             let room = self.guard.room(&self.look);
             self.braking = self.outside(room, now).says(clamped_by);
         }
@@ -282,7 +289,7 @@ impl Watch {
             return inside;
         }
         let start = JointVec::from_fn(n, |i| next[i].q);
-        self.guard.look(start, &mut self.known);
+        self.guard.look(start, &mut self.scratch, &mut self.known);
         if near(&self.known, &self.guard) {
             return inside;
         }
@@ -292,9 +299,11 @@ impl Watch {
             .fold(0.0, |end: f64, s| end.max(s.secs()));
         let (mut secs, mut at) = (0.0, [Motion::default(); MAX_JOINTS]);
         at[..n].copy_from_slice(next);
-        self.look = self.known;
+        let mut first = true;
         loop {
-            let outside = self.outside(self.guard.room(&self.look), now);
+            let look = if first { &self.known } else { &self.look };
+            let room = self.guard.room(look);
+            let outside = self.outside(room, now);
             if outside.any() || secs >= end {
                 return outside;
             }
@@ -303,14 +312,16 @@ impl Watch {
                 let Motion { v, a, .. } = at[i];
                 v.abs() + a * a / (2.0 * bounds[i].jerk)
             });
-            let clear = self.guard.clear_for(&self.look, &fastest, BETWEEN_M);
+            let look = if first { &self.known } else { &self.look };
+            let clear = self.guard.clear_for(look, &fastest, BETWEEN_M);
             let clear = clear.workspace.min(clear.collision);
             secs = (secs + clear).max(after_a_share(secs, end)).min(end);
             for (at, stop) in at.iter_mut().zip(&stops).take(n) {
                 *at = stop.at(secs);
             }
             let q = JointVec::from_fn(n, |i| at[i].q);
-            self.guard.look(q, &mut self.look);
+            self.guard.look(q, &mut self.scratch, &mut self.look);
+            first = false;
         }
     }
 
@@ -325,14 +336,12 @@ impl Watch {
         if !broken.any() {
             return broken;
         }
-        let kept = self.look;
         let now = JointVec::from_fn(now.len(), |i| now[i].q);
-        self.guard.look(now, &mut self.look);
+        self.guard.look(now, &mut self.scratch, &mut self.present);
         let allowed = self
             .guard
-            .room(&self.look)
+            .room(&self.present)
             .zip(&rounding, |room, least| least.max(-room));
-        self.look = kept;
         room.zip(&allowed, outside)
     }
 }

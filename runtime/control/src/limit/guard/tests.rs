@@ -57,7 +57,7 @@ fn guard(workspace: Option<[[f64; 3]; 2]>, clearance_m: Option<f64>) -> Guard {
 
 fn room(guard: &Guard, q: &JointVec) -> Room<f64> {
     let mut look = Watch::new(guard.clone()).look;
-    guard.look(*q, &mut look);
+    guard.look(*q, &mut Default::default(), &mut look);
     guard.room(&look)
 }
 

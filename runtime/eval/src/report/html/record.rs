@@ -39,7 +39,10 @@ pub(super) fn trials(page: &mut String, report: &Report) {
         let commands = commands.map(|hash| format!("<code>{}</code>", short(hash)));
         let recording = ended.figures.recording.as_ref().map(|kept| {
             let file = escape(&kept.file);
-            format!("<a href=\"{file}\">{file}</a> <code>{}</code>", short(&kept.sha256))
+            format!(
+                "<a href=\"{file}\">{file}</a> <code>{}</code>",
+                short(&kept.sha256)
+            )
         });
         let either: Vec<String> = commands.into_iter().chain(recording).collect();
         let pictures: Vec<String> = [&ended.figures.first, &ended.figures.last]
