@@ -51,6 +51,8 @@ const CREEP: f64 = 0.1;
 /// An echo is taken for what was sent, or for the controller's continuation of it, up to this distance, rad over all joints:
 /// FCI's states have single precision.
 const ECHO: f64 = 2e-6;
+/// Single precision of a position, rad.
+const SINGLE: f64 = 2.5e-7;
 /// Where both are as near as this, they are the same, rad. Far below single precision of positions: velocities and
 /// accelerations, which are small numbers, tell them apart.
 const SAME: f64 = 1e-9;
@@ -96,8 +98,7 @@ pub enum Echo {
     Heard,
     /// So many positions did not come in time; the controller went on by itself.
     Lost(u32),
-    /// Something else, and the stream goes on from there; or the last echo once more, which says nothing of what was sent
-    /// since, and the stream goes on as it was.
+    /// Something else, and the stream goes on from there; or an echo that is not up to date, and the stream goes on as it was.
     Elsewhere,
 }
 
@@ -245,9 +246,13 @@ impl Stream {
             });
             return echo_of_it;
         }
-        // A controller that says once more what it said last has not looked at what was sent since: taken for its word, it
-        // would be a leap back.
-        self.sent = if again { came } else { echo };
+        // A controller that says once more what it said last has not looked at what was sent since, and one that says the
+        // positions that were sent with rates that were not is looking just now: taken for its word, it would be a leap.
+        let there = came
+            .iter()
+            .zip(&echo)
+            .all(|(axis, echo)| (axis.q - echo.q).abs() <= SINGLE);
+        self.sent = if again || there { came } else { echo };
         Echo::Elsewhere
     }
 }
@@ -506,18 +511,21 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_that_is_said_again_pulls_nothing_back() {
+    fn an_echo_that_is_not_up_to_date_pulls_nothing_back() {
         let (mut told, mut deaf) = (Stream::at(HOME), Stream::at(HOME));
         let goal = HOME.map(|q| (q + 0.5, 0.0));
         let mut said = Stream::at(HOME);
         for cycle in 0..1000 {
             let (a, b) = (told.step(Some(goal)), deaf.step(Some(goal)));
             assert!((0..JOINTS).all(|i| (a[i] - b[i]).abs() < 1e-3));
-            if cycle % 7 != 0 {
+            // The last one again; rates of the last one, positions of this one.
+            let (again, torn) = (cycle % 7 == 0, cycle % 7 == 3);
+            if !(again || torn) {
                 said = deaf.clone();
             }
+            let q = if torn { deaf.position() } else { said.position() };
             let ddq = said.sent.map(|axis| axis.ddq);
-            told.echoed(&said.position(), &said.velocity(), &ddq, 1);
+            told.echoed(&q, &said.velocity(), &ddq, 1);
         }
     }
 
