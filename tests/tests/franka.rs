@@ -387,7 +387,7 @@ impl Drop for Player {
 
 fn session(time: Duration) {
     let dir = tempfile::tempdir().expect("a folder");
-    let robot = Robot::strict();
+    let robot = Robot::start();
     let file = cell_file(dir.path(), &robot.host());
     let endpoint = endpoint();
     let serving = Role::start(&["device", "--cell", &file, "--listen", &endpoint]);
@@ -460,7 +460,10 @@ fn session(time: Duration) {
     assert_eq!((holds, mode), (1, Some(ModeWord::Hold)));
     assert!(state.dq.max_abs() < 0.02, "it stays: {state:?}");
     let reason = ears.modes.lock().expect("unpoisoned").last().cloned();
-    println!("200 ms without a chunk: {:?}", reason.expect("a mode").reason);
+    println!(
+        "200 ms without a chunk: {:?}",
+        reason.expect("a mode").reason
+    );
     // And an operator goes on.
     player.brief.store(false, Ordering::Relaxed);
     ok(&order(&["enable"]));

@@ -523,7 +523,11 @@ mod tests {
             if !(again || torn) {
                 said = deaf.clone();
             }
-            let q = if torn { deaf.position() } else { said.position() };
+            let q = if torn {
+                deaf.position()
+            } else {
+                said.position()
+            };
             let ddq = said.sent.map(|axis| axis.ddq);
             told.echoed(&q, &said.velocity(), &ddq, 1);
         }

@@ -102,13 +102,7 @@ def obey(server) -> None:
 
 
 class Robot(franka_sim.FrankaSimServer):
-    """One that says when it serves, and that waits for answers for as long as it is told to: a controller's millisecond is no
-    test of what is answered on a machine that is busy with other things. FCI's own, 1 ms, without it."""
-
-    patience = float(os.environ.get("FRANKA_SIM_PATIENCE_MS", "0")) / 1000
-
-    def _drain_gate(self, answer_deadline=0.0):
-        return super()._drain_gate(max(answer_deadline, time.perf_counter() + self.patience))
+    """One that says when it serves, and that takes late packets as FCI does."""
 
     def _absorb_within_motion_limits(self, command, *, fresh):
         """A command that missed its cycle is dropped, as FCI does. franka-sim applies it for the sake of clients that are slow,

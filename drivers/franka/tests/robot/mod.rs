@@ -64,17 +64,8 @@ impl Robot {
         Self::at(free_port(), None)
     }
 
-    /// An FR3 that waits for an answer for no longer than a controller does, whatever `FRANKA_SIM_PATIENCE_MS` says.
-    pub fn strict() -> Self {
-        Self::launch(free_port(), None, true)
-    }
-
     /// At `port`, with the URDF of a file.
     pub fn at(port: u16, urdf: Option<&Path>) -> Self {
-        Self::launch(port, urdf, false)
-    }
-
-    fn launch(port: u16, urdf: Option<&Path>, strict: bool) -> Self {
         let name = format!("tactus-franka-sim-{}-{port}", std::process::id());
         let account = std::env::temp_dir().join(name);
         let sim = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -90,9 +81,6 @@ impl Robot {
             .stdout(Stdio::piped());
         if let Some(urdf) = urdf {
             command.arg("--urdf").arg(urdf);
-        }
-        if strict {
-            command.env_remove("FRANKA_SIM_PATIENCE_MS");
         }
         let mut child = command.spawn().expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
