@@ -179,8 +179,8 @@ fn sim_goals_that_stop_end_in_a_hold_and_in_no_error() {
 }
 
 #[test]
-#[ignore = "needs franka-sim, and a machine of its own; not yet held"]
-fn a_device_that_hangs_ends_the_motion_at_rest() {
+#[ignore = "needs franka-sim; ./tests/run"]
+fn sim_a_device_that_hangs_ends_the_motion_at_rest() {
     let robot = Robot::start();
     let mut shell = Shell::of(&robot);
     shell.enable();

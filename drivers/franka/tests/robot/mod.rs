@@ -43,6 +43,10 @@ pub struct Account {
     pub motions: u64,
     /// Of them, ended for 20 in a row.
     pub violations: u64,
+    /// Cycles that the simulator, which is an ordinary process, made longer than 2 ms; a controller makes none.
+    pub slow: u64,
+    /// The longest, us.
+    pub slowest_us: u64,
 }
 
 /// A simulated robot; ended with the test.
@@ -137,6 +141,8 @@ impl Robot {
                 "longest" => account.longest = count,
                 "motions" => account.motions = count,
                 "violations" => account.violations = count,
+                "slow" => account.slow = count,
+                "slowest_us" => account.slowest_us = count,
                 other => panic!("what is {other}?"),
             }
         }
