@@ -1,8 +1,9 @@
 //! `tactus bench record`: what recording costs, whether anything is lost, and what it does to a control loop beside it.
 //!
 //! A process of its own is the cell: cameras whose pictures are JPEG already, a joint state, a command and what it was
-//! decided from for each tick at 1 kHz, and in turns a control thread that is measured. This process records every other
-//! turn, with the recorder's own code and priority, so that both kinds of turns meet the same load.
+//! decided from for each tick at 1 kHz, and in turns a control thread that is measured. This process records in every third
+//! turn, with the recorder's own code and priority; in another it receives the same and throws it away, which no recorder
+//! on this network can do for less; and in the third it is not there. So all kinds of turns meet the same load.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -77,9 +78,9 @@ fn turns(args: &RecordBenchArgs, folder: &std::path::Path) -> anyhow::Result<Val
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let (mut cpu, mut secs, mut bytes) = (Duration::ZERO, Duration::ZERO, 0);
     let (mut messages, mut dropped, mut missing) = (0, 0, 0);
-    for turn in 0..2 * args.turns {
-        let recording = turn % 2 == 0;
-        if !recording {
+    let (mut floor_cpu, mut floor_secs) = (Duration::ZERO, Duration::ZERO);
+    for turn in 0..3 * args.turns {
+        if turn % 3 == 1 {
             other.begin()?;
             without.push(other.end()?);
             continue;
@@ -90,6 +91,16 @@ fn turns(args: &RecordBenchArgs, folder: &std::path::Path) -> anyhow::Result<Val
             ..SessionOptions::default()
         };
         let session = Session::open(&options, "record", clock.clone())?;
+        if turn % 3 == 2 {
+            let _all = session.subscribe_raw(&cell()?.all(), |_| ())?;
+            std::thread::sleep(MEET);
+            other.begin()?;
+            let (used, begun) = (cpu_time(), std::time::Instant::now());
+            other.end()?;
+            floor_cpu += cpu_time().saturating_sub(used);
+            floor_secs += begun.elapsed();
+            continue;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let file = folder.join(format!("{turn}.mcap"));
         let recorder = {
@@ -133,6 +144,7 @@ fn turns(args: &RecordBenchArgs, folder: &std::path::Path) -> anyhow::Result<Val
         "missing": missing,
         "megabytes_per_sec": bytes as f64 / 1e6 / secs.as_secs_f64(),
         "cpu_share_of_one_core": cpu.as_secs_f64() / secs.as_secs_f64(),
+        "receiving_alone_share_of_one_core": floor_cpu.as_secs_f64() / floor_secs.as_secs_f64(),
         "with": with,
         "without": without,
     }))
@@ -438,7 +450,7 @@ fn print(report: &Value) -> anyhow::Result<()> {
     result::line(table)?;
     let number = |field: &str| report[field].as_f64().unwrap_or(f64::NAN);
     result::line(format_args!(
-        "{} cameras of 640x480 JPEG at {} Hz and {} Hz of states, commands and ticks: {:.1} MB/s, {} messages sent, {} recorded, {} dropped, {} missing; the recorder took {:.1} % of one core",
+        "{} cameras of 640x480 JPEG at {} Hz and {} Hz of states, commands and ticks: {:.1} MB/s, {} messages sent, {} recorded, {} dropped, {} missing; the recorder took {:.1} % of one core, receiving alone {:.1} %",
         report["cameras"],
         report["rate_hz"],
         report["telemetry_hz"],
@@ -447,6 +459,7 @@ fn print(report: &Value) -> anyhow::Result<()> {
         report["messages"],
         report["dropped"],
         report["missing"],
-        number("cpu_share_of_one_core") * 100.0
+        number("cpu_share_of_one_core") * 100.0,
+        number("receiving_alone_share_of_one_core") * 100.0,
     ))
 }
