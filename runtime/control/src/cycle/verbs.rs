@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{
-    Fault, JointState, JointVec, LeaseEnd, LeaseHolder, LeaseId, Mode, Rank, Setpoint, Time,
-    Torque, Under,
+    Fault, GotoFlaw, JointState, JointVec, LeaseEnd, LeaseHolder, LeaseId, Mode, Rank, Setpoint,
+    Time, Torque, Under,
 };
 
 use super::{ArmCycle, Order, OrderRefused, TickInput};
@@ -50,6 +50,8 @@ pub(super) enum Going {
     Braking(Pose, f64),
     /// Under way.
     Moving(Goto),
+    /// It cannot arrive: the next tick holds. The one that found out has commanded already.
+    Failed(GotoFlaw),
 }
 
 /// Whether `order` is refused without the lease.
@@ -439,6 +441,12 @@ impl ArmCycle {
                 self.holding = false;
                 Some(goto.setpoint(period))
             }
+            Some(Going::Failed(flaw)) => {
+                let fault = Fault::Goto(*flaw);
+                self.going = None;
+                self.supervisor.hold_for(fault);
+                None
+            }
             Some(Going::Braking(..)) | None => None,
         }
     }
@@ -457,10 +465,7 @@ impl ArmCycle {
                 self.supervisor.arrived();
                 self.going = None;
             }
-            Progress::Failed(flaw) => {
-                self.supervisor.hold_for(Fault::Goto(flaw));
-                self.going = None;
-            }
+            Progress::Failed(flaw) => self.going = Some(Going::Failed(flaw)),
         }
     }
 }

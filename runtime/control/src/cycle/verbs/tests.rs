@@ -303,7 +303,14 @@ fn a_goto_that_is_not_followed_holds_and_says_why() {
     assert_eq!(arm.enable(), Ok(()));
     arm.stuck = true;
     arm.goto([0.3, 0.0]).expect("ready");
-    arm.run(3000);
+    let held = (0..1500).any(|_| {
+        arm.run(2);
+        matches!(arm.mode(), Mode::Hold(_))
+    });
+    // No command of a motion counts in a hold, in its first tick neither.
+    let source = arm.commands.last().map(|c| c.setpoint.source);
+    assert!(held && source == Some(Source::Hold), "{source:?}");
+    arm.run(300);
     let Mode::Hold(HoldReason(Fault::Goto(GotoFlaw::Tracking { joint: 1, .. }))) = arm.mode()
     else {
         panic!("{:?}", arm.mode());
