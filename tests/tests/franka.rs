@@ -246,9 +246,8 @@ fn sim_an_arm_with_its_hand_is_one_device() {
     let at = ["--cell", &file, "--connect", &endpoint];
     ok(&[&["order"], &at[..], &["enable"]].concat());
     let pose = "0.1,0.0,0.0,-1.57,0.0,1.57,0.785";
-    let goto = |opening: &'static str| {
-        [&["arm", "goto", pose, "--opening", opening], &at[..]].concat()
-    };
+    let goto =
+        |opening: &'static str| [&["arm", "goto", pose, "--opening", opening], &at[..]].concat();
     ok(&goto("0.6"));
     ears.wait("it opens so far", SOON, |e| {
         e.state().is_some_and(|s| (s.opening - 0.6).abs() < 0.03)

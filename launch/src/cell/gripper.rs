@@ -7,7 +7,7 @@ use tactus_drivers_api::Gripper;
 use tactus_franka::{Hand, HandSettings, Host, hand};
 use tactus_robotiq::{Settings, TwoFinger};
 
-use super::{CellError, Check};
+use super::{CellError, Check, device};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -61,6 +61,7 @@ impl RawGripper {
             Self::Robotiq(raw) => raw,
             Self::FrankaHand(raw) => {
                 let HandSettings { speed, force } = HandSettings::default();
+                device::host(check, "device.gripper.host", &raw.host)?;
                 return Ok(CellGripper::FrankaHand {
                     host: raw.host,
                     settings: HandSettings {
