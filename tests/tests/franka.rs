@@ -227,6 +227,42 @@ fn sim_an_arm_is_enabled_moved_stopped_recovered_cut_off_and_only_an_operator_go
     assert_eq!((account.motions, account.violations), (2, 0));
 }
 
+#[test]
+#[ignore = "needs franka-sim; ./tests/run"]
+fn sim_an_arm_with_its_hand_is_one_device() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (robot, hand) = Robot::with_hand();
+    let file = cell_file(dir.path(), &robot.host());
+    let text = std::fs::read_to_string(&file).expect("the cell");
+    let hand = format!("[device.gripper]\nkind = \"franka-hand\"\nhost = \"{hand}\"\n\n[arm]\n");
+    std::fs::write(&file, text.replace("[arm]\n", &hand)).expect("written");
+    let endpoint = endpoint();
+    let serving = Role::start(&["device", "--cell", &file, "--listen", &endpoint]);
+    let ears = Ears::open(&endpoint, "fr3", "fr3");
+    let arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
+    ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
+        e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| s.opening > 0.98)
+    });
+    let at = ["--cell", &file, "--connect", &endpoint];
+    ok(&[&["order"], &at[..], &["enable"]].concat());
+    let pose = "0.1,0.0,0.0,-1.57,0.0,1.57,0.785";
+    let goto =
+        |opening: &'static str| [&["arm", "goto", pose, "--opening", opening], &at[..]].concat();
+    ok(&goto("0.6"));
+    ears.wait("it opens so far", SOON, |e| {
+        e.state().is_some_and(|s| (s.opening - 0.6).abs() < 0.03)
+    });
+    ok(&goto("0"));
+    ears.wait("it grips", SOON, |e| {
+        e.state().is_some_and(|s| (s.opening - 0.375).abs() < 0.02)
+    });
+    assert!(ears.state().expect("a state").torque);
+    arm.end();
+    let text = serving.end();
+    assert!(text.contains("its fingers met an object"), "{text}");
+    assert_eq!(robot.end().violations, 0);
+}
+
 /// A policy on the wire: it answers every request with a chunk of a smooth demonstration at 20 Hz, noisy, each a little beside
 /// the last one, 100 ms later on average, give or take 60; several are on their way at a time, in order.
 struct Player {

@@ -64,6 +64,20 @@ pub trait Gripper: Send {
     fn activate(&mut self) -> Result<(), DeviceError>;
 }
 
+impl Gripper for Box<dyn Gripper> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn exchange(&mut self, opening: Option<f64>) -> Result<GripperState, DeviceError> {
+        (**self).exchange(opening)
+    }
+
+    fn activate(&mut self) -> Result<(), DeviceError> {
+        (**self).activate()
+    }
+}
+
 /// The last words of both sides.
 #[derive(Debug, Default)]
 struct Shared {

@@ -83,6 +83,14 @@ pub enum FrankaError {
         /// Its words.
         reason: String,
     },
+    /// The Hand does not do what is asked of it, or there is none.
+    #[error("host {host}: Franka Hand: {reason}")]
+    Hand {
+        /// The host, with the Hand's port.
+        host: String,
+        /// The controller's words.
+        reason: String,
+    },
     /// It has an owner.
     #[error("host {host}: the robot is in use by {holder}: an arm has one owner")]
     Busy {

@@ -17,12 +17,13 @@
 //!
 //! Read straight down: [`model`] (joints, limits), [`modes`] (what the controller says of itself), [`stream`] (goals in,
 //! positions out; pure), [`session`] (one connection), [`link`] (the thread that keeps one), [`device`] (the arm in service),
-//! [`operator`] (what an operator asks of it), [`bench`] (an arm at rest).
+//! [`operator`] (what an operator asks of it), [`bench`] (an arm at rest), [`hand`] (the Franka Hand).
 #![forbid(unsafe_code)]
 
 pub mod bench;
 pub mod device;
 pub mod error;
+pub mod hand;
 pub mod link;
 pub mod model;
 pub mod modes;
@@ -33,4 +34,5 @@ pub mod stream;
 pub use bench::Bench;
 pub use device::{FrankaArm, FrankaSpec};
 pub use error::FrankaError;
+pub use hand::{Hand, HandSettings};
 pub use session::Host;

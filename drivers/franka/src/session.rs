@@ -32,6 +32,14 @@ impl Host {
     /// # Errors
     /// [`FrankaError::Resolve`].
     pub fn resolve(text: &str) -> Result<Self, FrankaError> {
+        Self::resolve_at(text, PORT)
+    }
+
+    /// The same, with another port where none is written.
+    ///
+    /// # Errors
+    /// [`FrankaError::Resolve`].
+    pub fn resolve_at(text: &str, usual: u16) -> Result<Self, FrankaError> {
         let error = |reason| FrankaError::Resolve {
             host: text.to_owned(),
             reason,
@@ -40,7 +48,7 @@ impl Host {
             let port: u16 = port.parse().ok()?;
             Some((name, port))
         });
-        let (name, port) = with_port.unwrap_or((text, PORT));
+        let (name, port) = with_port.unwrap_or((text, usual));
         let mut found = (name, port).to_socket_addrs().map_err(error)?;
         // FCI is IPv4.
         let address = found.find(SocketAddr::is_ipv4).ok_or_else(|| {
@@ -63,6 +71,11 @@ impl Host {
     /// Its address.
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
+    }
+
+    /// Its address, and port.
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 
     /// A name for it on this machine, by address.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use robot::Robot;
 use tactus_drivers_api::wire::MonotonicClock;
-use tactus_drivers_api::{Device, Goal, Pacer};
-use tactus_franka::{FrankaArm, FrankaSpec, Host, bench};
+use tactus_drivers_api::{Device, Goal, Gripper, GripperState, Pacer};
+use tactus_franka::{FrankaArm, FrankaSpec, Hand, HandSettings, Host, bench, hand};
 use tactus_types::{Clock, JointState, JointVec};
 
 /// The simulator is slower than real time on a machine that is busy.
@@ -236,4 +236,42 @@ fn sim_reflexes_and_the_stop_end_following_and_only_an_operator_recovers() {
     assert!(text.contains("in use by process"), "{text}");
     drop(shell);
     assert_eq!(robot.end().motions, 2);
+}
+
+#[test]
+#[ignore = "needs franka-sim; ./tests/run"]
+fn sim_a_hand_opens_grips_what_is_there_and_has_one_owner() {
+    let (_robot, at) = Robot::with_hand();
+    let host = Host::resolve_at(&at, hand::PORT).expect("an address");
+    let mut fingers = Hand::open(&host, HandSettings::default()).expect("a Hand");
+    let told = |fingers: &mut Hand, opening: f64, done: &dyn Fn(&GripperState) -> bool| {
+        let began = Instant::now();
+        loop {
+            let state = fingers.exchange(Some(opening)).expect("a state");
+            assert_eq!(state.fault, None);
+            if done(&state) {
+                return;
+            }
+            assert!(began.elapsed() < SOON, "{opening}: {state:?}");
+        }
+    };
+    let state = fingers.exchange(None).expect("a state");
+    assert!(state.active && !state.object && state.opening == 1.0);
+    // Narrower than what is between them, and nearly shut.
+    told(&mut fingers, 0.5, &|s| (s.opening - 0.5).abs() < 0.02);
+    told(&mut fingers, 0.1, &|s| {
+        s.object && (s.opening - 0.375).abs() < 0.02
+    });
+    told(&mut fingers, 1.0, &|s| !s.object && s.opening > 0.98);
+    fingers.activate().expect("homes");
+    told(&mut fingers, 0.7, &|s| {
+        s.active && (s.opening - 0.7).abs() < 0.02
+    });
+    let second = Hand::open(&host, HandSettings::default()).err();
+    let text = second.expect("one owner").to_string();
+    assert!(text.contains("in use by process"), "{text}");
+    let nowhere = Host::resolve_at("127.0.0.1:1", hand::PORT).expect("an address");
+    let text = Hand::open(&nowhere, HandSettings::default()).err();
+    let text = text.expect("nobody").to_string();
+    assert!(text.contains("127.0.0.1:1: Franka Hand: "), "{text}");
 }

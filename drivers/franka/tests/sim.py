@@ -1,6 +1,6 @@
 """franka-sim as a robot for the tests: limits of motion and of communication enforced, loopback only, nothing downloaded.
 
-    sim.py PORT ACCOUNT [--urdf FILE]
+    sim.py PORT ACCOUNT [--urdf FILE] [--hand PORT]
 
 Its own model of the arm is downloaded at the first start; instead the URDF that it serves is compiled, without its meshes. What
 it made of every cycle is counted here where franka-sim closes it, and written to ACCOUNT when it is told to end (SIGTERM).
@@ -22,12 +22,15 @@ parser = argparse.ArgumentParser()
 parser.add_argument("port", type=int)
 parser.add_argument("account")
 parser.add_argument("--urdf", help="served to clients instead of its own")
+parser.add_argument("--hand", type=int, help="port of a Franka Hand, which has 30 mm between its fingers")
 arguments = parser.parse_args()
 
 import mujoco  # noqa: E402
 
 import franka_sim  # noqa: E402
 from franka_sim.comm_constraints import CommConstraintTracker  # noqa: E402
+from franka_sim.gripper.backend import FrankaHandSim  # noqa: E402
+from franka_sim.gripper.server import FrankaGripperServer  # noqa: E402
 from franka_sim.limits import tables  # noqa: E402
 from franka_sim.robot_state import RobotMode  # noqa: E402
 
@@ -142,6 +145,9 @@ with tempfile.TemporaryDirectory() as folder:
         Path(arguments.account).write_text(text)
         os._exit(0)
 
+    if arguments.hand:
+        hand = FrankaGripperServer("127.0.0.1", arguments.hand, FrankaHandSim(object_width=0.03))
+        threading.Thread(target=hand.run_server, daemon=True).start()
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=obey, args=(server,), daemon=True).start()
     hurry()

@@ -206,7 +206,7 @@ impl RawUr {
             let expected = format!("one of {}", names.join(", "));
             check.error("device.model", &expected, &self.model)
         })?;
-        host(check, &self.host)?;
+        host(check, "device.host", &self.host)?;
         if !model.rates_hz().contains(&self.rate_hz) {
             let rates: Vec<String> = model.rates_hz().iter().map(u32::to_string).collect();
             let expected = format!("{} Hz for a {}", rates.join(", "), model.name());
@@ -243,7 +243,7 @@ impl RawFranka {
             let expected = format!("{model}; a Panda (FER) speaks another version of FCI");
             return Err(check.error("device.model", &expected, &self.model));
         }
-        host(check, &self.host)?;
+        host(check, "device.host", &self.host)?;
         if !rates.contains(&self.rate_hz) {
             let rates: Vec<String> = rates.iter().map(u32::to_string).collect();
             let expected = format!("one of {} Hz", rates.join(", "));
@@ -258,11 +258,11 @@ impl RawFranka {
     }
 }
 
-/// Whether `host` may be an address or a name.
-fn host(check: &Check<'_>, host: &str) -> Result<(), CellError> {
+/// Whether the `host` of `field` may be an address or a name.
+pub(super) fn host(check: &Check<'_>, field: &str, host: &str) -> Result<(), CellError> {
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
         let expected = "an IP address or a host's name";
-        return Err(check.error("device.host", expected, format!("`{host}`")));
+        return Err(check.error(field, expected, format!("`{host}`")));
     }
     Ok(())
 }

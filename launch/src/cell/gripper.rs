@@ -3,14 +3,26 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tactus_robotiq::{Settings, TwoFinger, gripper};
+use tactus_drivers_api::Gripper;
+use tactus_franka::{Hand, HandSettings, Host, hand};
+use tactus_robotiq::{Settings, TwoFinger};
 
-use super::{CellError, Check};
+use super::{CellError, Check, device};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum RawGripper {
     Robotiq(RawRobotiq),
+    #[serde(rename = "franka-hand")]
+    FrankaHand(RawHand),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHand {
+    host: String,
+    speed: Option<f64>,
+    force: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,11 +45,32 @@ pub enum CellGripper {
         /// How it is reached, and how it moves.
         settings: Settings,
     },
+    /// The Franka Hand.
+    FrankaHand {
+        /// The arm's controller.
+        host: String,
+        /// How it moves.
+        settings: HandSettings,
+    },
 }
 
 impl RawGripper {
     pub(super) fn read(self, check: &Check<'_>) -> Result<CellGripper, CellError> {
-        let Self::Robotiq(raw) = self;
+        let share = |field, value: Option<f64>, usual| check.bounded(field, value.unwrap_or(usual));
+        let raw = match self {
+            Self::Robotiq(raw) => raw,
+            Self::FrankaHand(raw) => {
+                let HandSettings { speed, force } = HandSettings::default();
+                device::host(check, "device.gripper.host", &raw.host)?;
+                return Ok(CellGripper::FrankaHand {
+                    host: raw.host,
+                    settings: HandSettings {
+                        speed: share("device.gripper.speed", raw.speed, speed)?,
+                        force: share("device.gripper.force", raw.force, force)?,
+                    },
+                });
+            }
+        };
         let Settings {
             baud,
             slave,
@@ -47,7 +80,6 @@ impl RawGripper {
         let number = |field, value: Option<u32>, usual: u32| {
             check.bounded(field, f64::from(value.unwrap_or(usual)))
         };
-        let share = |field, value: Option<f64>, usual| check.bounded(field, value.unwrap_or(usual));
         Ok(CellGripper::Robotiq {
             port: raw.port,
             settings: Settings {
@@ -61,9 +93,13 @@ impl RawGripper {
 }
 
 impl CellGripper {
-    /// Opens its port and asks it how it is.
-    pub fn open(&self) -> Result<TwoFinger, gripper::GripperError> {
-        let Self::Robotiq { port, settings } = self;
-        TwoFinger::open(port, *settings)
+    /// Reaches it and asks it how it is.
+    pub fn open(&self) -> anyhow::Result<Box<dyn Gripper>> {
+        Ok(match self {
+            Self::Robotiq { port, settings } => Box::new(TwoFinger::open(port, *settings)?),
+            Self::FrankaHand { host, settings } => {
+                Box::new(Hand::open(&Host::resolve_at(host, hand::PORT)?, *settings)?)
+            }
+        })
     }
 }

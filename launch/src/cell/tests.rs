@@ -382,6 +382,16 @@ fn a_franka_is_described_or_refused() {
             "`device.host`: expected an IP address",
         ),
         ("rate_hz = 500 ", "gain = 3 ", "gain"),
+        (
+            "[arm]\n",
+            "[device.gripper]\nkind = \"franka-hand\"\nhost = \"a\"\nspeed = 2.0\n[arm]\n",
+            "`device.gripper.speed`: expected 0 to 1, got 2",
+        ),
+        (
+            "[arm]\n",
+            "[device.gripper]\nkind = \"franka-hand\"\nhost = \"a b\"\n[arm]\n",
+            "`device.gripper.host`: expected an IP address",
+        ),
     ] {
         assert!(FR3.contains(from), "{from}");
         let error = parsed(&FR3.replacen(from, to, 1))

@@ -6,7 +6,7 @@ use anyhow::bail;
 use tactus_ur::{Bench, Host};
 
 use super::{Finding, Report, busy};
-use crate::cell::{Cell, CellDevice, CellFranka, CellServos, CellUr};
+use crate::cell::{Cell, CellDevice, CellFranka, CellGripper, CellServos, CellUr};
 
 /// What was found, or why not and what to do about it.
 type Found = Result<String, (anyhow::Error, &'static str)>;
@@ -27,14 +27,22 @@ pub fn look(report: &mut Report, cell: &Cell) -> anyhow::Result<()> {
     let Some(gripper) = &cell.gripper else {
         return Ok(());
     };
-    let found = gripper.open().and_then(|mut fingers| fingers.status());
-    let found = match found.map(|status| (status.fault(), status.active())) {
+    let found = gripper.open();
+    let found = found.and_then(|mut fingers| Ok(fingers.exchange(None)?));
+    let found = match found.map(|state| (state.fault, state.active)) {
         Ok((Some(fault), _)) => Err(anyhow::anyhow!("the gripper has a fault: {fault}")),
         Ok((None, false)) => Err(anyhow::anyhow!("the gripper is not active")),
         Ok((None, true)) => Ok("answers, and is active".to_owned()),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(e),
     };
-    let mend = "`tactus device gripper check` says more; `activate` moves its fingers";
+    let mend = match gripper {
+        CellGripper::Robotiq { .. } => {
+            "`tactus device gripper check` says more; `activate` moves its fingers"
+        }
+        CellGripper::FrankaHand { .. } => {
+            "is it mounted, and initialized in Desk? Where it was not homed, `enable` homes it: its fingers move"
+        }
+    };
     add(report, "gripper", found.map_err(|e| (e, mend)))
 }
 

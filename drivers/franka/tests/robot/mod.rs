@@ -66,6 +66,17 @@ impl Robot {
 
     /// At `port`, with the URDF of a file.
     pub fn at(port: u16, urdf: Option<&Path>) -> Self {
+        Self::launch(port, urdf, None)
+    }
+
+    /// An FR3 with a Hand, and where that is; there are 30 mm between its fingers.
+    pub fn with_hand() -> (Self, String) {
+        let hand = free_port();
+        let robot = Self::launch(free_port(), None, Some(hand));
+        (robot, format!("127.0.0.1:{hand}"))
+    }
+
+    fn launch(port: u16, urdf: Option<&Path>, hand: Option<u16>) -> Self {
         let name = format!("tactus-franka-sim-{}-{port}", std::process::id());
         let account = std::env::temp_dir().join(name);
         let sim = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -81,6 +92,9 @@ impl Robot {
             .stdout(Stdio::piped());
         if let Some(urdf) = urdf {
             command.arg("--urdf").arg(urdf);
+        }
+        if let Some(hand) = hand {
+            command.arg("--hand").arg(hand.to_string());
         }
         let mut child = command.spawn().expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
