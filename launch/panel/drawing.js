@@ -1,5 +1,5 @@
 // Drawings of the panel: the waterfall of stages, the arm from the side and from above, joints within their limits.
-// Each takes what it shows and replaces what was there; nothing is remembered but the arm's extent.
+// Each takes what it shows and replaces what was there; nothing is remembered but how far the arm came.
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -45,39 +45,40 @@ export function waterfall(into, latency) {
   into.replaceChildren(...rows);
 }
 
-// Side: x and z; top: x and y. Solid where the arm is, dashed where it is wanted, dotted the box it should stay in.
-let reach = 0.2;
+// Side: x and z; top: x and y. Solid where the arm is, dashed where it is wanted, dotted the box it should stay in. The
+// view grows with what was seen and never jumps back.
+const lowest = [-0.1, -0.1, 0], highest = [0.2, 0.1, 0.2];
 
 export function pose(into, arm) {
-  const seen = [...(arm.points ?? []), ...(arm.wanted ?? [])];
-  for (const point of seen) reach = Math.max(reach, ...point.map(Math.abs));
-  for (const corner of arm.workspace ?? []) reach = Math.max(reach, ...corner.map(Math.abs));
-  const view = (title, up, middle) => {
-    const [width, height] = [2.7 * reach, 2 * reach];
-    const put = (p) => [p[0] + 0.35 * reach, height - (p[up] + middle * reach)];
-    const svg = shape("svg", { viewBox: `${-0.35 * reach} ${-0.05 * reach} ${width} ${height * 1.1}`, role: "img", "aria-label": `arm, ${title}` });
+  for (const point of [...(arm.points ?? []), ...(arm.wanted ?? []), ...(arm.workspace ?? [])]) {
+    point.forEach((v, i) => { lowest[i] = Math.min(lowest[i], v); highest[i] = Math.max(highest[i], v); });
+  }
+  const view = (title, up) => {
+    // One scale for both views: metres are metres.
+    const size = 1.12 * Math.max(highest[0] - lowest[0], highest[1] - lowest[1], highest[2] - lowest[2]);
+    const [left, low] = [(highest[0] + lowest[0] - size) / 2, (highest[up] + lowest[up] - size) / 2];
+    const put = (p) => [p[0] - left, size - (p[up] - low)];
+    const svg = shape("svg", { viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": `arm, ${title}` });
     const line = (points, more) => shape("polyline", { points: points.map((p) => put(p).join(",")).join(" "), fill: "none", "vector-effect": "non-scaling-stroke", "stroke-linejoin": "round", ...more });
-    const ground = up === 2 ? [[-reach, 0, 0], [2 * reach, 0, 0]] : null;
-    if (ground) svg.append(line(ground, { stroke: "#506172", "stroke-width": 1 }));
+    if (up === 2) svg.append(line([[left, 0, 0], [left + size, 0, 0]], { stroke: "#506172", "stroke-width": 1 }));
     if (arm.workspace) {
-      const [a, b] = arm.workspace;
-      const box = [[a[0], a[1], a[2]], [b[0], up === 1 ? a[1] : 0, a[2]], b, [a[0], b[1], b[2]], [a[0], a[1], a[2]]];
-      svg.append(line(box, { stroke: "#8394a5", "stroke-width": 1, "stroke-dasharray": "2 4" }));
+      const [[x, y, z], [X, Y, Z]] = arm.workspace;
+      svg.append(line([[x, y, z], [X, y, z], [X, Y, Z], [x, Y, Z], [x, y, z]], { stroke: "#8394a5", "stroke-width": 1, "stroke-dasharray": "2 4" }));
     }
     if (arm.wanted) svg.append(line(arm.wanted, { stroke: "#f2c14e", "stroke-width": 2, "stroke-dasharray": "5 4" }));
     if (arm.points) {
       svg.append(line(arm.points, { stroke: "#eef3f7", "stroke-width": 5 }));
       for (const point of arm.points) {
         const [cx, cy] = put(point);
-        svg.append(shape("circle", { cx, cy, r: 0.022 * reach, fill: "#7db7ff" }));
+        svg.append(shape("circle", { cx, cy, r: 0.014 * size, fill: "#7db7ff" }));
       }
     } else {
-      svg.append(shape("text", { x: 0, y: reach, fill: "#a9b8c6", "font-size": 0.16 * reach }, "no pose known"));
+      svg.append(shape("text", { x: 0.2 * size, y: size / 2, fill: "#a9b8c6", "font-size": 0.09 * size }, "no pose known"));
     }
-    svg.append(shape("text", { x: -0.3 * reach, y: 0.12 * reach, fill: "#a9b8c6", "font-size": 0.13 * reach }, title));
+    svg.append(shape("text", { x: 0.03 * size, y: 0.08 * size, fill: "#a9b8c6", "font-size": 0.07 * size }, title));
     return svg;
   };
-  into.replaceChildren(view("side", 2, 0.5), view("top", 1, 1));
+  into.replaceChildren(view("side", 2), view("top", 1));
 }
 
 export function joints(into, arm) {

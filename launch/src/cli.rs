@@ -1175,6 +1175,9 @@ pub enum EvalVerb {
     Resume {
         /// Folder of the evaluation.
         dir: PathBuf,
+        /// Where panels of a plan that an operator scores find the trials. Default: a free loopback port.
+        #[arg(long, value_name = "ENDPOINT")]
+        listen: Option<String>,
     },
     /// Say how many trials it takes to tell two success rates apart.
     Power(EvalPowerArgs),
@@ -1190,7 +1193,11 @@ pub struct EvalRunArgs {
     /// Folder for plan, results and report; must not hold an evaluation.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// Nobody is asked and nothing is shown but one line per trial. So far there is no other way.
+    /// Where panels of a plan that an operator scores find the trials, for example tcp/127.0.0.1:7448. Default: a free loopback
+    /// port, which is said.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub listen: Option<String>,
+    /// Nothing is shown but one line per trial; so it is anyway.
     #[arg(long)]
     pub headless: bool,
     /// Same decisions on a virtual clock in one process, repeatable bit for bit; otherwise each trial brings the cell up in

@@ -13,12 +13,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tactus_eval::journal::Journal;
 use tactus_eval::order::{Slot, fingerprint};
-use tactus_eval::plan::{Condition, Plan, sha256_hex};
+use tactus_eval::plan::{Condition, Judge, Plan, sha256_hex};
 use tactus_eval::progress::{Next, Progress};
 use tactus_eval::trial::{Abort, Ended, Entry, Figures, Finish, Unblinded};
 use tactus_record::date;
 use tactus_sim::{Cube, Task, TaskKind};
+use tactus_wire::{EvalPhase, EvalReport};
 
+use super::operator::Operator;
 use super::setting::{MILESTONES, Setting, kinds};
 use super::stage::{Run, Stage};
 use super::table;
@@ -47,17 +49,22 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     }
     let copy = args.dir.join(PLAN);
     store(&copy, &text).with_context(|| format!("plan {}", copy.display()))?;
-    let mode = if args.lockstep {
-        "lockstep"
-    } else {
-        "real_time"
+    let mode = match (plan.score, args.lockstep) {
+        (Judge::Simulator, true) => "lockstep",
+        (Judge::Simulator, false) => "real_time",
+        (Judge::Operator, false) => "operator",
+        (Judge::Operator, true) => {
+            bail!(
+                "--lockstep has a clock that no operator watches: leave it out, or score = \"simulator\""
+            )
+        }
     };
     journal.append(Entry::Begun(setting.begun(&plan, &text, &folder, mode)))?;
-    go_on(&plan, &setting, journal, &args.dir)
+    go_on(&plan, &setting, journal, &args.dir, args.listen.as_deref())
 }
 
 /// `tactus eval resume`.
-pub fn resume(dir: &Path) -> anyhow::Result<ExitCode> {
+pub fn resume(dir: &Path, listen: Option<&str>) -> anyhow::Result<ExitCode> {
     let file = dir.join(PLAN);
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("no evaluation here: plan {}", file.display()))?;
@@ -83,7 +90,7 @@ pub fn resume(dir: &Path) -> anyhow::Result<ExitCode> {
     if journal.was_torn() {
         eprintln!("the last line had been cut off by a crash; what it belonged to is run again");
     }
-    go_on(&plan, &setting, journal, dir)
+    go_on(&plan, &setting, journal, dir, listen)
 }
 
 fn parse(file: &Path, text: &str) -> anyhow::Result<Plan> {
@@ -111,6 +118,7 @@ fn go_on(
     setting: &Setting,
     mut journal: Journal,
     dir: &Path,
+    listen: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let stop = roles::stop_flag(false)?;
     let mode = match journal.entries().first() {
@@ -120,7 +128,10 @@ fn go_on(
             journal.file().display()
         ),
     };
-    let mut stage = Stage::new(&mode, setting)?;
+    let mut stage = match mode.as_str() {
+        "operator" => Stage::Operator(Box::new(Operator::new(&setting.cell, &plan.name, listen)?)),
+        mode => Stage::new(mode, setting)?,
+    };
     let slots = plan.slots();
     loop {
         let progress = Progress::of(plan, &journal)?;
@@ -152,16 +163,28 @@ fn go_on(
                     progress.name(slot.policy)
                 }
                 .to_owned();
-                trial(
-                    plan,
-                    setting,
-                    &mut journal,
-                    &mut stage,
-                    (slot, attempt),
-                    label,
-                    &shown,
-                    &stop,
-                )?;
+                let scored = plan.slots() - progress.left() as u64;
+                match &mut stage {
+                    Stage::Operator(operator) => judged(
+                        plan,
+                        setting,
+                        &mut journal,
+                        operator,
+                        (slot, attempt),
+                        (label, &shown, scored),
+                        &stop,
+                    )?,
+                    stage => trial(
+                        plan,
+                        setting,
+                        &mut journal,
+                        stage,
+                        (slot, attempt),
+                        label,
+                        &shown,
+                        &stop,
+                    )?,
+                }
             }
             Next::Finish(reason) => {
                 let policies = plan
@@ -192,7 +215,14 @@ fn go_on(
                     journal.last_hash()
                 );
                 result::line(table::tables(&progress.analysis()))?;
-                result::line(super::write_report(dir)?)?;
+                let report = super::write_report(dir)?;
+                if let Stage::Operator(operator) = &mut stage {
+                    operator.finish(
+                        plan.slots() - progress.left() as u64,
+                        &format!("{why}. {report}"),
+                    );
+                }
+                result::line(report)?;
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -274,17 +304,99 @@ fn trial(
     if !row.success {
         ended.progress = 100.0 * ended.milestones.len() as f64 / (planned.len() + 1) as f64;
     }
+    say(plan, &ended, shown);
+    journal.append(Entry::Ended(Box::new(ended)))?;
+    Ok(())
+}
+
+/// One trial as a line of text.
+fn say(plan: &Plan, ended: &Ended, shown: &str) {
     let verdict = match ended.abort {
         None => format!("ok   {:5.1} s", ended.secs),
         Some(abort) => format!("MISS {:5.1} s  {}", ended.secs, abort.words()),
     };
     eprintln!(
         "trial {:3} of {}  {shown:8}  {:10}  {:12}  {verdict}",
-        slot.trial + 1,
+        ended.trial + 1,
         plan.slots(),
         ended.task,
         ended.condition
     );
+}
+
+/// Runs one trial that an operator judges, and stores what was said of it.
+fn judged(
+    plan: &Plan,
+    setting: &Setting,
+    journal: &mut Journal,
+    operator: &Operator,
+    (slot, attempt): (Slot, u32),
+    (label, shown, scored): (&'static str, &str, u64),
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let described = Described::of(plan, slot, label);
+    let (dir, id) = &setting.bundles[slot.policy];
+    let planned = &plan.tasks[slot.task];
+    journal.append(Entry::Started {
+        trial: slot.trial,
+        attempt,
+        at: now(),
+    })?;
+    let picture = match planned.condition(slot.condition) {
+        Some(Condition::Picture(file)) => Some(setting.folder.join(file)),
+        _ => None,
+    };
+    let report = EvalReport {
+        name: plan.name.clone(),
+        phase: EvalPhase::Preparing,
+        trial: slot.trial,
+        trials: plan.slots(),
+        scored,
+        attempt,
+        blind: plan.blind,
+        label: shown.to_owned(),
+        task: described.task_name.clone(),
+        condition: described.condition.clone(),
+        instruction: described.instruction.clone(),
+        milestones: planned.milestones.clone(),
+        secs: 0.0,
+        limit_secs: planned.time_limit_s,
+        picture: picture.is_some(),
+        note: String::new(),
+    };
+    let run = Run {
+        cell: &setting.cell,
+        bundle: (slot.policy, dir, id),
+        seed: described.seed,
+        instruction: described.instruction.clone(),
+        task: described.task,
+        limit_secs: planned.time_limit_s,
+        boot: slot.trial + 1,
+        stop,
+    };
+    let mut ended = described.ended(attempt, Abort::SetupError);
+    ended.judge = Judge::Operator.word().into();
+    match operator.trial(&run, report, picture.as_ref()) {
+        Ok(told) => {
+            ended.success = told.success;
+            ended.progress = told.progress;
+            ended.abort = told.abort;
+            ended.milestones = told.milestones;
+            ended.note = told.note;
+            ended.secs = told.secs;
+            ended.figures = told.figures;
+        }
+        Err(e) => {
+            // As with a simulator: a cell that cannot be brought up is nobody's failure but the set-up's.
+            ended.note = format!("{e:#}");
+            journal.append(Entry::Ended(Box::new(ended)))?;
+            return Err(e.context(format!(
+                "trial {} is excluded, and run again by `tactus eval resume`",
+                slot.trial + 1
+            )));
+        }
+    }
+    say(plan, &ended, shown);
     journal.append(Entry::Ended(Box::new(ended)))?;
     Ok(())
 }
@@ -306,7 +418,8 @@ impl Described {
         let condition = planned.condition(slot.condition);
         let seed = match condition {
             Some(Condition::Seed(seed)) => seed,
-            _ => 0,
+            // Nobody sets a simulated scene up by a picture or words: each is a world of its own.
+            _ => slot.condition,
         };
         let (instruction, task) = match &planned.instruction {
             Some(words) => (words.clone(), Task::named(words)),

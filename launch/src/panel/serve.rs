@@ -141,6 +141,7 @@ pub async fn serve(panel: Arc<Panel>, listener: TcpListener) -> anyhow::Result<(
         .route("/panel.js", text(SCRIPT, JS))
         .route("/operator.js", text(SCRIPT, OPERATOR))
         .route("/drawing.js", text(SCRIPT, DRAWING))
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/live", get(live))
         .route("/camera/{name}", get(camera))
         .route("/reference", get(reference))
