@@ -48,6 +48,7 @@ function show() {
   text("holder", holder);
   const { begun, successes, failures } = newest.tally;
   text("tally", begun ? `${successes}\u2713 ${failures}\u2717 of ${begun}` : "-");
+  RUNGS[2][3] = newest.resumes ? "brakes, then resumes by itself" : "brakes, and waits for enable";
   ladder(mode);
   $("roles").replaceChildren(...newest.roles.map((r) => element("li", { class: r.here ? "" : "gone" }, `${r.here ? "\u25cf" : "\u2715"} ${r.role === r.name ? r.role : `${r.role} ${r.name}`}${r.here ? "" : " gone"}`)));
   if (latency) { waterfall($("waterfall"), latency); figures(latency, mode); }
@@ -73,16 +74,18 @@ function head(mode) {
 const RUNGS = [
   [["policy", "goto", "align", "teleop"], "\u25b6", "moves", "policy, or a human"],
   [["tail"], "\u25d0", "tail", "chunk in force, 150 ms at most"],
-  [["hold"], "\u275a\u275a", "hold", "brakes and stays"],
+  [["hold"], "\u275a\u275a", "hold", "brakes, and waits for enable"],
   [["stopped"], "\u25a0", "stopped", "until the arm host restarts"],
   [["boot", "ready"], "\u25c7", "at rest", "waits for an operator"],
 ];
 
 function ladder(mode) {
-  const word = mode?.word === "policy" && mode.fault ? "tail" : mode?.word;
+  const word = mode?.word;
+  // A tail is over before it could be reported; a hold says that it came through one.
+  const through = word === "hold" && mode.fault?.rung.startsWith("tail");
   $("ladder").replaceChildren(...RUNGS.map(([words, sign, name, what]) => {
     const now = words.includes(word);
-    const said = now ? `${word === name ? "" : `${word}, `}for ${number(mode.for_s, mode.for_s < 10 ? 1 : 0)} s` : what;
+    const said = name === "tail" && through ? `came through it: ${mode.fault.name}` : now ? `${word === name ? "" : `${word}, `}for ${number(mode.for_s, mode.for_s < 10 ? 1 : 0)} s` : what;
     return element("li", now ? { "aria-current": "step" } : {}, element("i", {}, sign), name, element("em", {}, said));
   }));
 }
@@ -130,7 +133,7 @@ class View {
     const tools = element("div", { class: "tools" }, this.keep, this.differ, this.clear, this.blend);
     this.blend.hidden = true;
     this.blend.oninput = () => this.mix();
-    this.keep.onclick = () => this.over(this.image.src, true);
+    this.keep.onclick = () => this.blob && this.over(URL.createObjectURL(this.blob), true);
     this.clear.onclick = () => this.over(null);
     this.differ.onclick = () => { this.differ.ariaPressed = this.differ.ariaPressed === "true" ? "false" : "true"; this.mix(); };
     $("cameras").append(element("div", { class: "camera" }, this.frame, tools));
@@ -145,15 +148,11 @@ class View {
 
   over(source, own = false) {
     if (this.own) URL.revokeObjectURL(this.reference.src);
-    this.own = false;
-    const done = (url) => {
-      this.reference.hidden = !url;
-      for (const tool of [this.differ, this.clear, this.blend]) tool.hidden = !url;
-      if (url) this.reference.src = url; else this.reference.removeAttribute("src");
-      this.mix();
-    };
-    if (!own) return done(source);
-    fetch(source).then((r) => r.blob()).then((blob) => { this.own = true; done(URL.createObjectURL(blob)); });
+    this.own = own;
+    this.reference.hidden = !source;
+    for (const tool of [this.differ, this.clear, this.blend]) tool.hidden = !source;
+    if (source) this.reference.src = source; else this.reference.removeAttribute("src");
+    this.mix();
   }
 
   see(camera, trial) {
@@ -161,7 +160,7 @@ class View {
     this.stale.hidden = !stale;
     this.stale.textContent = stale;
     // The plan's picture of the scene goes over the first camera, until the trial begins.
-    const wanted = trial?.picture && views.keys().next().value === this.name ? trial.trial : null;
+    const wanted = trial?.picture && trial.phase === "setup" && views.keys().next().value === this.name ? trial.trial : null;
     if (wanted !== this.of) { this.of = wanted; this.over(wanted == null ? null : `reference?trial=${wanted}`); }
   }
 
@@ -172,7 +171,8 @@ class View {
         const answer = await fetch(`camera/${this.name}?after=${this.n}`);
         if (answer.status === 200) {
           this.n = answer.headers.get("x-picture");
-          const url = URL.createObjectURL(await answer.blob());
+          this.blob = await answer.blob();
+          const url = URL.createObjectURL(this.blob);
           const old = this.image.src;
           this.image.src = url;
           this.image.onload = () => {

@@ -13,10 +13,11 @@
 //! - [`gate`]: who may see, who may act. Pure.
 //! - [`snapshot`]: what the wire said lately, as one small JSON. Pure. [`hear`] feeds it.
 //! - [`pictures`]: the newest frame of each camera.
-//! - [`desk`]: what an operator may ask; [`hand`]: taking over with the page's keys.
+//! - [`ask`]: what an operator may ask. Pure. [`desk`] carries it out; [`hand`]: taking over with the page's keys.
 //! - [`metrics`]: the same figures as text for Prometheus. Pure.
 //! - [`serve`]: routes.
 
+mod ask;
 mod desk;
 mod gate;
 mod hand;

@@ -116,7 +116,10 @@ impl Panel {
     fn act(&self, ask: Value) -> (u16, String) {
         let answer = self.ask("POST", "/act", &[], &ask.to_string());
         let said: Value = serde_json::from_slice(&answer.body).expect("JSON");
-        (answer.status, said["said"].as_str().unwrap_or_default().to_owned())
+        (
+            answer.status,
+            said["said"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     fn live(&self) -> WebSocket<TcpStream> {
@@ -130,7 +133,11 @@ impl Panel {
     fn memory(&self) -> u64 {
         let file = format!("/proc/{}/statm", self.process.id());
         let text = std::fs::read_to_string(file).expect("it runs");
-        let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("pages");
+        let pages: u64 = text
+            .split(' ')
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("pages");
         pages * 4096
     }
 }
@@ -168,7 +175,10 @@ fn a_page_shows_the_cell_and_its_orders_reach_the_arm() {
 
     let page = panel.get("/");
     assert_eq!(page.status, 200);
-    assert!(page.head.contains("content-security-policy: default-src 'none'"));
+    assert!(
+        page.head
+            .contains("content-security-policy: default-src 'none'")
+    );
     assert!(String::from_utf8_lossy(&page.body).contains("<title>Tactus panel"));
     for file in ["/panel.css", "/panel.js", "/operator.js", "/drawing.js"] {
         assert_eq!(panel.get(file).status, 200, "{file}");
@@ -187,7 +197,13 @@ fn a_page_shows_the_cell_and_its_orders_reach_the_arm() {
         assert!(Instant::now() < until, "{seen}");
     };
     assert_eq!(seen["arm"]["joints"].as_array().map(Vec::len), Some(6));
-    assert!(seen["roles"].as_array().expect("roles").iter().all(|r| r["here"] == true));
+    assert!(
+        seen["roles"]
+            .as_array()
+            .expect("roles")
+            .iter()
+            .all(|r| r["here"] == true)
+    );
 
     // Refused before it is asked: a name that was rebound, another site's page, what is no order.
     let hold = r#"{"ask":"enable"}"#;
@@ -196,10 +212,14 @@ fn a_page_shows_the_cell_and_its_orders_reach_the_arm() {
         assert_eq!(answer.status, 403, "{name}");
     }
     assert_eq!(panel.act(json!({ "ask": "torque_off" })).0, 400);
-    assert_eq!(panel.act(json!({ "ask": "start", "instruction": "" })).0, 400);
+    assert_eq!(
+        panel.act(json!({ "ask": "start", "instruction": "" })).0,
+        400
+    );
     assert!(is(&cell, ModeWord::Boot));
     // The arm host says no in its own words.
-    let (status, said) = panel.act(json!({ "ask": "start", "instruction": "pick up the red cube" }));
+    let (status, said) =
+        panel.act(json!({ "ask": "start", "instruction": "pick up the red cube" }));
     assert_eq!(status, 409, "{said}");
     assert!(said.contains("refuses"), "{said}");
 
@@ -214,13 +234,19 @@ fn a_page_shows_the_cell_and_its_orders_reach_the_arm() {
     let first = panel.get("/camera/scene");
     assert_eq!((first.status, &first.body[..2]), (200, &[0xff, 0xd8][..]));
     let number = |answer: &Answer| -> u64 {
-        let line = answer.head.lines().find_map(|l| l.strip_prefix("x-picture: "));
+        let line = answer
+            .head
+            .lines()
+            .find_map(|l| l.strip_prefix("x-picture: "));
         line.and_then(|n| n.trim().parse().ok()).expect("a number")
     };
     let next = panel.get(&format!("/camera/scene?after={}", number(&first)));
     assert!(number(&next) > number(&first));
     let figures = String::from_utf8(panel.get("/metrics").body).expect("text");
-    assert!(figures.contains("tactus_mode{mode=\"policy\"} 1"), "{figures}");
+    assert!(
+        figures.contains("tactus_mode{mode=\"policy\"} 1"),
+        "{figures}"
+    );
 
     assert_eq!(panel.act(json!({ "ask": "hold" })).0, 200);
     cell.wait("the arm holds", WAIT, || is(&cell, ModeWord::Hold));
@@ -240,24 +266,49 @@ fn without_a_token_nobody_gets_in_and_who_may_watch_may_not_act() {
     let cell = sim_cell();
     let panel = Panel::start(&cell, &["--token"]);
     let hold = r#"{"ask":"hold"}"#;
-    for path in ["/", "/panel.js", "/live", "/camera/scene", "/snapshot", "/metrics", "/reference"] {
+    for path in [
+        "/",
+        "/panel.js",
+        "/live",
+        "/camera/scene",
+        "/snapshot",
+        "/metrics",
+        "/reference",
+    ] {
         assert_eq!(panel.get(path).status, 401, "{path}");
     }
     assert_eq!(panel.ask("POST", "/act", &[], hold).status, 401);
     let (see, act) = (panel.token("watch"), panel.token("act"));
     assert_ne!(see, act);
     let wrong = format!("Bearer {}0", &act[1..]);
-    assert_eq!(panel.ask("GET", "/", &[("Authorization", &wrong)], "").status, 401);
+    assert_eq!(
+        panel
+            .ask("GET", "/", &[("Authorization", &wrong)], "")
+            .status,
+        401
+    );
     // The token leaves the address for a cookie.
     let entered = panel.get(&format!("/?token={see}"));
     assert_eq!(entered.status, 303);
-    assert!(entered.head.contains("httponly; samesite=strict"), "{}", entered.head);
+    assert!(
+        entered.head.contains("httponly; samesite=strict"),
+        "{}",
+        entered.head
+    );
     let see = format!("Bearer {see}");
     let act = format!("Bearer {act}");
     let watching = panel.ask("GET", "/", &[("Authorization", &see)], "");
     assert!(String::from_utf8_lossy(&watching.body).contains("<body class=\"see\">"));
-    assert_eq!(panel.ask("POST", "/act", &[("Authorization", &see)], hold).status, 403);
-    let ours = [("Authorization", act.as_str()), ("Origin", "http://evil.example")];
+    assert_eq!(
+        panel
+            .ask("POST", "/act", &[("Authorization", &see)], hold)
+            .status,
+        403
+    );
+    let ours = [
+        ("Authorization", act.as_str()),
+        ("Origin", "http://evil.example"),
+    ];
     assert_eq!(panel.ask("POST", "/act", &ours, hold).status, 403);
     let enable = r#"{"ask":"enable"}"#;
     assert_eq!(panel.ask("POST", "/act", &ours[..1], enable).status, 200);
@@ -367,8 +418,14 @@ fn twenty_pages_that_read_nothing_cost_bounded_memory_and_the_loop_nothing() {
     }
     let crowded = unevenness(&cell, from);
     let after = panel.memory();
-    println!("commands off their period, us p50 p99 most: alone {alone:.0?}, with 20 pages {crowded:.0?}");
-    println!("panel's memory: {} kB, with 20 pages {} kB", before >> 10, after >> 10);
+    println!(
+        "commands off their period, us p50 p99 most: alone {alone:.0?}, with 20 pages {crowded:.0?}"
+    );
+    println!(
+        "panel's memory: {} kB, with 20 pages {} kB",
+        before >> 10,
+        after >> 10
+    );
     assert!(
         after < before + (24 << 20),
         "{before} bytes became {after} by pages that read nothing"

@@ -72,6 +72,7 @@ class Page:
 
     def go(self, url):
         self.call("Page.navigate", url=url)
+        self.until("document.readyState === 'complete' && location.protocol.startsWith('http')", f"{url} is there")
 
     def js(self, text):
         result = self.call("Runtime.evaluate", expression=text, awaitPromise=True, returnByValue=True)

@@ -195,8 +195,8 @@ def test_a_blinded_evaluation_from_the_page(browser, tmp_path):
     noisy = tmp_path / "noisy"
     subprocess.run([TACTUS, "bundle", "degrade", CHECKOUT / "models/demo/bundle", "--noise", "0.3", "--out", noisy], check=True, capture_output=True)
     cell = cell_file(tmp_path)
-    for name in ("one.jpg", "two.jpg"):
-        (tmp_path / name).write_bytes((CHECKOUT / "launch/pictures/cell.jpg").read_bytes())
+    for seed, name in enumerate(("one.jpg", "two.jpg")):
+        subprocess.run([TACTUS, "sim", "portrait", "--camera", "scene", "--seed", str(seed + 5), "--out", tmp_path / name], check=True, capture_output=True)
     plan = tmp_path / "plan.toml"
     plan.write_text(PLAN.format(cell=cell, good=CHECKOUT / "models/demo/bundle", noisy=noisy))
     endpoint = f"tcp/127.0.0.1:{free_port()}"

@@ -18,9 +18,8 @@ use tactus_eval::progress::{Next, Progress};
 use tactus_eval::trial::{Abort, Ended, Entry, Figures, Finish, Unblinded};
 use tactus_record::date;
 use tactus_sim::{Cube, Task, TaskKind};
-use tactus_wire::{EvalPhase, EvalReport};
 
-use super::operator::Operator;
+use super::operator::{Operator, judged};
 use super::setting::{MILESTONES, Setting, kinds};
 use super::stage::{Run, Stage};
 use super::table;
@@ -310,7 +309,7 @@ fn trial(
 }
 
 /// One trial as a line of text.
-fn say(plan: &Plan, ended: &Ended, shown: &str) {
+pub fn say(plan: &Plan, ended: &Ended, shown: &str) {
     let verdict = match ended.abort {
         None => format!("ok   {:5.1} s", ended.secs),
         Some(abort) => format!("MISS {:5.1} s  {}", ended.secs, abort.words()),
@@ -324,96 +323,26 @@ fn say(plan: &Plan, ended: &Ended, shown: &str) {
     );
 }
 
-/// Runs one trial that an operator judges, and stores what was said of it.
-fn judged(
-    plan: &Plan,
-    setting: &Setting,
-    journal: &mut Journal,
-    operator: &Operator,
-    (slot, attempt): (Slot, u32),
-    (label, shown, scored): (&'static str, &str, u64),
-    stop: &AtomicBool,
-) -> anyhow::Result<()> {
-    let described = Described::of(plan, slot, label);
-    let (dir, id) = &setting.bundles[slot.policy];
-    let planned = &plan.tasks[slot.task];
-    journal.append(Entry::Started {
-        trial: slot.trial,
-        attempt,
-        at: now(),
-    })?;
-    let picture = match planned.condition(slot.condition) {
-        Some(Condition::Picture(file)) => Some(setting.folder.join(file)),
-        _ => None,
-    };
-    let report = EvalReport {
-        name: plan.name.clone(),
-        phase: EvalPhase::Preparing,
-        trial: slot.trial,
-        trials: plan.slots(),
-        scored,
-        attempt,
-        blind: plan.blind,
-        label: shown.to_owned(),
-        task: described.task_name.clone(),
-        condition: described.condition.clone(),
-        instruction: described.instruction.clone(),
-        milestones: planned.milestones.clone(),
-        secs: 0.0,
-        limit_secs: planned.time_limit_s,
-        picture: picture.is_some(),
-        note: String::new(),
-    };
-    let run = Run {
-        cell: &setting.cell,
-        bundle: (slot.policy, dir, id),
-        seed: described.seed,
-        instruction: described.instruction.clone(),
-        task: described.task,
-        limit_secs: planned.time_limit_s,
-        boot: slot.trial + 1,
-        stop,
-    };
-    let mut ended = described.ended(attempt, Abort::SetupError);
-    ended.judge = Judge::Operator.word().into();
-    match operator.trial(&run, report, picture.as_ref()) {
-        Ok(told) => {
-            ended.success = told.success;
-            ended.progress = told.progress;
-            ended.abort = told.abort;
-            ended.milestones = told.milestones;
-            ended.note = told.note;
-            ended.secs = told.secs;
-            ended.figures = told.figures;
-        }
-        Err(e) => {
-            // As with a simulator: a cell that cannot be brought up is nobody's failure but the set-up's.
-            ended.note = format!("{e:#}");
-            journal.append(Entry::Ended(Box::new(ended)))?;
-            return Err(e.context(format!(
-                "trial {} is excluded, and run again by `tactus eval resume`",
-                slot.trial + 1
-            )));
-        }
-    }
-    say(plan, &ended, shown);
-    journal.append(Entry::Ended(Box::new(ended)))?;
-    Ok(())
-}
-
 /// What a trial is about.
-struct Described {
-    trial: u64,
-    label: &'static str,
-    task_name: String,
-    condition: String,
-    seed: u64,
-    instruction: String,
-    task: Option<Task>,
+pub struct Described {
+    /// Place in the order.
+    pub trial: u64,
+    /// What the policy is called.
+    pub label: &'static str,
+    /// Of the plan.
+    pub task_name: String,
+    /// Start condition, in words.
+    pub condition: String,
+    /// Of the world and of the policy's noise.
+    pub seed: u64,
+    /// What the arm is told.
+    pub instruction: String,
+    /// What counts as done, where the simulator can tell.
+    pub task: Option<Task>,
 }
 
 impl Described {
-    fn of(plan: &Plan, slot: Slot, label: &'static str) -> Self {
+    pub fn of(plan: &Plan, slot: Slot, label: &'static str) -> Self {
         let planned = &plan.tasks[slot.task];
         let condition = planned.condition(slot.condition);
         let seed = match condition {
@@ -445,7 +374,7 @@ impl Described {
     }
 
     /// A failure at its very beginning.
-    fn ended(&self, attempt: u32, abort: Abort) -> Ended {
+    pub fn ended(&self, attempt: u32, abort: Abort) -> Ended {
         Ended {
             trial: self.trial,
             attempt,

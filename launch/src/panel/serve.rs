@@ -32,7 +32,8 @@ use tactus_types::Clock;
 use tactus_wire::MonotonicClock;
 use tokio::sync::{Semaphore, watch};
 
-use super::desk::{Ask, Desk};
+use super::ask::Ask;
+use super::desk::Desk;
 use super::gate::{Access, Asking, Gate, Refused};
 use super::metrics;
 use super::pictures::Pictures;
