@@ -75,7 +75,7 @@ export function pose(into, arm) {
     } else {
       svg.append(shape("text", { x: 0.2 * size, y: size / 2, fill: "#a9b8c6", "font-size": 0.09 * size }, "no pose known"));
     }
-    svg.append(shape("text", { x: 0.03 * size, y: 0.08 * size, fill: "#a9b8c6", "font-size": 0.07 * size }, title));
+    svg.append(shape("text", { x: 0.03 * size, y: 0.98 * size, fill: "#a9b8c6", "font-size": 0.07 * size }, title));
     return svg;
   };
   into.replaceChildren(view("side", 2), view("top", 1));

@@ -96,8 +96,8 @@ function figures(latency, mode) {
   const missed = latency.misses.chunks + latency.misses.host + latency.misses.unanswered;
   const figure = (name, value, more) => element("div", {}, element("small", {}, name), element("b", {}, value), element("span", { class: "sub" }, more));
   $("figures").replaceChildren(
-    figure("control late, p99", `${number(p99, 2)} ms`, `p50 ${number(late, 2)}, most ${number(most, 1)}`),
-    figure("age at actuation, p50", `${number(latency.observation_ms[0], 0)} ms`, `p99 ${number(latency.observation_ms[1], 0)}`),
+    figure("control late p99", `${number(p99, 2)} ms`, `p50 ${number(late, 2)}, most ${number(most, 1)}`),
+    figure("age at command", `${number(latency.observation_ms[0], 0)} ms`, `p50; p99 ${number(latency.observation_ms[1], 0)}`),
     figure("inference", `${number(latency.inference_ms, 0)} ms`, `overhead ${number(latency.overhead_ms)}`),
     figure("missed", `${missed}`, `holds ${mode?.holds ?? "-"}, starved ${mode?.starved_ticks ?? "-"}`),
   );
