@@ -27,6 +27,9 @@ export class Operator {
     $("progress").addEventListener("input", () => this.progress(Number($("progress").value)));
     document.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("keyup", (event) => this.release(event.key));
+    // In some browsers a button that has the focus is pressed when space is let go; space is hold, and nothing else.
+    document.addEventListener("keyup", (event) => { if (event.key === " " && event.target.matches?.("button, summary")) event.preventDefault(); });
+    document.addEventListener("focusin", (event) => { if (event.target.matches("input:not([type=range])")) this.say("typing: Esc, then space, to hold", true); });
     addEventListener("blur", () => this.release());
     setInterval(() => this.commands() && this.send("{}"), BEAT);
   }

@@ -15,7 +15,7 @@
 //! - [`pictures`]: the newest frame of each camera.
 //! - [`ask`]: what an operator may ask. Pure. [`desk`] carries it out; [`hand`]: taking over with the page's keys.
 //! - [`metrics`]: the same figures as text for Prometheus. Pure.
-//! - [`serve`]: routes.
+//! - [`serve`]: the routes, over all of these.
 
 mod ask;
 mod desk;
@@ -91,7 +91,7 @@ pub fn panel(args: &PanelArgs) -> anyhow::Result<()> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
-        .max_blocking_threads(8)
+        .max_blocking_threads(32)
         .thread_name("panel-serve")
         .on_thread_start(|| _ = rustix::process::nice(NICER))
         .enable_all()

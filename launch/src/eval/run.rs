@@ -37,6 +37,16 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     let file = std::path::absolute(&args.plan)?;
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let setting = Setting::open(&plan, &folder)?;
+    let mode = match (plan.score, args.lockstep) {
+        (Judge::Simulator, true) => "lockstep",
+        (Judge::Simulator, false) => "real_time",
+        (Judge::Operator, false) => "operator",
+        (Judge::Operator, true) => {
+            bail!(
+                "--lockstep has a clock that no operator watches: leave it out, or score = \"simulator\""
+            )
+        }
+    };
     std::fs::create_dir_all(&args.dir).with_context(|| format!("folder {}", args.dir.display()))?;
     let mut journal = Journal::open(&args.dir)?;
     if !journal.entries().is_empty() {
@@ -48,16 +58,6 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     }
     let copy = args.dir.join(PLAN);
     store(&copy, &text).with_context(|| format!("plan {}", copy.display()))?;
-    let mode = match (plan.score, args.lockstep) {
-        (Judge::Simulator, true) => "lockstep",
-        (Judge::Simulator, false) => "real_time",
-        (Judge::Operator, false) => "operator",
-        (Judge::Operator, true) => {
-            bail!(
-                "--lockstep has a clock that no operator watches: leave it out, or score = \"simulator\""
-            )
-        }
-    };
     journal.append(Entry::Begun(setting.begun(&plan, &text, &folder, mode)))?;
     go_on(&plan, &setting, journal, &args.dir, args.listen.as_deref())
 }

@@ -152,7 +152,8 @@ impl Allowance {
             self.left -= 1.0;
             return None;
         }
-        Some(Duration::from_secs_f64((1.0 - self.left) / PER_SEC))
+        let wait = Duration::try_from_secs_f64((1.0 - self.left) / PER_SEC);
+        Some(wait.unwrap_or(Duration::from_millis(10)))
     }
 }
 

@@ -43,7 +43,7 @@ use super::snapshot::{Facts, Lately};
 const PERIOD: Duration = Duration::from_millis(100);
 /// Pages that are served at once.
 const PAGES: usize = 64;
-/// Requests that are served at once, pages among them.
+/// Requests that are served at once, besides orders.
 const REQUESTS: usize = 192;
 /// A page that takes nothing for this long is dropped.
 const STUCK: Duration = Duration::from_secs(10);
@@ -76,10 +76,10 @@ pub struct Panel {
     clock: Arc<MonotonicClock>,
     newest: watch::Sender<Utf8Bytes>,
     pages: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
+    requests: Semaphore,
     page: AtomicU64,
     /// Reference picture of a trial, so that many pages ask once.
-    reference: Mutex<Option<(u64, Bytes)>>,
+    reference: tokio::sync::Mutex<Option<(u64, Bytes)>>,
 }
 
 impl Panel {
@@ -100,9 +100,9 @@ impl Panel {
             clock,
             newest: watch::Sender::new(Utf8Bytes::default()),
             pages: Arc::new(Semaphore::new(PAGES)),
-            requests: Arc::new(Semaphore::new(REQUESTS)),
+            requests: Semaphore::new(REQUESTS),
             page: AtomicU64::new(0),
-            reference: Mutex::new(None),
+            reference: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -183,13 +183,16 @@ async fn guard(State(panel): State<Arc<Panel>>, mut request: Request, next: Next
                 [(header::SET_COOKIE, cookie), (header::LOCATION, "/".into())],
             )
                 .into_response(),
-            _ => match panel.requests.clone().try_acquire_owned() {
-                Ok(_turn) => {
+            _ => {
+                let turn = panel.requests.try_acquire();
+                // Whoever watches never keeps an order waiting.
+                if turn.is_err() && request.uri().path() != "/act" {
+                    busy()
+                } else {
                     request.extensions_mut().insert(access);
                     next.run(request).await
                 }
-                Err(_) => busy(),
-            },
+            }
         },
     };
     let headers = response.headers_mut();
@@ -289,17 +292,10 @@ async fn reference(State(panel): State<Arc<Panel>>) -> Response {
     };
     let none = || (StatusCode::NOT_FOUND, "no reference picture\n").into_response();
     let Some(trial) = trial else { return none() };
-    let kept = {
-        let kept = panel
-            .reference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref()
-            .filter(|(of, _)| *of == trial)
-            .map(|(_, file)| file.clone())
-    };
-    let file = match kept {
-        Some(file) => file,
+    // One asks, and all others wait for it without a thread: orders need those.
+    let mut kept = panel.reference.lock().await;
+    let file = match kept.as_ref().filter(|(of, _)| *of == trial) {
+        Some((_, file)) => file.clone(),
         None => {
             let desk = panel.desk.clone();
             let asked = tokio::task::spawn_blocking(move || desk.picture()).await;
@@ -307,14 +303,11 @@ async fn reference(State(panel): State<Arc<Panel>>) -> Response {
                 return none();
             };
             let file = Bytes::from(picture.data);
-            let mut kept = panel
-                .reference
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
             *kept = Some((picture.trial, file.clone()));
             file
         }
     };
+    drop(kept);
     match file.as_ref() {
         [0xff, 0xd8, 0xff, ..] => image("image/jpeg", file, trial),
         [0x89, b'P', b'N', b'G', ..] => image("image/png", file, trial),
