@@ -16,6 +16,7 @@ export class Operator {
     Object.assign(this, { page, say, send });
     this.now = null;
     this.asked = null;
+    this.scored = -Infinity;
     this.held = new Map();
     this.reset();
     this.jogs();
@@ -102,6 +103,7 @@ export class Operator {
     const score = { success: this.success, progress: Number($("progress").value), milestones: [...this.reached], note: $("note").value };
     $("note").blur();
     const stored = this.trial() ? await this.answer({ score }) : await this.ask({ ask: "score", ...score });
+    if (stored) this.scored = performance.now();
     if (stored && !this.trial()) this.reset();
   }
 
@@ -192,7 +194,8 @@ export class Operator {
       if (key === "Enter") { took(); return this.score(); }
       return;
     }
-    if (key === "Enter") { took(); this.do("take-over"); }
+    // Nobody takes over by an Enter too many after a score.
+    if (key === "Enter" && !this.trial() && performance.now() - this.scored > 2000) { took(); this.do("take-over"); }
   }
 
   press(key) {

@@ -145,6 +145,10 @@ def test_an_operator_by_mouse_and_keyboard(browser, url):
     page.until("document.querySelector('#tally').innerText.includes('1\u2717')", "the score counts")
     assert not page.shown("#trial")
 
+    # An Enter too many is not a take-over.
+    page.key("Enter")
+    time.sleep(2.2)
+    assert page.text("#mode-word") == "HOLD"
     page.key("Enter")
     word(page, "BY HAND")
     page.until("!document.querySelector('#jog').hidden", "the keys are shown")
