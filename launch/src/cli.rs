@@ -57,6 +57,9 @@ pub enum Verb {
     Order(OrderArgs),
     /// Take the arm over from a policy with a leader arm, gamepad, SpaceMouse or keyboard, and hand it back.
     Teleop(TeleopArgs),
+    /// Serve a web page beside the robot: live cameras, mode, latency against its budget, pose; orders, taking over with keys,
+    /// scores of episodes and trials.
+    Panel(PanelArgs),
     /// Let a candidate bundle infer beside the one in command, on the same observations; it never reaches the arm. Exit
     /// code 3 when nothing could be compared.
     Shadow(ShadowArgs),
@@ -711,6 +714,13 @@ pub enum OrderVerb {
 }
 
 /// What `tactus teleop --help` ends with.
+const PANEL: &str = "\
+The page needs a browser and nothing else: no other site, no plug-in. Space holds, from anywhere on the page; what else keys do \
+is shown there. Hold and stop wait for nothing; other orders are given under the arm's lease, as `tactus order` does, and an \
+episode goes on when the panel ends. Whoever takes over with the page's keys has to stay: closing the page ends in a hold.
+
+/metrics is for Prometheus. The panel runs at a low priority and remembers only the newest of everything; launch/PANEL.md.";
+
 const TELEOP: &str = "\
 Nothing is commanded until you take over; from then on a policy is silent. The arm brakes, comes together with your
 device (--reference), and follows it inside the same limits as a policy. Hand back, and the policy goes on from a fresh
@@ -745,6 +755,30 @@ pub struct ShadowArgs {
     /// when nobody else wants to, but a GPU knows no such order.
     #[arg(long)]
     pub overlap: bool,
+}
+
+/// `tactus panel`.
+#[derive(Debug, Args)]
+#[command(after_long_help = PANEL)]
+pub struct PanelArgs {
+    /// Cell file.
+    #[arg(long, value_name = "FILE")]
+    pub cell: PathBuf,
+    /// Endpoint of any process of the cell, for example tcp/127.0.0.1:7447; must be reachable.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Vec<String>,
+    /// Where the page is served. Anywhere but on loopback a token is required, which is printed once.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7470")]
+    pub listen: std::net::SocketAddr,
+    /// Require a token on loopback too: other users of this machine reach it.
+    #[arg(long)]
+    pub token: bool,
+    /// Nobody may give orders from the page.
+    #[arg(long)]
+    pub view_only: bool,
+    /// End in an orderly way when the parent process dies.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
 }
 
 /// `tactus teleop`.
@@ -1144,6 +1178,9 @@ pub enum EvalVerb {
     Resume {
         /// Folder of the evaluation.
         dir: PathBuf,
+        /// Where panels of a plan that an operator scores find the trials. Default: a free loopback port.
+        #[arg(long, value_name = "ENDPOINT")]
+        listen: Option<String>,
     },
     /// Say how many trials it takes to tell two success rates apart.
     Power(EvalPowerArgs),
@@ -1159,7 +1196,11 @@ pub struct EvalRunArgs {
     /// Folder for plan, results and report; must not hold an evaluation.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// Nobody is asked and nothing is shown but one line per trial. So far there is no other way.
+    /// Where panels of a plan that an operator scores find the trials, for example tcp/127.0.0.1:7448. Default: a free loopback
+    /// port, which is said.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub listen: Option<String>,
+    /// Nothing is shown but one line per trial; so it is anyway.
     #[arg(long)]
     pub headless: bool,
     /// Same decisions on a virtual clock in one process, repeatable bit for bit; otherwise each trial brings the cell up in

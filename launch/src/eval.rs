@@ -3,6 +3,7 @@
 //! Decides nothing about order, blinding, statistics or what counts: `tactus-eval` does. Here files are opened, trials run,
 //! and figures shown.
 
+mod operator;
 mod run;
 mod setting;
 mod stage;
@@ -29,7 +30,7 @@ const MOST_PAIRS: u64 = 120;
 pub fn eval(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
         EvalVerb::Run(args) => run::run(args),
-        EvalVerb::Resume { dir } => run::resume(dir),
+        EvalVerb::Resume { dir, listen } => run::resume(dir, listen.as_deref()),
         EvalVerb::Power(args) => power(args).map(|()| ExitCode::SUCCESS),
         EvalVerb::Analyze(args) => analyze(args).map(|()| ExitCode::SUCCESS),
     }

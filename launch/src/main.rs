@@ -22,6 +22,7 @@ mod live;
 mod lockstep;
 mod log;
 mod order;
+mod panel;
 mod probe;
 mod record;
 mod recording;
@@ -70,6 +71,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => replay::replay(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
         Verb::Teleop(args) => teleop::teleop(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Panel(args) => panel::panel(&args).map(|()| ExitCode::SUCCESS),
         Verb::Shadow(args) => shadow::shadow(&args),
         Verb::Drill(args) => drill::drill(&args),
         Verb::Doctor(args) => doctor::doctor(&args),

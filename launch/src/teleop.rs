@@ -37,10 +37,12 @@ use crate::cell::{self, period};
 use crate::cli::{SourceWord, TeleopArgs};
 use crate::{order, roles};
 
-use commander::Commander;
-use feed::Feed;
+// The panel commands with the same parts, its page in the terminal's place.
+pub use commander::Commander;
+pub use feed::Feed;
+pub use seen::Seen;
+
 use open::Opened;
-use seen::Seen;
 
 /// What is asked of the commander.
 #[derive(Debug)]
@@ -88,10 +90,7 @@ pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
     let publisher = session.publisher(&cell.wire.key(&Topic::ArmSetpoint(cell.arm.clone())))?;
 
     let (asked_of, asked) = sync_channel(WAITING);
-    let ask = Ask {
-        seen: seen.clone(),
-        to: asked_of,
-    };
+    let ask = Ask::new(seen.clone(), asked_of);
     let feed = Feed {
         source,
         pilot,
@@ -140,7 +139,7 @@ pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
 /// How often the views look.
 pub const LOOK: Duration = Duration::from_millis(50);
 /// Wishes that may wait for the commander; a flood of keys is not remembered.
-const WAITING: usize = 16;
+pub const WAITING: usize = 16;
 
 /// Where buttons, keys and words go.
 #[derive(Clone)]
@@ -150,6 +149,11 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// To the commander that listens at the other end of `to`.
+    pub fn new(seen: Arc<Seen>, to: SyncSender<Asked>) -> Self {
+        Self { seen, to }
+    }
+
     /// Asks for `wish` without waiting. What ends motion lets go in the same moment, whatever the commander is busy with.
     pub fn wish(&self, wish: Wish) {
         if matches!(wish, Wish::Hold | Wish::Stop) {

@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "tactus/v1/camera.proto",
         "tactus/v1/device.proto",
         "tactus/v1/episode.proto",
+        "tactus/v1/eval.proto",
         "tactus/v1/header.proto",
         "tactus/v1/infer.proto",
         "tactus/v1/sim.proto",

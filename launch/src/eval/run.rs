@@ -13,12 +13,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tactus_eval::journal::Journal;
 use tactus_eval::order::{Slot, fingerprint};
-use tactus_eval::plan::{Condition, Plan, sha256_hex};
+use tactus_eval::plan::{Condition, Judge, Plan, sha256_hex};
 use tactus_eval::progress::{Next, Progress};
 use tactus_eval::trial::{Abort, Ended, Entry, Figures, Finish, Unblinded};
 use tactus_record::date;
 use tactus_sim::{Cube, Task, TaskKind};
 
+use super::operator::{Operator, judged};
 use super::setting::{MILESTONES, Setting, kinds};
 use super::stage::{Run, Stage};
 use super::store::Store;
@@ -37,6 +38,16 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     let file = std::path::absolute(&args.plan)?;
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let setting = Setting::open(&plan, &folder)?;
+    let mode = match (plan.score, args.lockstep) {
+        (Judge::Simulator, true) => "lockstep",
+        (Judge::Simulator, false) => "real_time",
+        (Judge::Operator, false) => "operator",
+        (Judge::Operator, true) => {
+            bail!(
+                "--lockstep has a clock that no operator watches: leave it out, or score = \"simulator\""
+            )
+        }
+    };
     std::fs::create_dir_all(&args.dir).with_context(|| format!("folder {}", args.dir.display()))?;
     let mut journal = Journal::open(&args.dir)?;
     if !journal.entries().is_empty() {
@@ -48,18 +59,13 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     }
     let copy = args.dir.join(PLAN);
     store(&copy, &text).with_context(|| format!("plan {}", copy.display()))?;
-    let mode = if args.lockstep {
-        "lockstep"
-    } else {
-        "real_time"
-    };
     let begun = setting.begun(&plan, &text, &folder, mode, args.record);
     journal.append(Entry::Begun(begun))?;
-    go_on(&plan, &setting, journal, &args.dir)
+    go_on(&plan, &setting, journal, &args.dir, args.listen.as_deref())
 }
 
 /// `tactus eval resume`.
-pub fn resume(dir: &Path) -> anyhow::Result<ExitCode> {
+pub fn resume(dir: &Path, listen: Option<&str>) -> anyhow::Result<ExitCode> {
     let file = dir.join(PLAN);
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("no evaluation here: plan {}", file.display()))?;
@@ -85,7 +91,7 @@ pub fn resume(dir: &Path) -> anyhow::Result<ExitCode> {
     if journal.was_torn() {
         eprintln!("the last line had been cut off by a crash; what it belonged to is run again");
     }
-    go_on(&plan, &setting, journal, dir)
+    go_on(&plan, &setting, journal, dir, listen)
 }
 
 fn parse(file: &Path, text: &str) -> anyhow::Result<Plan> {
@@ -113,6 +119,7 @@ fn go_on(
     setting: &Setting,
     mut journal: Journal,
     dir: &Path,
+    listen: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let stop = roles::stop_flag(false)?;
     let (mode, recorded) = match journal.entries().first() {
@@ -122,8 +129,11 @@ fn go_on(
             journal.file().display()
         ),
     };
-    let mut stage = Stage::new(&mode, setting)?;
     let store = Store::open(dir, recorded)?;
+    let mut stage = match mode.as_str() {
+        "operator" => Stage::Operator(Box::new(Operator::new(&setting.cell, &plan.name, listen)?)),
+        mode => Stage::new(mode, setting)?,
+    };
     let slots = plan.slots();
     loop {
         let progress = Progress::of(plan, &journal)?;
@@ -155,16 +165,28 @@ fn go_on(
                     progress.name(slot.policy)
                 }
                 .to_owned();
-                trial(
-                    plan,
-                    setting,
-                    &mut journal,
-                    (&mut stage, &store),
-                    (slot, attempt),
-                    label,
-                    &shown,
-                    &stop,
-                )?;
+                let scored = plan.slots() - progress.left() as u64;
+                match &mut stage {
+                    Stage::Operator(operator) => judged(
+                        plan,
+                        setting,
+                        &mut journal,
+                        (operator, &store),
+                        (slot, attempt),
+                        (label, &shown, scored),
+                        &stop,
+                    )?,
+                    stage => trial(
+                        plan,
+                        setting,
+                        &mut journal,
+                        (stage, &store),
+                        (slot, attempt),
+                        label,
+                        &shown,
+                        &stop,
+                    )?,
+                }
             }
             Next::Finish(reason) => {
                 let policies = plan
@@ -195,7 +217,14 @@ fn go_on(
                     journal.last_hash()
                 );
                 result::line(table::tables(&progress.analysis()))?;
-                result::line(super::write_report(dir)?)?;
+                let report = super::write_report(dir)?;
+                if let Stage::Operator(operator) = &mut stage {
+                    operator.finish(
+                        plan.slots() - progress.left() as u64,
+                        &format!("{why}. {report}"),
+                    );
+                }
+                result::line(report)?;
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -278,39 +307,52 @@ fn trial(
     if !row.success {
         ended.progress = 100.0 * ended.milestones.len() as f64 / (planned.len() + 1) as f64;
     }
+    say(plan, &ended, shown);
+    journal.append(Entry::Ended(Box::new(ended)))?;
+    Ok(())
+}
+
+/// One trial as a line of text.
+pub fn say(plan: &Plan, ended: &Ended, shown: &str) {
     let verdict = match ended.abort {
         None => format!("ok   {:5.1} s", ended.secs),
         Some(abort) => format!("MISS {:5.1} s  {}", ended.secs, abort.words()),
     };
     eprintln!(
         "trial {:3} of {}  {shown:8}  {:10}  {:12}  {verdict}",
-        slot.trial + 1,
+        ended.trial + 1,
         plan.slots(),
         ended.task,
         ended.condition
     );
-    journal.append(Entry::Ended(Box::new(ended)))?;
-    Ok(())
 }
 
 /// What a trial is about.
-struct Described {
-    trial: u64,
-    label: &'static str,
-    task_name: String,
-    condition: String,
-    seed: u64,
-    instruction: String,
-    task: Option<Task>,
+pub struct Described {
+    /// Place in the order.
+    pub trial: u64,
+    /// What the policy is called.
+    pub label: &'static str,
+    /// Of the plan.
+    pub task_name: String,
+    /// Start condition, in words.
+    pub condition: String,
+    /// Of the world and of the policy's noise.
+    pub seed: u64,
+    /// What the arm is told.
+    pub instruction: String,
+    /// What counts as done, where the simulator can tell.
+    pub task: Option<Task>,
 }
 
 impl Described {
-    fn of(plan: &Plan, slot: Slot, label: &'static str) -> Self {
+    pub fn of(plan: &Plan, slot: Slot, label: &'static str) -> Self {
         let planned = &plan.tasks[slot.task];
         let condition = planned.condition(slot.condition);
         let seed = match condition {
             Some(Condition::Seed(seed)) => seed,
-            _ => 0,
+            // Nobody sets a simulated scene up by a picture or words: each is a world of its own.
+            _ => slot.condition,
         };
         let (instruction, task) = match &planned.instruction {
             Some(words) => (words.clone(), Task::named(words)),
@@ -336,7 +378,7 @@ impl Described {
     }
 
     /// A failure at its very beginning.
-    fn ended(&self, attempt: u32, abort: Abort) -> Ended {
+    pub fn ended(&self, attempt: u32, abort: Abort) -> Ended {
         Ended {
             trial: self.trial,
             attempt,

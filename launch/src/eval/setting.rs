@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tactus_bundle::Bundle;
 use tactus_eval::order::fingerprint;
-use tactus_eval::plan::{Condition, Plan, PolicyPlan, sha256_hex};
+use tactus_eval::plan::{Condition, Judge, Plan, PolicyPlan, sha256_hex};
 use tactus_eval::trial::Begun;
 use tactus_sim::{Task, TaskKind};
 
@@ -21,6 +21,8 @@ pub struct Setting {
     /// The cell.
     pub cell: Cell,
     cell_sha256: String,
+    /// Folder that the plan's paths are relative to.
+    pub folder: PathBuf,
     /// Bundle directory and id of each policy.
     pub bundles: Vec<(PathBuf, String)>,
 }
@@ -59,13 +61,25 @@ impl Setting {
         }
         for task in &plan.tasks {
             let tell = |what: String| anyhow::anyhow!("task `{}`: {what}", task.name);
-            if !matches!(task.condition(0), Some(Condition::Seed(_))) {
+            if plan.score == Judge::Operator {
+                for k in 0..plan.trials {
+                    if let Some(Condition::Picture(file)) = task.condition(k) {
+                        picture(&folder.join(file)).map_err(|e| tell(format!("{e:#}")))?;
+                    }
+                }
+                // Whoever looks can judge anything that can be said.
+                if task.instruction.is_some() {
+                    continue;
+                }
+            } else if !matches!(task.condition(0), Some(Condition::Seed(_))) {
                 return Err(tell(
                     "a simulated cell starts from seeds: start.first_seed or start.seeds".into(),
                 ));
             }
             let unknown = |m: &&String| !MILESTONES.contains(&m.as_str());
-            if let Some(milestone) = task.milestones.iter().find(unknown) {
+            if plan.score == Judge::Simulator
+                && let Some(milestone) = task.milestones.iter().find(unknown)
+            {
                 return Err(tell(format!(
                     "a simulated cell knows no milestone `{milestone}`, only {}",
                     MILESTONES.join(", ")
@@ -85,6 +99,7 @@ impl Setting {
         Ok(Self {
             cell,
             cell_sha256: sha256_hex(&bytes),
+            folder: folder.to_owned(),
             bundles,
         })
     }
@@ -163,6 +178,25 @@ impl Setting {
         }
         Ok(())
     }
+}
+
+/// Whether `file` can be a reference picture: a JPEG or PNG file that goes over the wire.
+fn picture(file: &Path) -> anyhow::Result<()> {
+    const MOST_BYTES: u64 = 8 << 20;
+    let say = || format!("picture {}", file.display());
+    let bytes = std::fs::metadata(file).with_context(say)?.len();
+    let mut head = [0; 4];
+    std::fs::File::open(file)
+        .and_then(|mut open| std::io::Read::read_exact(&mut open, &mut head))
+        .with_context(say)?;
+    let known = head.starts_with(&[0xff, 0xd8, 0xff]) || head == *b"\x89PNG";
+    if bytes > MOST_BYTES || !known {
+        bail!(
+            "{}: expected a JPEG or PNG file of at most {MOST_BYTES} bytes, got {bytes} bytes",
+            say()
+        );
+    }
+    Ok(())
 }
 
 /// The kinds of tasks that a plan's word stands for; `None` for another word.

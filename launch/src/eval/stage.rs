@@ -16,6 +16,7 @@ use tactus_host::Lockstep;
 use tactus_sim::Task;
 use tactus_types::{CameraFrame, Encoding, Policy, Source, Stage as Part};
 
+use super::operator::Operator;
 use super::setting::Setting;
 use super::store::TrialFiles;
 use crate::cell::Cell;
@@ -59,9 +60,12 @@ pub enum Stage {
     },
     /// As processes.
     RealTime,
+    /// As processes, judged by an operator.
+    Operator(Box<Operator>),
 }
 
-fn policy_args(dir: &Path) -> PolicyArgs {
+/// The bundle of a policy, and nothing else.
+pub fn policy_args(dir: &Path) -> PolicyArgs {
     PolicyArgs {
         bundle: Some(dir.to_path_buf()),
         require_cuda: false,
@@ -91,6 +95,7 @@ impl Stage {
         match self {
             Self::Lockstep { policies, plant } => lockstep(run, policies, plant),
             Self::RealTime => real_time(run),
+            Self::Operator(_) => bail!("an operator's trials are not run by themselves"),
         }
     }
 }

@@ -135,6 +135,7 @@ mod tests {
             seed,
             trials,
             blind: true,
+            score: crate::plan::Judge::Simulator,
             level: 0.95,
             prior: crate::posterior::Prior::Jeffreys,
             stop: Stop::Fixed,

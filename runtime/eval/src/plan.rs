@@ -36,6 +36,8 @@ pub struct Plan {
     pub trials: u64,
     /// Whether policies are called by their labels until the end.
     pub blind: bool,
+    /// Who says how a trial went.
+    pub score: Judge,
     /// Of every interval.
     pub level: f64,
     /// Of every success probability.
@@ -46,6 +48,27 @@ pub struct Plan {
     pub policies: Vec<PolicyPlan>,
     /// On what.
     pub tasks: Vec<TaskPlan>,
+}
+
+/// Who says how a trial went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// The simulator.
+    #[default]
+    Simulator,
+    /// An operator, at a panel or a terminal.
+    Operator,
+}
+
+impl Judge {
+    /// The word in the results.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Simulator => "simulator",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 /// One policy.
@@ -157,6 +180,8 @@ struct RawPlan {
     trials: u64,
     #[serde(default = "yes")]
     blind: bool,
+    #[serde(default)]
+    score: Judge,
     #[serde(default = "ninety_five")]
     level: f64,
     #[serde(default)]
@@ -248,6 +273,7 @@ impl Plan {
             seed: raw.seed,
             trials,
             blind: raw.blind,
+            score: raw.score,
             level: raw.level,
             prior: raw.prior,
             stop,

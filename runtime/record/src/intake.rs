@@ -318,10 +318,13 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         }
         Topic::Episode => of::<EpisodeEvent>(raw, clock, |_| Said::Nothing),
         Topic::SimWorld => of::<SimWorld>(raw, clock, |_| Said::Nothing),
+        // What an evaluation keeps is in its own files; how a trial ended comes as an episode's end.
+        Topic::Eval => None,
         // Questions only: nothing is published there.
         Topic::CameraStep(_)
         | Topic::ArmLease(_)
         | Topic::ArmStop(_)
+        | Topic::EvalPicture
         | Topic::SimReset
         | Topic::Alive(..) => None,
     }

@@ -6,6 +6,7 @@
 //! arm/<name>/{state,info,request,chunk,applied,setpoint,mode,lease,stop,telemetry,ticks}
 //! engine/<name>/status
 //! episode
+//! eval, eval/picture
 //! sim/{world,reset}
 //! alive/<role>/<name>
 //! ```
@@ -150,6 +151,10 @@ pub enum Topic {
     EngineStatus(Name),
     /// [`crate::EpisodeEvent`].
     Episode,
+    /// [`crate::EvalReport`], published; [`crate::EvalAnswer`] as a query.
+    Eval,
+    /// [`crate::EvalPicture`], queryable.
+    EvalPicture,
     /// [`crate::SimWorld`].
     SimWorld,
     /// [`crate::SimReset`] as a query.
@@ -181,6 +186,8 @@ impl fmt::Display for Topic {
             Self::ArmTicks(name) => write!(f, "arm/{name}/ticks"),
             Self::EngineStatus(name) => write!(f, "engine/{name}/status"),
             Self::Episode => write!(f, "episode"),
+            Self::Eval => write!(f, "eval"),
+            Self::EvalPicture => write!(f, "eval/picture"),
             Self::SimWorld => write!(f, "sim/world"),
             Self::SimReset => write!(f, "sim/reset"),
             Self::Alive(role, name) => write!(f, "alive/{}/{name}", role.word()),
@@ -214,6 +221,8 @@ impl Topic {
             ["arm", name, "ticks"] => named(name, Self::ArmTicks),
             ["engine", name, "status"] => named(name, Self::EngineStatus),
             ["episode"] => Some(Self::Episode),
+            ["eval"] => Some(Self::Eval),
+            ["eval", "picture"] => Some(Self::EvalPicture),
             ["sim", "world"] => Some(Self::SimWorld),
             ["sim", "reset"] => Some(Self::SimReset),
             ["alive", role, name] => {
@@ -325,6 +334,8 @@ mod tests {
         prop_oneof![
             (prop::sample::select(named.to_vec()), name()).prop_map(|(topic, name)| topic(name)),
             Just(Topic::Episode),
+            Just(Topic::Eval),
+            Just(Topic::EvalPicture),
             Just(Topic::SimWorld),
             Just(Topic::SimReset),
             (prop::sample::select(Role::ALL.to_vec()), name())

@@ -50,9 +50,10 @@ pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};
 pub use messages::{
     AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
-    Counters, DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, Lateness, LeaseReply,
-    LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord, ReplyRef, SimReset,
-    SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
+    Counters, DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase,
+    EvalPicture, EvalReply, EvalReport, EvalSaid, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
+    ModeOrder, ModeOrderReply, ModeReport, ModeWord, ReplyRef, SimReset, SimResetReply, SimWorld,
+    Telemetry, TickBatch, TickNote,
 };
 pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};

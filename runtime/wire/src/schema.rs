@@ -53,8 +53,8 @@ mod tests {
     use super::*;
     use crate::{
         AppliedBatch, CameraInfo, CameraStatus, ChunkReply, DeviceCommand, EngineStatus,
-        EpisodeEvent, LeaseReply, LeaseRequest, Message, ModeOrder, ModeReport, SimReset, SimWorld,
-        Telemetry, TickBatch,
+        EpisodeEvent, EvalAnswer, EvalReport, LeaseReply, LeaseRequest, Message, ModeOrder,
+        ModeReport, SimReset, SimWorld, Telemetry, TickBatch,
     };
 
     #[test]
@@ -77,6 +77,8 @@ mod tests {
             Telemetry::SCHEMA,
             EngineStatus::SCHEMA,
             EpisodeEvent::SCHEMA,
+            EvalReport::SCHEMA,
+            EvalAnswer::SCHEMA,
             SimWorld::SCHEMA,
             SimReset::SCHEMA,
             TickBatch::SCHEMA,

@@ -12,10 +12,10 @@ use tactus_types::{
 };
 use tactus_wire::{
     AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
-    Counters, DeviceCommand, EpisodeEvent, EpisodePhase, Header, Lateness, LeaseReply,
-    LeaseRequest, LeasedOrder, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing,
-    Raw, ReplyRef, SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote, WireError,
-    decode,
+    Counters, DeviceCommand, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase, EvalPicture,
+    EvalReply, EvalReport, EvalSaid, Header, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
+    Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw, ReplyRef, SimReset,
+    SimResetReply, SimWorld, Telemetry, TickBatch, TickNote, WireError, decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -727,6 +727,10 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<Telemetry>(&raw),
         one::<TickBatch>(&raw),
         one::<EpisodeEvent>(&raw),
+        one::<EvalReport>(&raw),
+        one::<EvalAnswer>(&raw),
+        one::<EvalReply>(&raw),
+        one::<EvalPicture>(&raw),
         one::<SimWorld>(&raw),
         one::<SimReset>(&raw),
         one::<SimResetReply>(&raw),
@@ -952,6 +956,78 @@ fn long_texts_and_large_payloads_are_refused() {
     assert!(travel(&event("x".repeat(64 << 10))).is_ok());
     assert!(refused(&event("x".repeat((64 << 10) + 1))).contains("at most 65536 bytes"));
     assert!(refused(&event("x".repeat(2 << 20))).contains("field `(payload)`"));
+}
+
+#[test]
+fn trials_that_an_operator_judges_arrive_as_they_were_sent_and_scores_have_bounds() {
+    for phase in [
+        EvalPhase::Preparing,
+        EvalPhase::Setup,
+        EvalPhase::Running,
+        EvalPhase::Scoring,
+        EvalPhase::Done,
+    ] {
+        let report = EvalReport {
+            name: "B against A".into(),
+            phase,
+            trial: 3,
+            trials: 50,
+            scored: 2,
+            attempt: 1,
+            blind: true,
+            label: "A".into(),
+            task: "pick".into(),
+            condition: "picture 3.jpg".into(),
+            instruction: "pick up the red cube".into(),
+            milestones: vec!["lifted".into()],
+            secs: 1.5,
+            limit_secs: 30.0,
+            picture: true,
+            note: String::new(),
+        };
+        assert_eq!(travel(&report), Ok(report.clone()));
+        let endless = EvalReport {
+            secs: f64::NAN,
+            ..report
+        };
+        assert!(refused(&endless).contains("field `secs`"));
+    }
+    let score = |progress| EvalSaid::Score {
+        success: false,
+        progress,
+        milestones: vec!["lifted".into()],
+        note: "dropped it".into(),
+    };
+    let answer = |said| EvalAnswer {
+        trial: 3,
+        attempt: 1,
+        said,
+    };
+    for said in [
+        EvalSaid::Ready,
+        EvalSaid::End,
+        score(0.0),
+        score(100.0),
+        EvalSaid::Exclude {
+            hardware: true,
+            note: "a cable".into(),
+        },
+    ] {
+        assert_eq!(travel(&answer(said.clone())), Ok(answer(said)));
+    }
+    for progress in [-1.0, 100.5, f64::NAN] {
+        assert!(refused(&answer(score(progress))).contains("field `score.progress`"));
+    }
+    let reply = EvalReply {
+        accepted: false,
+        message: "trial 4 runs".into(),
+    };
+    assert_eq!(travel(&reply), Ok(reply.clone()));
+    let picture = EvalPicture {
+        trial: 3,
+        data: vec![0xff, 0xd8],
+    };
+    assert_eq!(travel(&picture), Ok(picture.clone()));
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! - [`ticks`] holds [`TickBatch`].
 //! - [`telemetry`] holds [`Telemetry`].
 //! - [`episode`] holds [`EpisodeEvent`].
+//! - [`eval`] holds [`EvalReport`], [`EvalAnswer`], [`EvalReply`], [`EvalPicture`].
 //! - [`sim`] holds [`SimWorld`], [`SimReset`], [`SimResetReply`].
 
 pub mod applied;
@@ -18,6 +19,7 @@ pub mod camera;
 pub mod device;
 pub mod engine;
 pub mod episode;
+pub mod eval;
 pub mod infer;
 pub mod lease;
 pub mod mode;
@@ -31,6 +33,7 @@ pub use camera::{CameraInfo, CameraStatus, CaptureClock, ClockedFrame};
 pub use device::DeviceCommand;
 pub use engine::EngineStatus;
 pub use episode::{EpisodeEvent, EpisodePhase};
+pub use eval::{EvalAnswer, EvalPhase, EvalPicture, EvalReply, EvalReport, EvalSaid};
 pub use infer::ChunkReply;
 pub use lease::{LeaseReply, LeaseRequest};
 pub use mode::{Counters, LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
