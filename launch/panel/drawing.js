@@ -17,7 +17,7 @@ function shape(name, attributes, ...children) {
   return made;
 }
 
-export const number = (value, digits = 1) => (value == null ? "-" : value.toFixed(digits));
+export const number = (value, digits = 1) => (value == null ? "-" : value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1"));
 
 // Bars begin where the stage before ended, on the scale of the whole budget; outlined boxes are what each stage was given.
 // A stage over its budget is hatched, and says so.

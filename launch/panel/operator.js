@@ -48,19 +48,19 @@ export class Operator {
 
   async ask(ask) {
     // One that waits for its answer is not asked twice; hold and stop always are.
-    const name = ask.ask;
-    if (this.waiting === name && name !== "hold" && name !== "stop") return false;
-    this.waiting = name;
+    const name = ask.ask, body = JSON.stringify(ask);
+    if (this.waiting === body && name !== "hold" && name !== "stop") return false;
+    this.waiting = body;
     this.say(`${name.replace("_", " ")} ...`, true);
     try {
-      const answer = await fetch("act", { method: "POST", body: JSON.stringify(ask) });
+      const answer = await fetch("act", { method: "POST", body });
       const { ok, said } = await answer.json();
       this.say(ok ? `${name.replace("_", " ")}: ${said || "done"}` : said, ok);
       return ok;
     } catch (error) {
       this.say(`${name}: the panel does not answer`, false);
       return false;
-    } finally { if (this.waiting === name) this.waiting = null; }
+    } finally { if (this.waiting === body) this.waiting = null; }
   }
 
   start() {

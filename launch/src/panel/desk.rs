@@ -71,13 +71,19 @@ impl Desk {
     /// Why not, in words for the operator.
     pub fn carry_out(&self, ask: Ask) -> anyhow::Result<String> {
         let desk = &*self.0;
-        match ask {
+        let ask = match ask {
             Ask::Hold {} => return desk.hold(),
             Ask::Stop {} => return desk.stop(),
             // Both are one flag.
             Ask::Clutch {} => return desk.with_hand(|hand| hand.wish(Wish::Clutch)),
-            _ => {}
-        }
+            // To the evaluation, which takes one answer at a time.
+            Ask::Trial {
+                trial,
+                attempt,
+                said,
+            } => return desk.answer(trial, attempt, said),
+            ask => ask,
+        };
         let _one = match desk.one.try_lock() {
             Ok(one) => one,
             Err(TryLockError::Poisoned(one)) => one.into_inner(),
@@ -90,12 +96,7 @@ impl Desk {
             Ask::TakeOver { page, speed } => desk.take_over(page, speed),
             Ask::HandBack {} => desk.hand_back(),
             Ask::Score(score) => desk.score(&score),
-            Ask::Trial {
-                trial,
-                attempt,
-                said,
-            } => desk.answer(trial, attempt, said),
-            Ask::Hold {} | Ask::Stop {} | Ask::Clutch {} => Ok(String::new()),
+            Ask::Hold {} | Ask::Stop {} | Ask::Clutch {} | Ask::Trial { .. } => Ok(String::new()),
         }
     }
 

@@ -66,7 +66,8 @@ fn encode(frame: &CameraFrame) -> Result<Bytes, String> {
 #[derive(Debug)]
 pub struct Pictures {
     cameras: Vec<(String, watch::Sender<Option<Arc<Picture>>>)>,
-    allowance: Mutex<Allowance>,
+    /// Whoever asks stands in line, so that nobody who asks often keeps others from their turn.
+    allowance: tokio::sync::Mutex<Allowance>,
 }
 
 impl Pictures {
@@ -76,7 +77,7 @@ impl Pictures {
             cameras: cameras
                 .map(|name| (name, watch::Sender::new(None)))
                 .collect(),
-            allowance: Mutex::new(Allowance::new(Instant::now())),
+            allowance: tokio::sync::Mutex::new(Allowance::new(Instant::now())),
         }
     }
 
@@ -112,19 +113,12 @@ impl Pictures {
         let mut newest = newest.subscribe();
         let is_newer = |p: &Option<Arc<Picture>>| p.as_ref().is_some_and(|p| p.n != after);
         newest.wait_for(is_newer).await.ok()?;
-        loop {
-            let wait = {
-                let mut allowance = self
-                    .allowance
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                allowance.ask(Instant::now())
-            };
-            match wait {
-                None => return newest.borrow().clone(),
-                Some(wait) => tokio::time::sleep(wait).await,
-            }
+        let mut allowance = self.allowance.lock().await;
+        while let Some(wait) = allowance.ask(Instant::now()) {
+            tokio::time::sleep(wait).await;
         }
+        drop(allowance);
+        newest.borrow().clone()
     }
 }
 
