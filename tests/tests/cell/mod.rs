@@ -304,12 +304,8 @@ impl Drop for Cell {
             *held = None;
         }
         // An orderly end: SIGTERM, as a service manager would send it.
-        let pid = self.run.id().to_string();
-        if Command::new("kill")
-            .arg(&pid)
-            .status()
-            .is_ok_and(|s| s.success())
-        {
+        let pid = i32::try_from(self.run.id()).ok().and_then(Pid::from_raw);
+        if pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok()) {
             let until = Instant::now() + Duration::from_secs(10);
             while Instant::now() < until && matches!(self.run.try_wait(), Ok(None)) {
                 std::thread::sleep(Duration::from_millis(20));

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Where the simulated arm begins, rad.
 pub const HOME: [f64; 7] = [0.0, 0.0, 0.0, -1.57, 0.0, 1.57, 0.785];
 
@@ -139,10 +141,8 @@ impl Robot {
 
     /// Ends it; what it counted.
     pub fn end(mut self) -> Account {
-        let told = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(told.expect("told").success());
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), Signal::TERM).expect("told");
         self.child.wait().expect("ended");
         let text = std::fs::read_to_string(&self.account).expect("an account");
         let mut account = Account::default();
