@@ -1,8 +1,10 @@
 //! `tactus bundle`: what a bundle is, whether it computes what it should, and what that costs here; as tables and JSON.
 
+mod copy;
 mod cost;
 mod degrade;
 mod inspect;
+pub mod reference;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +37,17 @@ pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
             noise,
             seed,
         } => result::line(degrade::degrade(bundle, out, *noise, *seed)?),
+        BundleVerb::Reference {
+            bundle,
+            recordings,
+            out,
+            each,
+        } => result::line(reference::reference(
+            bundle,
+            recordings,
+            out,
+            usize::from(*each),
+        )?),
         BundleVerb::Bench {
             bundle,
             run,

@@ -70,10 +70,25 @@ impl Children {
         record_to: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let file = |_: &str| cell.file.clone();
-        Self::start_each(cell, endpoint, policy, log, record_to, file)
+        Self::start_each(cell, endpoint, policy, log, record_to, file, &[])
     }
 
-    /// As [`Children::start`], with a cell file for each role.
+    /// As [`Children::start`], but for `later`, which [`Children::start_again`] starts.
+    ///
+    /// # Errors
+    /// As [`Children::start`].
+    pub fn start_without(
+        later: &str,
+        cell: &Cell,
+        endpoint: &str,
+        policy: &PolicyArgs,
+        record_to: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let file = |_: &str| cell.file.clone();
+        Self::start_each(cell, endpoint, policy, "info", record_to, file, &[later])
+    }
+
+    /// As [`Children::start`], with a cell file for each role, and without the roles of `later`.
     ///
     /// # Errors
     /// As [`Children::start`].
@@ -84,6 +99,7 @@ impl Children {
         log: &str,
         record_to: Option<&Path>,
         file_of: impl Fn(&str) -> PathBuf,
+        later: &[&str],
     ) -> anyhow::Result<Self> {
         let logs =
             std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
@@ -142,7 +158,9 @@ impl Children {
                 pause: FIRST_PAUSE,
                 restart_at: None,
             };
-            running.start()?;
+            if !later.contains(&role) {
+                running.start()?;
+            }
             children.running.push(running);
         }
         Ok(children)

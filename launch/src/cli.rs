@@ -161,6 +161,9 @@ pub struct RunArgs {
     /// Record everything to this file, which must not exist, or to a new file in this folder; instead of a black box.
     #[arg(long, value_name = "FILE|DIR")]
     pub record: Option<PathBuf>,
+    /// Go on where joints or pictures are not as the bundle was trained on. Without it the arm host is not started then.
+    #[arg(long)]
+    pub despite_preflight: bool,
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -1042,11 +1045,18 @@ pub struct BeatArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(value_name = "CELL.toml", conflicts_with = "cell")]
+    pub file: Option<PathBuf>,
+    /// The same.
     #[arg(long, value_name = "FILE")]
     pub cell: Option<PathBuf>,
-    /// Endpoint of a process of the running cell: asks also who is alive, and the arm for its joints.
+    /// Endpoint of a process of the running cell: asks also who is alive and the arm for its joints, and compares what joints
+    /// and cameras show with what the bundle was trained on.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
+    /// Leave out what takes longer: how late ticks are here, and what the policy's stages take.
+    #[arg(long)]
+    pub quick: bool,
     /// Write the findings to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -1136,6 +1146,21 @@ pub enum BundleVerb {
         /// Seed of the noise.
         #[arg(long, value_name = "S", default_value_t = 1)]
         seed: u64,
+    },
+    /// Write a copy that also knows what joint states and pictures were like in recorded episodes, so that `tactus doctor` and
+    /// `tactus run` can say what of a cell is not as it was: joints swapped, a picture mirrored.
+    Reference {
+        /// Bundle directory.
+        bundle: PathBuf,
+        /// Recordings of episodes as the policy was trained on, or of its own that went well.
+        #[arg(required = true, value_name = "FILE.mcap")]
+        recordings: Vec<PathBuf>,
+        /// Directory to write; must not exist.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Instants of each episode that count, its first among them.
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        each: u16,
     },
     /// Measure what a chunk costs, stage by stage, beside what the machine does at best.
     Bench {

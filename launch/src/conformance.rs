@@ -6,7 +6,7 @@
 
 mod arm;
 mod camera;
-mod heard;
+pub mod heard;
 
 use std::process::ExitCode;
 use std::sync::Arc;

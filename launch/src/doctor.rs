@@ -1,28 +1,36 @@
 //! `tactus doctor`: is this machine fit for this cell, and if not, what to do about it. One line per finding.
 //!
-//! Looks at the machine ([`host`]), at the arm of `[device]` ([`device`]) and at cell, bundle and budget ([`cell`]), without
-//! a running cell. Decides what is a failure (the cell cannot run, or cannot keep its times: exit code 3) and what a warning
+//! Looks at the machine ([`host`]), at the arm of `[device]` ([`device`]), at cell, bundle and budget ([`cell`]), without
+//! a running cell; and at what one shows ([`live`]), where there is one. Decides what is a failure (the cell cannot run, or cannot keep its times: exit code 3) and what a warning
 //! (it runs, and could run better).
 //! Changes nothing.
 
 mod cell;
 mod device;
 mod host;
+pub mod live;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tactus_bundle::Bundle;
+use tactus_drivers_api::wire_driver::ask_info;
+use tactus_wire::Session;
 
+use crate::cell::Cell;
 use crate::cli::DoctorArgs;
 use crate::{checkout, result};
 
+/// How long device and cameras may take to show themselves.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// How a finding is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict {
+pub enum Verdict {
     Pass,
     Warn,
     Fail,
@@ -40,13 +48,17 @@ impl Verdict {
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
-struct Finding {
+pub struct Finding {
     name: &'static str,
     verdict: Verdict,
     /// What is.
     found: String,
+    /// What was expected, where that is not said by what is.
+    expected: Option<String>,
     /// What to do about it; for findings that are not a pass.
     mend: Option<String>,
+    /// Nothing harmless explains it: `tactus run` refuses.
+    sure: bool,
 }
 
 impl Finding {
@@ -55,7 +67,16 @@ impl Finding {
             name,
             verdict: Verdict::Pass,
             found: found.into(),
+            expected: None,
             mend: None,
+            sure: true,
+        }
+    }
+
+    fn expecting(self, expected: impl Into<String>) -> Self {
+        Self {
+            expected: Some(expected.into()),
+            ..self
         }
     }
 
@@ -80,6 +101,7 @@ impl Finding {
             "name": self.name,
             "verdict": self.verdict.word(),
             "found": self.found,
+            "expected": self.expected,
             "mend": self.mend,
         })
     }
@@ -109,6 +131,9 @@ impl Report {
             "{word}  {:<22} {}",
             finding.name, finding.found
         ))?;
+        if let Some(expected) = &finding.expected {
+            result::line(format_args!("        expected: {expected}"))?;
+        }
         if let Some(mend) = &finding.mend {
             result::line(format_args!("        -> {mend}"))?;
         }
@@ -140,7 +165,7 @@ fn busy(what: &str) -> ProgressBar {
 
 /// Looks at everything; exit code 3 when something fails.
 pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let file = match &args.cell {
+    let file = match args.file.as_ref().or(args.cell.as_ref()) {
         Some(file) => file.clone(),
         None => checkout::demo_cell()?,
     };
@@ -163,7 +188,9 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             None
         }
     };
-    host::look(&mut report, cell.as_ref())?;
+    if !args.quick {
+        host::look(&mut report, cell.as_ref())?;
+    }
     if let Some(cell) = &cell {
         if args.connect.is_none() {
             device::look(&mut report, cell)?;
@@ -189,4 +216,43 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         Verdict::Fail => ExitCode::from(3),
         Verdict::Pass | Verdict::Warn => ExitCode::SUCCESS,
     })
+}
+
+/// What `tactus run` looks at before the arm host starts: whether what device and cameras show fits the bundle. Says on
+/// stderr what does not, and returns whether the cell may go on.
+///
+/// # Errors
+/// When nothing answers, or the bundle cannot be read.
+pub fn preflight(session: &Session, cell: &Cell, bundle: &Bundle) -> anyhow::Result<bool> {
+    let info = ask_info(session, &cell.wire, &cell.device, PATIENCE)?;
+    let began = Instant::now();
+    let shown = loop {
+        let shown = live::listen(session, cell, live::LISTEN)?;
+        if shown.is_complete() || began.elapsed() > PATIENCE {
+            break shown;
+        }
+    };
+    let mut fits = true;
+    for finding in live::findings(&shown, cell, &info, bundle)? {
+        let Finding {
+            name,
+            verdict,
+            found,
+            expected,
+            mend,
+            sure,
+        } = finding;
+        if verdict == Verdict::Pass {
+            continue;
+        }
+        let refuses = verdict == Verdict::Fail && sure;
+        fits &= !refuses;
+        let word = if refuses { "refused" } else { "warning" };
+        let expected = expected
+            .map(|e| format!("; expected {e}"))
+            .unwrap_or_default();
+        let mend = mend.map(|m| format!(" -> {m}")).unwrap_or_default();
+        eprintln!("preflight: {word}: {name}: {found}{expected}{mend}");
+    }
+    Ok(fits)
 }

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Demo(args) => conductor::demo(&args),
-        Verb::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Run(args) => run::run(&args),
         Verb::Engine(args) => roles::engine(&args).map(|()| ExitCode::SUCCESS),
         Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),
         Verb::Camera(args) => camera::camera(&args).map(|()| ExitCode::SUCCESS),

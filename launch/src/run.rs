@@ -1,18 +1,20 @@
 //! `tactus run`: a cell's processes, supervised until Ctrl-C. Starts no episode: that is an operator's `tactus order`.
 
+use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tactus_bundle::Bundle;
 use tactus_wire::Session;
 
 use crate::cell;
 use crate::children::{self, Children};
 use crate::cli::{RoleArgs, RunArgs};
 use crate::live::Shared;
-use crate::{record, roles};
+use crate::{doctor, record, roles};
 
-/// Brings the cell up and says what happens to it.
-pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+/// Brings the cell up and says what happens to it; exit code 3 when it does not fit its bundle.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let cell = cell::load(&args.cell)?;
     let stop = roles::stop_flag(false)?;
     let endpoint = match &args.listen {
@@ -28,7 +30,30 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let session: Session = roles::session(&role, "run")?;
     let to = args.record.as_deref();
     record::check_target(to)?;
-    let mut children = Children::start(&cell, &endpoint, &args.policy, "info", to)?;
+    let bundle = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
+    let bundle = Bundle::open(bundle)?;
+    // Without an arm host nobody can switch torque on: it starts once the cell is known to fit its bundle.
+    let mut children = Children::start_without("arm", &cell, &endpoint, &args.policy, to)?;
+    match doctor::preflight(&session, &cell, &bundle) {
+        Ok(true) => {}
+        Ok(false) if args.despite_preflight => {
+            eprintln!("preflight: goes on despite that, as asked (--despite-preflight)");
+        }
+        Ok(false) => {
+            eprintln!(
+                "the arm host was not started; --despite-preflight goes on where you know better"
+            );
+            children.end();
+            return Ok(ExitCode::from(3));
+        }
+        // Without an answer the arm host says by itself what it lacks.
+        Err(e) => eprintln!("preflight: warning: {e:#}"),
+    }
+    if stop.load(Ordering::Relaxed) {
+        children.end();
+        return Ok(ExitCode::SUCCESS);
+    }
+    children.start_again("arm")?;
     let shared = Shared::new(&cell, None, true);
     let _subscriptions = shared.follow(&session, &cell.wire, &cell, false)?;
     eprintln!(
@@ -56,5 +81,5 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     }
     eprintln!("stopping: the arm brakes and holds");
     children.end();
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -44,6 +44,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/bundle",
             "models/onnx",
         ],
+        "models/preflight" => &[],
         "calibration/data" => &["runtime/types"],
         "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
         "drivers/camera/cv" => &["drivers/camera", "drivers/api", "runtime/types"],

@@ -8,6 +8,7 @@ use tactus_types::{ArmInfo, Policy};
 use tactus_vla::VlaPolicy;
 use tactus_wire::Role;
 
+use super::live::{self, Shown};
 use super::{Finding, Report, busy};
 use crate::cell::Cell;
 use crate::cli::{DoctorArgs, RoleArgs};
@@ -19,9 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Adds what it finds.
 pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Result<()> {
-    let device = match &args.connect {
+    let (device, shown) = match &args.connect {
         Some(endpoint) => alive(report, cell, endpoint)?,
-        None => None,
+        None => (None, None),
     };
     let dir = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
     let bar = busy("checking the bundle");
@@ -41,6 +42,14 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
         format!("{} {id}, every hash as it should be", manifest.name),
     ))?;
     report.add(cameras(cell, &bundle))?;
+    if let (Some(info), Some(shown)) = (&device, &shown) {
+        for finding in live::findings(shown, cell, info, &bundle)? {
+            report.add(finding)?;
+        }
+    }
+    if args.quick {
+        return Ok(());
+    }
     let declared = holds::judge(cell, manifest, None);
     if let Some(policy) = policy(report, cell, args, &bundle, device)? {
         return budget(report, cell, &bundle, policy);
@@ -178,8 +187,12 @@ fn budget(
     Ok(())
 }
 
-/// Who answers at `endpoint`; the info of the cell's device, if it does.
-fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Option<ArmInfo>> {
+/// Who answers at `endpoint`; the info of the cell's device, if it does, and what the cell shows.
+fn alive(
+    report: &mut Report,
+    cell: &Cell,
+    endpoint: &str,
+) -> anyhow::Result<(Option<ArmInfo>, Option<Shown>)> {
     let role = RoleArgs {
         cell: cell.file.clone(),
         connect: vec![endpoint.to_owned()],
@@ -193,7 +206,7 @@ fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Opt
             bar.finish_and_clear();
             let mend = "`tactus run` prints the endpoint of its cell";
             report.add(Finding::fail("running cell", format!("{e:#}"), mend))?;
-            return Ok(None);
+            return Ok((None, None));
         }
     };
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -216,6 +229,10 @@ fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Opt
         &cell.device,
         ANSWER_WITHIN,
     );
+    let shown = match asked {
+        Ok(_) => Some(live::listen(&session, cell, live::LISTEN)?),
+        Err(_) => None,
+    };
     bar.finish_and_clear();
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     seen.sort();
@@ -230,5 +247,5 @@ fn alive(report: &mut Report, cell: &Cell, endpoint: &str) -> anyhow::Result<Opt
             "start the device process",
         ),
     })?;
-    Ok(asked.ok())
+    Ok((asked.ok(), shown))
 }

@@ -92,6 +92,15 @@ impl Bundle {
         self.dir.join(&self.manifest.prompt.tokenizer)
     }
 
+    /// Bytes of the reference that a live cell is compared with, where the bundle has one.
+    ///
+    /// # Errors
+    /// [`BundleError::Read`].
+    pub fn reference(&self) -> Result<Option<Vec<u8>>, BundleError> {
+        let file = self.manifest.reference.as_ref();
+        file.map(|file| read(&self.dir, file)).transpose()
+    }
+
     /// Reads every golden case, in manifest order.
     ///
     /// # Errors

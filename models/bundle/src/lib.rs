@@ -10,6 +10,7 @@
 //! tokenizer.json       Hugging Face tokenizer
 //! graphs/*.onnx        vision, backbone, context, denoise, perhaps denoise_vjp; weights.bin holds the weights of all, each once
 //! golden/*.safetensors inputs and outputs of every boundary, from the reference implementation
+//! reference.safetensors perhaps: what states and pictures were like in training
 //! ```
 //!
 //! Read in data order:

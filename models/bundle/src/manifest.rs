@@ -522,6 +522,8 @@ pub struct Manifest {
     pub(crate) denoise_vjp: Option<GraphFile>,
     /// Golden case files, relative to the bundle.
     pub golden: Vec<String>,
+    /// What states and pictures were like in training, relative to the bundle, where somebody has learnt it (`tactus-preflight`).
+    pub reference: Option<String>,
     /// SHA-256 (hex) of every file but `bundle.toml`, by path relative to the bundle.
     pub files: BTreeMap<String, String>,
 }

@@ -1,5 +1,5 @@
-//! `bundle.toml` as it is written: names and types only, every field required (but `graphs.denoise_vjp` and
-//! `cost`), unknown fields refused.
+//! `bundle.toml` as it is written: names and types only, every field required (but `graphs.denoise_vjp`,
+//! `cost` and `reference`), unknown fields refused.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,7 @@ pub(crate) struct RawManifest {
     pub denoise: RawDenoise,
     pub graphs: RawGraphs,
     pub golden: RawGolden,
+    pub reference: Option<RawReference>,
     pub files: BTreeMap<String, String>,
 }
 
@@ -174,4 +175,10 @@ pub(crate) struct RawCost {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawGolden {
     pub cases: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawReference {
+    pub file: String,
 }

@@ -117,6 +117,8 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         .enumerate()
         .map(|(i, file)| listed(&format!("golden.cases[{i}]"), file))
         .collect::<Result<_, _>>()?;
+    let reference = raw.reference.map(|raw| listed("reference.file", raw.file));
+    let reference = reference.transpose()?;
     let tokenizer = listed("prompt.tokenizer", raw.prompt.tokenizer.clone())?;
     Ok(Manifest {
         name: non_empty("name", raw.name)?,
@@ -146,6 +148,7 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         graphs,
         denoise_vjp,
         golden,
+        reference,
         files,
     })
 }

@@ -144,6 +144,7 @@ impl<'a> Stage<'a> {
                 "sim" => device.clone(),
                 _ => near.clone(),
             },
+            &[],
         )?;
         let asked = tactus_drivers_api::wire_driver::ask_info(
             &session,

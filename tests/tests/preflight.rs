@@ -1,0 +1,643 @@
+//! What a live cell shows against what its bundle was trained on: a healthy cell is accepted in every world, and each of many
+//! misconfigurations is refused by its name. A device and cameras are shown on the wire by the test, from what the simulated ones
+//! showed, changed as the misconfiguration would.
+
+mod cell;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cell::{cell_file, program};
+use tactus_types::{ArmInfo, CameraFrame, Clock, JointState, JointVec};
+use tactus_wire::{
+    Cell as WireCell, Delivery, MonotonicClock, Name, Nothing, Queryable, Responder, Session,
+    SessionOptions, SimReset, SimResetReply, Subscriber, Topic,
+};
+
+/// Doctors that are asked at once.
+const AT_ONCE: usize = 6;
+/// Joint states that a shown device reports, Hz.
+const STATE_HZ: f64 = 100.0;
+const CAMERAS: [&str; 2] = ["scene", "wrist"];
+const SIDE: usize = 224;
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("legal")
+}
+
+/// What a cell shows.
+#[derive(Clone)]
+struct Shown {
+    info: ArmInfo,
+    state: JointState,
+    /// By camera.
+    pictures: BTreeMap<String, Vec<u8>>,
+    state_hz: f64,
+    picture_hz: f64,
+    /// How old a picture is when it is published.
+    age: Duration,
+}
+
+/// The simulated device and cameras as processes, without an arm host.
+struct Sim {
+    roles: Vec<Child>,
+    session: Session,
+    endpoint: String,
+    wire: WireCell,
+    states: Arc<Mutex<Option<JointState>>>,
+    pictures: Arc<Mutex<BTreeMap<String, CameraFrame>>>,
+    _subscriptions: Vec<Subscriber>,
+    dir: tempfile::TempDir,
+}
+
+impl Sim {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = cell_file(dir.path(), |text| text).display().to_string();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let endpoint = format!("tcp/{}", port.expect("a port"));
+        let clock = Arc::new(MonotonicClock::new().expect("a clock"));
+        let options = SessionOptions {
+            listen: vec![endpoint.clone()],
+            ..SessionOptions::default()
+        };
+        let session = Session::open(&options, "test", clock).expect("listens");
+        let role = |role: &str| {
+            Command::new(program())
+                .args([role, "--cell", &file, "--connect", &endpoint])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("starts")
+        };
+        let roles = vec![role("sim"), role("camera")];
+        let wire = WireCell::new("demo").expect("legal");
+        let states = Arc::<Mutex<Option<JointState>>>::default();
+        let pictures = Arc::<Mutex<BTreeMap<String, CameraFrame>>>::default();
+        let to = states.clone();
+        let key = wire.key(&Topic::DeviceState(name("sim")));
+        let mut subscriptions = vec![
+            session
+                .subscribe(&key, move |m: Result<Delivery<JointState>, _>| {
+                    *to.lock().expect("unpoisoned") = m.ok().map(|d| d.message);
+                })
+                .expect("subscribed"),
+        ];
+        for camera in CAMERAS {
+            let to = pictures.clone();
+            let key = wire.key(&Topic::CameraImage(name(camera)));
+            let take = move |m: Result<Delivery<CameraFrame>, _>| {
+                let frame = m.expect("sound").message;
+                to.lock().expect("unpoisoned").insert(camera.into(), frame);
+            };
+            subscriptions.push(session.subscribe(&key, take).expect("subscribed"));
+        }
+        Self {
+            roles,
+            session,
+            endpoint,
+            wire,
+            states,
+            pictures,
+            _subscriptions: subscriptions,
+            dir,
+        }
+    }
+
+    /// What the world of `seed` shows.
+    fn world(&self, seed: u64) -> Shown {
+        let until = Instant::now() + Duration::from_secs(60);
+        let wait = || {
+            assert!(Instant::now() < until, "the simulated cell shows nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let ask = SimReset {
+            seed,
+            variation: true,
+        };
+        let key = self.wire.key(&Topic::SimReset);
+        let reset = loop {
+            let timeout = Duration::from_secs(2);
+            let reply = self.session.query::<_, SimResetReply>(&key, &ask, timeout);
+            if let Ok(reply) = reply {
+                break reply;
+            }
+            wait();
+        };
+        let state = loop {
+            let state = *self.states.lock().expect("unpoisoned");
+            if let Some(state) = state.filter(|s| s.epoch == reset.message.epoch) {
+                break state;
+            }
+            wait();
+        };
+        // Pictures of this world, and not of the last one.
+        let pictures = loop {
+            let pictures = self.pictures.lock().expect("unpoisoned").clone();
+            let fresh = |f: &CameraFrame| f.captured_at > state.captured_at;
+            if pictures.len() == CAMERAS.len() && pictures.values().all(fresh) {
+                break pictures;
+            }
+            wait();
+        };
+        let key = self.wire.key(&Topic::DeviceInfo(name("sim")));
+        let timeout = Duration::from_secs(5);
+        let info = self
+            .session
+            .query::<Nothing, ArmInfo>(&key, &Nothing, timeout);
+        Shown {
+            info: ArmInfo {
+                state_rate_hz: STATE_HZ,
+                ..info.expect("the device answers").message
+            },
+            state,
+            pictures: pictures
+                .into_iter()
+                .map(|(camera, frame)| (camera, frame.data.to_vec()))
+                .collect(),
+            state_hz: STATE_HZ,
+            picture_hz: 20.0,
+            age: Duration::ZERO,
+        }
+    }
+
+    /// What the doctor says of a cell that shows `shown`, whose file `edit` has changed: exit code and findings.
+    fn doctor(
+        &self,
+        cell: &str,
+        shown: Shown,
+        edit: impl Fn(String) -> String,
+    ) -> (Option<i32>, Vec<String>) {
+        let dir = self.dir.path().join(cell);
+        std::fs::create_dir(&dir).expect("a folder");
+        let own = format!("name = \"{cell}\"");
+        let file = cell_file(&dir, |text| edit(text.replacen("name = \"demo\"", &own, 1)));
+        let _stage = Stage::show(&self.session, cell, shown);
+        let json = dir.join("findings.json");
+        let said = Command::new(program())
+            .arg("doctor")
+            .arg(&file)
+            .args(["--quick", "--connect", &self.endpoint, "--json"])
+            .arg(&json)
+            .stdin(Stdio::null())
+            .output()
+            .expect("starts");
+        (said.status.code(), failures(&json))
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        for role in &mut self.roles {
+            role.kill().and_then(|()| role.wait()).expect("reaped");
+        }
+    }
+}
+
+/// Every failure of the doctor's as one line.
+fn failures(json: &PathBuf) -> Vec<String> {
+    let text = std::fs::read_to_string(json).expect("findings");
+    let said: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let findings = said["findings"].as_array().expect("a list");
+    let failed = findings.iter().filter(|f| f["verdict"] == "fail");
+    failed
+        .map(|f| {
+            assert!(f["mend"].is_string(), "{f}");
+            format!("{}: {}", f["name"], f["found"]).replace(['"', '`'], "")
+        })
+        .collect()
+}
+
+/// A device and cameras, shown until dropped.
+struct Stage {
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    _info: Queryable,
+}
+
+impl Stage {
+    fn show(session: &Session, cell: &str, shown: Shown) -> Self {
+        let wire = WireCell::new(cell).expect("legal");
+        let info = shown.info.clone();
+        let answer = move |_: Delivery<Nothing>, to: Responder<ArmInfo>| to.answer(&info);
+        let key = wire.key(&Topic::DeviceInfo(name("sim")));
+        let queryable = session.queryable(&key, answer).expect("answers");
+        let key = wire.key(&Topic::DeviceState(name("sim")));
+        let states = session.publisher::<JointState>(&key).expect("publishes");
+        let cameras: Vec<_> = shown
+            .pictures
+            .iter()
+            .map(|(camera, data)| {
+                let key = wire.key(&Topic::CameraImage(name(camera)));
+                let publisher = session.publisher::<CameraFrame>(&key).expect("publishes");
+                let frame = CameraFrame {
+                    camera: camera.as_str().into(),
+                    captured_at: shown.state.captured_at,
+                    received_at: shown.state.captured_at,
+                    seq: 0,
+                    width: SIDE as u32,
+                    height: SIDE as u32,
+                    encoding: tactus_types::Encoding::Jpeg,
+                    data: data.as_slice().into(),
+                };
+                (publisher, frame)
+            })
+            .collect();
+        let end = Arc::new(AtomicBool::new(false));
+        let (ends, clock) = (end.clone(), MonotonicClock::new().expect("a clock"));
+        let play = move || {
+            let began = Instant::now();
+            let (mut state, mut cameras) = (shown.state, cameras);
+            let (mut stated, mut pictured) = (0u64, 0u64);
+            while !ends.load(Ordering::Relaxed) {
+                let secs = began.elapsed().as_secs_f64();
+                if secs * shown.state_hz > stated as f64 {
+                    stated += 1;
+                    (state.seq, state.captured_at) = (stated, clock.now());
+                    states.put(&state).expect("published");
+                }
+                if secs * shown.picture_hz > pictured as f64 {
+                    pictured += 1;
+                    for (publisher, frame) in &mut cameras {
+                        let at = clock.now().as_nanos() - shown.age.as_nanos() as u64;
+                        frame.captured_at = tactus_types::Time::from_nanos(at);
+                        frame.seq = pictured;
+                        publisher.put(frame).expect("published");
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        };
+        Self {
+            end,
+            thread: Some(std::thread::spawn(play)),
+            _info: queryable,
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("once");
+        thread.join().expect("no panic");
+    }
+}
+
+/// `jpeg` with each pixel taken from elsewhere and changed; `from` says where, of row and column.
+fn repainted(
+    jpeg: &[u8],
+    from: impl Fn(usize, usize) -> (usize, usize),
+    colour: impl Fn([u8; 3]) -> [u8; 3],
+) -> Vec<u8> {
+    let mut decoder = zune_jpeg::JpegDecoder::new(zune_core::bytestream::ZCursor::new(jpeg));
+    let rgb = decoder.decode().expect("a JPEG file");
+    let mut out = Vec::with_capacity(rgb.len());
+    for row in 0..SIDE {
+        for column in 0..SIDE {
+            let (r, c) = from(row, column);
+            let at = (r * SIDE + c) * 3;
+            out.extend(colour([rgb[at], rgb[at + 1], rgb[at + 2]]));
+        }
+    }
+    encoded(&out, SIDE)
+}
+
+fn encoded(rgb: &[u8], side: usize) -> Vec<u8> {
+    let mut jpeg = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
+    let colours = jpeg_encoder::ColorType::Rgb;
+    encoder
+        .encode(rgb, side as u16, side as u16, colours)
+        .expect("encodes");
+    jpeg
+}
+
+type Change = Box<dyn Fn(&mut Shown)>;
+
+/// What is planted, and what the doctor must say of it.
+fn planted() -> Vec<(&'static str, Change)> {
+    fn joints(change: impl Fn(&mut [f64]) + 'static) -> Change {
+        Box::new(move |shown| {
+            let mut q: Vec<f64> = shown.state.q.as_slice().to_vec();
+            change(&mut q);
+            shown.state.q = JointVec::from_fn(q.len(), |i| q[i]);
+        })
+    }
+    fn picture(
+        camera: &'static str,
+        from: impl Fn(usize, usize) -> (usize, usize) + Copy + 'static,
+        colour: impl Fn([u8; 3]) -> [u8; 3] + Copy + 'static,
+    ) -> Change {
+        Box::new(move |shown| {
+            let jpeg = repainted(&shown.pictures[camera], from, colour);
+            shown.pictures.insert(camera.into(), jpeg);
+        })
+    }
+    const LAST: usize = SIDE - 1;
+    let stays = |r: usize, c: usize| (r, c);
+    let same = |rgb: [u8; 3]| rgb;
+    let gain = |by: f64| move |rgb: [u8; 3]| rgb.map(|v| (f64::from(v) * by).min(255.0) as u8);
+    vec![
+        (
+            "as in training: scene: mirrored, left and right",
+            picture("scene", |r, c| (r, LAST - c), same),
+        ),
+        (
+            "as in training: scene: mirrored, above and below",
+            picture("scene", |r, c| (LAST - r, c), same),
+        ),
+        (
+            "as in training: scene: upside down",
+            picture("scene", |r, c| (LAST - r, LAST - c), same),
+        ),
+        (
+            "as in training: scene: turned with the clock",
+            picture("scene", |r, c| (LAST - c, r), same),
+        ),
+        (
+            "as in training: scene: turned against the clock",
+            picture("scene", |r, c| (c, LAST - r), same),
+        ),
+        (
+            "as in training: wrist: upside down",
+            picture("wrist", |r, c| (LAST - r, LAST - c), same),
+        ),
+        (
+            "as in training: wrist: mirrored, above and below",
+            picture("wrist", |r, c| (LAST - r, c), same),
+        ),
+        (
+            "as in training: wrist: turned with the clock",
+            picture("wrist", |r, c| (LAST - c, r), same),
+        ),
+        (
+            "as in training: scene: 99 %: overexposed",
+            picture("scene", stays, gain(9.0)),
+        ),
+        ("too dark", picture("scene", stays, gain(0.15))),
+        (
+            "as in training: wrist: 0 %: too dark",
+            picture("wrist", stays, gain(0.0)),
+        ),
+        (
+            "another white balance",
+            picture("scene", stays, |[r, g, b]| [r, g, b / 4]),
+        ),
+        (
+            "those of scene and wrist have changed places",
+            Box::new(|shown| {
+                let scene = shown.pictures["scene"].clone();
+                let wrist = shown.pictures.insert("wrist".into(), scene);
+                shown.pictures.insert("scene".into(), wrist.expect("there"));
+            }),
+        ),
+        (
+            "joints shoulder_pitch and elbow_pitch have changed places",
+            joints(|q| q.swap(1, 2)),
+        ),
+        (
+            "joint elbow_pitch has the wrong sign",
+            joints(|q| q[2] = -q[2]),
+        ),
+        (
+            "joint wrist_pitch has the wrong sign",
+            joints(|q| q[4] = -q[4]),
+        ),
+        (
+            "joint elbow_pitch was converted to rad twice",
+            joints(|q| q[2] = q[2].to_radians()),
+        ),
+        (
+            "the joints were converted to rad twice",
+            joints(|q| q.iter_mut().for_each(|q| *q = q.to_radians())),
+        ),
+        (
+            "joint range: elbow_pitch at 75",
+            joints(|q| q[2] = q[2].to_degrees()),
+        ),
+        ("joints: joint elbow_pitch at", joints(|q| q[2] = 0.6)),
+        (
+            "gripper: the opposite",
+            Box::new(|shown| shown.state.opening = 1.0 - shown.state.opening),
+        ),
+        (
+            "gripper: a hundredth",
+            Box::new(|shown| shown.state.opening /= 100.0),
+        ),
+        (
+            "state.joints: expected joints of the arm",
+            Box::new(|shown| shown.info.joints[2] = "elbow".into()),
+        ),
+        (
+            "joint names: no gripper",
+            Box::new(|shown| shown.info.gripper = false),
+        ),
+        (
+            "joint states: joint states of sim: 5",
+            Box::new(|shown| shown.state_hz = STATE_HZ / 2.0),
+        ),
+        (
+            "pictures: camera scene: 10",
+            Box::new(|shown| shown.picture_hz = 10.0),
+        ),
+        (
+            "pictures: camera scene: 20",
+            Box::new(|shown| shown.age = Duration::from_millis(400)),
+        ),
+        (
+            "pictures: camera wrist: nothing came",
+            Box::new(|shown| {
+                shown.pictures.remove("wrist");
+            }),
+        ),
+        (
+            "frame size: expected 224x224, got 112x112",
+            Box::new(|shown| {
+                let small = encoded(&[90; 112 * 112 * 3], 112);
+                shown.pictures.insert("wrist".into(), small);
+            }),
+        ),
+    ]
+}
+
+/// `asked` in groups of [`AT_ONCE`].
+fn at_once<T: Sync, R: Send>(asked: &[T], ask: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+    let mut all = Vec::new();
+    for (group, these) in asked.chunks(AT_ONCE).enumerate() {
+        std::thread::scope(|scope| {
+            let ask = &ask;
+            let asking: Vec<_> = these
+                .iter()
+                .enumerate()
+                .map(|(i, t)| scope.spawn(move || ask(group * AT_ONCE + i, t)))
+                .collect();
+            all.extend(asking.into_iter().map(|a| a.join().expect("no panic")));
+        });
+    }
+    all
+}
+
+#[test]
+fn fifty_healthy_worlds_are_accepted() {
+    let sim = Sim::start();
+    let worlds: Vec<(u64, Shown)> = (7001..7051).map(|seed| (seed, sim.world(seed))).collect();
+    let said = at_once(&worlds, |i, (seed, shown)| {
+        (
+            *seed,
+            sim.doctor(&format!("well-{i}"), shown.clone(), |text| text),
+        )
+    });
+    let refused: Vec<_> = said
+        .iter()
+        .filter(|(_, (code, _))| *code != Some(0))
+        .collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[test]
+fn each_planted_mistake_is_refused_by_its_name() {
+    let sim = Sim::start();
+    let healthy = sim.world(7003);
+    let planted: Vec<(&str, Shown)> = planted()
+        .into_iter()
+        .map(|(says, change)| {
+            let mut shown = healthy.clone();
+            change(&mut shown);
+            (says, shown)
+        })
+        .collect();
+    let said = at_once(&planted, |i, (says, shown)| {
+        let (code, failures) = sim.doctor(&format!("ill-{i}"), shown.clone(), |text| text);
+        (*says, code, failures)
+    });
+    let missed: Vec<_> = said
+        .iter()
+        .filter(|(says, code, failures)| {
+            *code != Some(3) || !failures.iter().any(|f| f.contains(says))
+        })
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn a_bundle_of_other_cameras_is_refused() {
+    let sim = Sim::start();
+    let healthy = sim.world(7003);
+    let (code, failures) = sim.doctor("other", healthy, |text| {
+        text.replacen("name = \"wrist\"", "name = \"hand\"", 1)
+    });
+    assert_eq!(code, Some(3));
+    let says = "a [[camera]] named wrist, which the bundle wants";
+    assert!(failures.iter().any(|f| f.contains(says)), "{failures:?}");
+}
+
+/// The bundle of the demo cell without a reference is a bundle still: what cannot be compared is said, and no failure.
+#[test]
+fn a_bundle_without_a_reference_is_warned_of() {
+    let sim = Sim::start();
+    let healthy = sim.world(7003);
+    let plain = sim.dir.path().join("plain");
+    let bundle = cell::checkout().join("models/demo/bundle");
+    copy_without_reference(&bundle, &plain);
+    let (code, failures) = sim.doctor("plain-cell", healthy, |text| {
+        text.replacen(
+            &bundle.display().to_string(),
+            &plain.display().to_string(),
+            1,
+        )
+    });
+    assert_eq!((code, failures), (Some(0), vec![]));
+}
+
+/// `tactus run` compares before there is an arm host, and so before there can be torque.
+#[test]
+fn a_cell_that_does_not_fit_is_not_brought_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let other = dir.path().join("other");
+    let bundle = cell::checkout().join("models/demo/bundle");
+    copy_without_reference(&bundle, &other);
+    // What was learnt of each camera is the other's: as if they had changed places.
+    let learnt = std::fs::read(bundle.join("reference.safetensors")).expect("read");
+    let exchanged: Vec<u8> = exchange(&learnt, b"\"camera.0.", b"\"camera.1.");
+    std::fs::write(other.join("reference.safetensors"), exchanged).expect("written");
+    let digest = Command::new("sha256sum")
+        .arg(other.join("reference.safetensors"))
+        .output();
+    let digest = String::from_utf8(digest.expect("runs").stdout).expect("text");
+    let text = std::fs::read_to_string(other.join("bundle.toml")).expect("text");
+    let text = text.replacen(
+        "[files]",
+        &format!(
+            "[reference]\nfile = \"reference.safetensors\"\n\n[files]\n\"reference.safetensors\" = \"{}\"",
+            &digest[..64]
+        ),
+        1,
+    );
+    std::fs::write(other.join("bundle.toml"), text).expect("written");
+    let file = cell_file(dir.path(), |text| {
+        text.replacen(
+            &bundle.display().to_string(),
+            &other.display().to_string(),
+            1,
+        )
+    });
+    let run = Command::new(program())
+        .arg("run")
+        .arg(&file)
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("starts");
+    let said = String::from_utf8(run.stderr).expect("text");
+    assert_eq!(run.status.code(), Some(3), "{said}");
+    assert!(said.contains("have changed places"), "{said}");
+    let logs = std::fs::read_dir(dir.path()).expect("a folder").flatten();
+    let logs: Vec<PathBuf> = logs
+        .map(|e| e.path())
+        .filter(|p| p.join("sim.log").exists())
+        .collect();
+    assert_eq!(logs.len(), 1, "{said}");
+    assert!(!logs[0].join("arm.log").exists(), "an arm host was started");
+}
+
+/// `bytes` with each `a` where `b` was, and the other way round.
+fn exchange(bytes: &[u8], a: &[u8], b: &[u8]) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    for i in 0..bytes.len().saturating_sub(a.len()) {
+        let here = &bytes[i..i + a.len()];
+        if here == a || here == b {
+            out[i..i + a.len()].copy_from_slice(if here == a { b } else { a });
+        }
+    }
+    out
+}
+
+fn copy_without_reference(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_without_reference(&from, &to);
+            continue;
+        }
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        if entry.file_name() == "bundle.toml" {
+            let text = std::fs::read_to_string(&from).expect("text");
+            let kept = |line: &&str| !line.contains("reference");
+            let text: String = text
+                .lines()
+                .filter(kept)
+                .map(|l| format!("{l}\n"))
+                .collect();
+            std::fs::write(to, text).expect("written");
+        } else if entry.file_name() != "reference.safetensors" {
+            std::fs::copy(&from, &to).expect("copied");
+        }
+    }
+}
