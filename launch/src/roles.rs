@@ -9,7 +9,7 @@ use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
 use tactus_types::{ArmInfo, Clock, Conditioning, Policy};
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
-use tactus_wire::{MonotonicClock, Session, SessionOptions};
+use tactus_wire::{MonotonicClock, Name, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell};
 use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
@@ -39,6 +39,9 @@ pub struct Joined {
 pub fn join(args: &RoleArgs, source: &str) -> anyhow::Result<Joined> {
     let stop = stop_flag(args.supervised)?;
     let (session, clock) = open(args, source)?;
+    // Whoever measures clocks can ask this process for its own.
+    let name = Name::new(&source.replace('/', "-"))?;
+    session.answer_pings(&cell::load(&args.cell)?.wire.key(&Topic::Clock(name)))?;
     Ok(Joined {
         session,
         clock,

@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "foxglove/CompressedImage.proto",
         "tactus/v1/arm.proto",
         "tactus/v1/camera.proto",
+        "tactus/v1/clock.proto",
         "tactus/v1/device.proto",
         "tactus/v1/episode.proto",
         "tactus/v1/eval.proto",

@@ -326,6 +326,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         | Topic::ArmStop(_)
         | Topic::EvalPicture
         | Topic::SimReset
+        | Topic::Clock(_)
         | Topic::Alive(..) => None,
     }
 }

@@ -8,6 +8,7 @@
 //! episode
 //! eval, eval/picture
 //! sim/{world,reset}
+//! clock/<name>
 //! alive/<role>/<name>
 //! ```
 //! A name is 1 to 64 characters of `a-z`, `0-9`, `_` and `-`, so that no name can hold a wildcard or a separator.
@@ -159,6 +160,8 @@ pub enum Topic {
     SimWorld,
     /// [`crate::SimReset`] as a query.
     SimReset,
+    /// Readings of a process's clock, queryable ([`crate::Session::answer_pings`]).
+    Clock(Name),
     /// Liveliness token.
     Alive(Role, Name),
 }
@@ -190,6 +193,7 @@ impl fmt::Display for Topic {
             Self::EvalPicture => write!(f, "eval/picture"),
             Self::SimWorld => write!(f, "sim/world"),
             Self::SimReset => write!(f, "sim/reset"),
+            Self::Clock(name) => write!(f, "clock/{name}"),
             Self::Alive(role, name) => write!(f, "alive/{}/{name}", role.word()),
         }
     }
@@ -225,6 +229,7 @@ impl Topic {
             ["eval", "picture"] => Some(Self::EvalPicture),
             ["sim", "world"] => Some(Self::SimWorld),
             ["sim", "reset"] => Some(Self::SimReset),
+            ["clock", name] => named(name, Self::Clock),
             ["alive", role, name] => {
                 let role = Role::ALL.into_iter().find(|r| r.word() == *role)?;
                 Some(Self::Alive(role, Name::new(name).ok()?))
@@ -311,7 +316,8 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 18] = [
+        let named: [fn(Name) -> Topic; 19] = [
+            Topic::Clock,
             Topic::CameraImage,
             Topic::CameraInfo,
             Topic::CameraStatus,

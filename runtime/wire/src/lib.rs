@@ -34,6 +34,8 @@ pub mod header;
 pub mod keys;
 pub mod message;
 pub mod messages;
+pub mod offset;
+mod ping;
 mod proto;
 pub mod publish;
 pub mod query;
@@ -55,6 +57,7 @@ pub use messages::{
     ModeOrder, ModeOrderReply, ModeReport, ModeWord, ReplyRef, SimReset, SimResetReply, SimWorld,
     Telemetry, TickBatch, TickNote,
 };
+pub use offset::{Backwards, Exchange, Offset, OffsetTracker};
 pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};
 pub use schema::descriptor_set;
