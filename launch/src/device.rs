@@ -5,6 +5,7 @@
 //! and only `setup` writes what survives power-off.
 
 mod franka;
+mod franka_node;
 mod gripper;
 mod ur;
 
@@ -46,6 +47,7 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
                 Some(CellDevice::Servos(arm)) => serve(role, &cell, arm),
                 Some(CellDevice::Ur(arm)) => ur::serve(role, &cell, arm),
                 Some(CellDevice::Franka(arm)) => franka::serve(role, &cell, arm),
+                Some(CellDevice::FrankaNode(arm)) => franka_node::serve(role, &cell, arm),
                 None => bail!("cell file {}: no section [device]", role.cell.display()),
             }
         }
@@ -62,6 +64,7 @@ fn on_the_bench(verb: &DeviceVerb) -> anyhow::Result<()> {
         CellDevice::Servos(arm) => arm,
         CellDevice::Ur(arm) => return ur::bench(verb, &arm),
         CellDevice::Franka(arm) => return franka::bench(verb, &arm),
+        CellDevice::FrankaNode(arm) => return franka_node::bench(verb, &arm),
     };
     match verb {
         DeviceVerb::Check { .. } => check(&arm),
