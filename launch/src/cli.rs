@@ -481,7 +481,8 @@ pub enum DeviceVerb {
         #[arg(long, value_name = "FILE")]
         cell: PathBuf,
     },
-    /// Franka Research 3: recover from a reflex, once its cause is seen to. Works beside the process that serves the arm.
+    /// Franka Research 3, behind a franka-node too: recover from a reflex, once its cause is seen to. Works beside the process
+    /// that serves the arm.
     Recover {
         /// Cell file.
         #[arg(long, value_name = "FILE")]

@@ -185,7 +185,8 @@ fn a_gripper_beside_the_arm_is_activated_by_enabling_moves_and_keeps_its_grip_wh
     bus.world().servos[0].object = Some(190.0);
     ok(&goto("0.2,-1.4,1.4,-1.5,-1.6,0.2", "0"));
     ears.wait("it grips", SOON, |e| {
-        e.state().is_some_and(|s| (s.opening - 0.255).abs() < 0.01)
+        bus.world().servos[0].position == 190.0
+            && e.state().is_some_and(|s| (s.opening - 0.255).abs() < 0.01)
     });
 
     // A stop of the arm, and the arm enabled again, leave the grip as it is.
