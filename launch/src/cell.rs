@@ -9,6 +9,7 @@ mod camera;
 mod check;
 mod device;
 mod engine;
+mod franka;
 mod gripper;
 mod pose;
 mod record;
@@ -34,8 +35,9 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
-pub use device::{CellDevice, CellFranka, CellServos, CellUr, Make};
-pub use gripper::CellGripper;
+pub use device::{CellDevice, CellServos, CellUr, Make};
+pub use franka::CellFranka;
+pub use gripper::{CellGripper, GripperLine};
 pub use pose::CellPoses;
 pub use record::CellRecord;
 

@@ -202,9 +202,24 @@ fn a_gripper_beside_the_arm_is_activated_by_enabling_moves_and_keeps_its_grip_wh
     let out = bus.world().servos[0].out[3];
     assert_eq!((moved(), out), (gripped, 255), "it goes on pressing");
 
-    // Its cable comes out: the arm holds, and says whose it was.
+    // Its cable comes out while the arm moves: the arm holds, and is told whose it was.
+    let moving = [
+        &[
+            "arm",
+            "goto",
+            "-1.2,-1.4,1.4,-1.5,-1.6,0.2",
+            "--speed",
+            "0.3",
+        ],
+        &at[..],
+    ];
+    let moving = Role::start(&moving.concat());
+    ears.wait("the arm moves", SOON, |e| {
+        e.state().is_some_and(|s| s.q[0] < 0.1)
+    });
     bus.world().unplug(9);
-    ears.wait("the arm holds", SOON, |e| e.mode() != Some(ModeWord::Ready));
+    ears.wait("the arm holds", SOON, |e| e.mode() == Some(ModeWord::Hold));
+    assert!(!moving.outcome().0, "the motion is not done");
     let (success, text) = serving.outcome();
     let last = text.lines().last().unwrap_or_default();
     assert!(

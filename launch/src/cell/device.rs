@@ -9,11 +9,11 @@ use serde::Deserialize;
 use tactus_drivers_api::servo::{
     ArmError, Bench, Calibration, Family, Part, calibration::lerobot_file,
 };
-use tactus_franka::node::{self, Gates};
-use tactus_franka::{FrankaSpec, NodeSpec};
+use tactus_franka::NodeSpec;
 use tactus_ur::UrSpec;
 use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
+use super::franka::{CellFranka, RawFranka, RawFrankaNode};
 use super::gripper::{CellGripper, RawGripper};
 use super::{CellError, Check};
 
@@ -93,26 +93,6 @@ struct RawUr {
     gain: u32,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFranka {
-    model: String,
-    host: String,
-    rate_hz: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFrankaNode {
-    model: String,
-    endpoint: String,
-    arm: String,
-    rate_hz: u32,
-    budget: Option<f64>,
-    max_step_rad: Option<f64>,
-    max_deviation_rad: Option<f64>,
-}
-
 /// The arm that a cell's device process serves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellDevice {
@@ -124,15 +104,6 @@ pub enum CellDevice {
     Franka(CellFranka),
     /// A Franka Research 3 behind a `franka-node`.
     FrankaNode(NodeSpec),
-}
-
-/// A Franka Research 3.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CellFranka {
-    /// Address or name of its controller, with `:port` where that is not FCI's.
-    pub host: String,
-    /// How it is served.
-    pub spec: FrankaSpec,
 }
 
 /// An arm of Universal Robots.
@@ -249,77 +220,6 @@ impl RawUr {
                     lookahead_secs: self.lookahead_time,
                     gain: self.gain,
                 },
-            },
-        })
-    }
-}
-
-/// Whether a Franka is one that is known here, at a rate that it has.
-fn fr3(check: &Check<'_>, model: &str, rate_hz: u32, rates: &[u32]) -> Result<(), CellError> {
-    let known = tactus_franka::model::MODEL;
-    if model != known {
-        let expected = format!("{known}; a Panda (FER) speaks another version of FCI");
-        return Err(check.error("device.model", &expected, model));
-    }
-    if !rates.contains(&rate_hz) {
-        let rates: Vec<String> = rates.iter().map(u32::to_string).collect();
-        let expected = format!("one of {} Hz", rates.join(", "));
-        return Err(check.error("device.rate_hz", &expected, rate_hz));
-    }
-    Ok(())
-}
-
-impl RawFrankaNode {
-    fn read(self, check: &Check<'_>) -> Result<NodeSpec, CellError> {
-        fr3(check, &self.model, self.rate_hz, &node::RATES_HZ)?;
-        let address = self.endpoint.strip_prefix("tcp/").unwrap_or_default();
-        let port = address.rsplit_once(':').map(|(_, port)| port.parse());
-        if !matches!(port, Some(Ok(1..=u16::MAX))) {
-            let expected = "an endpoint such as `tcp/192.168.1.10:7447`";
-            return Err(check.error("device.endpoint", expected, self.endpoint));
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if self.arm.is_empty() || !self.arm.chars().all(plain) {
-            let expected = "the arm's name in the node's configuration: letters, digits, _ and -";
-            return Err(check.error("device.arm", expected, format!("`{}`", self.arm)));
-        }
-        let Gates {
-            budget,
-            max_step,
-            max_deviation,
-        } = Gates::default();
-        let number =
-            |field, value: Option<f64>, usual| check.bounded(field, value.unwrap_or(usual));
-        Ok(NodeSpec {
-            endpoint: self.endpoint,
-            arm: self.arm,
-            rate_hz: self.rate_hz,
-            gates: Gates {
-                budget: number("device.budget", self.budget, budget)?,
-                max_step: number("device.max_step_rad", self.max_step_rad, max_step)?,
-                max_deviation: number(
-                    "device.max_deviation_rad",
-                    self.max_deviation_rad,
-                    max_deviation,
-                )?,
-            },
-        })
-    }
-}
-
-impl RawFranka {
-    fn read(self, check: &Check<'_>) -> Result<CellFranka, CellError> {
-        fr3(
-            check,
-            &self.model,
-            self.rate_hz,
-            &tactus_franka::model::RATES_HZ,
-        )?;
-        host(check, "device.host", &self.host)?;
-        Ok(CellFranka {
-            host: self.host,
-            spec: FrankaSpec {
-                rate_hz: self.rate_hz,
             },
         })
     }

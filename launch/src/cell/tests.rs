@@ -392,6 +392,16 @@ fn a_franka_is_described_or_refused() {
             "[device.gripper]\nkind = \"franka-hand\"\nhost = \"a b\"\n[arm]\n",
             "`device.gripper.host`: expected an IP address",
         ),
+        (
+            "[arm]\n",
+            "[device.gripper]\nkind = \"robotiq\"\n[arm]\n",
+            "`device.gripper.port`: expected a serial port, or device.gripper.host instead, got neither",
+        ),
+        (
+            "[arm]\n",
+            "[device.gripper]\nkind = \"robotiq\"\nport = \"a\"\nhost = \"b\"\n[arm]\n",
+            "device.gripper.host instead, got both",
+        ),
     ] {
         assert!(FR3.contains(from), "{from}");
         let error = parsed(&FR3.replacen(from, to, 1))

@@ -7,7 +7,8 @@ use tactus_drivers_api::lock;
 use tactus_types::Clock;
 
 use super::NodeSpec;
-use super::link::{Inbox, Wire};
+use super::inbox::Inbox;
+use super::link::Wire;
 use super::network::Network;
 use super::watch::Sample;
 use super::wire::{self, Verb};

@@ -5,9 +5,8 @@
 //! the session. Questions to the node are asked on this thread and take their time; targets wait for none of them, since none
 //! is asked while a session runs.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use tactus_types::{Clock, Time};
 
 use super::NodeSpec;
 use super::bench::{own, refused};
+use super::inbox::{Counts, Inbox, Shared};
 use super::network::Network;
 use super::pace::{Gates, Pace};
 use super::watch::{Sample, Seen, Watch};
@@ -61,131 +61,6 @@ pub trait Wire: Send {
     fn ask(&self, verb: Verb, request: &str, within: Duration) -> Result<Vec<u8>, String>;
 }
 
-/// What was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// States that came.
-    pub states: u64,
-    /// What came in their place and was none.
-    pub nonsense: u64,
-    /// Targets that went.
-    pub targets: u64,
-    /// Targets that the node refused.
-    pub refused: u64,
-    /// Times that the node was back.
-    pub reconnections: u64,
-}
-
-struct Shared {
-    exchange: Exchange<Sample>,
-    /// When the node last said anything.
-    heard: Time,
-    complaint: Option<String>,
-    counts: Counts,
-    why: Option<Ended>,
-    /// Which session is to be followed (0 for none), and its goal.
-    session: u64,
-    wanted: Option<Wanted>,
-    /// Of the device.
-    ticks: u64,
-}
-
-struct Room {
-    shared: Mutex<Shared>,
-    ticked: Condvar,
-}
-
-/// Where a node's states come in, whichever thread brings them.
-#[derive(Clone)]
-pub struct Inbox {
-    room: Arc<Room>,
-    clock: Arc<dyn Clock>,
-    client: u32,
-}
-
-impl Inbox {
-    /// Of a new client, with a number that no other has.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let random = RandomState::new().hash_one((std::process::id(), clock.now().as_nanos()));
-        let shared = Shared {
-            exchange: Exchange::default(),
-            heard: clock.now(),
-            complaint: None,
-            counts: Counts::default(),
-            why: None,
-            session: 0,
-            wanted: None,
-            ticks: 0,
-        };
-        Self {
-            room: Arc::new(Room {
-                shared: Mutex::new(shared),
-                ticked: Condvar::new(),
-            }),
-            clock,
-            client: (random as u32).max(1),
-        }
-    }
-
-    /// This client's number, as the node knows it.
-    pub fn client(&self) -> u32 {
-        self.client
-    }
-
-    /// Takes what came as a state.
-    pub fn hear(&self, bytes: &[u8]) {
-        let read = wire::state(bytes);
-        let now = self.clock.now();
-        let mut shared = self.lock();
-        let state = match read {
-            Ok(state) => state,
-            Err(e) => {
-                if shared.counts.nonsense == 0 {
-                    tracing::warn!("franka-node: {e}; ignored, and counted from now on");
-                }
-                shared.counts.nonsense += 1;
-                shared.complaint = Some(e.to_string());
-                return;
-            }
-        };
-        shared.counts.states += 1;
-        shared.heard = now;
-        let sample = Sample {
-            state,
-            client: self.client,
-        };
-        // Without a session the node repeats what it read up to a second ago: the measurement is as old as it is.
-        let repeated = shared.exchange.newest.filter(|(before, _)| {
-            before.state.robot_millis == state.robot_millis && before.state.q == state.q
-        });
-        let came = repeated.map_or(now, |(_, came)| came);
-        shared.exchange.newest = Some((sample, came));
-        if !shared.exchange.up {
-            // What was wanted before is void: nobody knows what happened in between.
-            (shared.session, shared.wanted) = (0, None);
-            shared.exchange.up = true;
-            shared.exchange.connection += 1;
-            shared.counts.reconnections += 1;
-            tracing::info!("franka-node is back");
-        }
-    }
-
-    /// The newest state, and when it came.
-    pub fn newest(&self) -> Option<(Sample, Time)> {
-        self.lock().exchange.newest
-    }
-
-    /// What came in place of a state.
-    pub fn complaint(&self) -> Option<String> {
-        self.lock().complaint.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        let shared = self.room.shared.lock();
-        shared.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// An arm that is led through a node.
 pub struct Link {
     inbox: Inbox,
@@ -218,7 +93,7 @@ impl Arm<Link> {
         inbox: Inbox,
         own: OwnedName,
     ) -> Result<Self, FrankaError> {
-        acquire(spec, &*network, inbox.client)?;
+        acquire(spec, &*network, inbox.client())?;
         let first = inbox.newest().ok_or_else(|| FrankaError::NodeSilent {
             endpoint: spec.endpoint.clone(),
             arm: spec.arm.clone(),
@@ -401,7 +276,7 @@ impl Keeper {
     }
 
     fn ask(&self, verb: Verb, within: Duration) -> Result<(), String> {
-        let request = verb.request(self.inbox.client);
+        let request = verb.request(self.inbox.client());
         let answer = self.network.ask(verb, &request, within)?;
         // While the node sees to it, it publishes nothing; an answer, a no too, is as good.
         self.inbox.lock().heard = self.inbox.clock.now();
@@ -519,7 +394,7 @@ impl Keeper {
                 }
             }
             self.seq += 1;
-            let target = wire::joint_target(self.inbox.client, self.seq, now.as_nanos(), &q);
+            let target = wire::joint_target(self.inbox.client(), self.seq, now.as_nanos(), &q);
             match self.network.put(&target) {
                 Ok(()) => self.inbox.lock().counts.targets += 1,
                 Err(e) => return Err(Ended::Lost(e)),

@@ -16,10 +16,11 @@
 //!
 //! What the node does not say: which robot it serves, and how its gates are set. The cell file repeats them ([`Gates`]).
 //!
-//! Read straight down: [`wire`] (bytes), [`watch`] (what a state means; pure), [`pace`] (targets; pure), [`link`] (the thread),
-//! [`network`] (the keys on Zenoh), [`bench`] (an arm at rest). The device is [`crate::device`]'s.
+//! Read straight down: [`wire`] (bytes), [`watch`] (what a state means; pure), [`pace`] (targets; pure), [`inbox`] (what came),
+//! [`link`] (the thread), [`network`] (the keys on Zenoh), [`bench`] (an arm at rest). The device is [`crate::device`]'s.
 
 pub mod bench;
+pub mod inbox;
 pub mod link;
 pub mod network;
 pub mod pace;
@@ -29,7 +30,8 @@ pub mod wire;
 use crate::model::JOINTS;
 
 pub use bench::NodeBench;
-pub use link::{Inbox, NodeArm, Wire};
+pub use inbox::Inbox;
+pub use link::{NodeArm, Wire};
 pub use pace::Gates;
 
 /// Where a node's arm is, and how it is served.

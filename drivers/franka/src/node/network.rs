@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tactus_drivers_api::wire::{AliveToken, Guest, RawPublisher, SessionError, Subscriber};
 
 use super::NodeSpec;
-use super::link::{Inbox, Wire};
+use super::inbox::Inbox;
+use super::link::Wire;
 use super::wire::Verb;
 use crate::error::FrankaError;
 
