@@ -8,7 +8,7 @@ use tactus_franka::model::JOINT_NAMES;
 use tactus_franka::{NodeArm, NodeBench, NodeSpec};
 use tactus_wire::MonotonicClock;
 
-use super::serve_beside_gripper;
+use super::{hurry, serve_beside_gripper};
 use crate::cell::Cell;
 use crate::cli::{DeviceVerb, RoleArgs};
 use crate::{result, roles};
@@ -30,10 +30,12 @@ pub fn bench(verb: &DeviceVerb, arm: &NodeSpec) -> anyhow::Result<()> {
     }
 }
 
-/// The role. The millisecond is the node's: nothing here is in a hurry.
+/// The role.
 pub fn serve(args: &RoleArgs, cell: &Cell, arm: &NodeSpec) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let device = NodeArm::start(arm, joined.session.clock().clone())?;
+    // After its threads are started: the millisecond is the node's, and Zenoh's are in no hurry.
+    hurry(cell);
     serve_beside_gripper(args, cell, &joined, device, |device| {
         tracing::info!(counts = ?device.counts(), "franka-node");
     })
