@@ -9,6 +9,7 @@ mod camera;
 mod check;
 mod device;
 mod engine;
+mod franka;
 mod gripper;
 mod pose;
 mod record;
@@ -34,8 +35,9 @@ use tactus_wire::Name;
 
 pub use camera::CellCamera;
 pub use check::CellError;
-pub use device::{CellDevice, CellFranka, CellServos, CellUr, Make};
-pub use gripper::CellGripper;
+pub use device::{CellDevice, CellServos, CellUr, Make};
+pub use franka::CellFranka;
+pub use gripper::{CellGripper, GripperLine};
 pub use pose::CellPoses;
 pub use record::CellRecord;
 
@@ -267,14 +269,15 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     })
 }
 
-/// The `[device]` section of `file`, which need have no other: for a leader arm, which has no cell around it.
+/// The `[device]` section of `file`, which need have no other: for an arm on the bench, and a leader, which has no cell around
+/// it.
 ///
 /// # Errors
 /// [`CellError`] with the field that is wrong.
 pub fn device_of(file: &Path) -> Result<CellDevice, CellError> {
     #[derive(Deserialize)]
     struct RawFile {
-        device: device::RawHardware,
+        device: Option<device::RawHardware>,
     }
     let text = std::fs::read_to_string(file).map_err(|reason| CellError::Unreadable {
         file: file.into(),
@@ -284,9 +287,12 @@ pub fn device_of(file: &Path) -> Result<CellDevice, CellError> {
         file: file.into(),
         reason: e.to_string().trim_end().to_owned(),
     })?;
+    let check = Check { file };
+    let Some(device) = raw.device else {
+        return Err(check.error("device", "a section [device]", "none"));
+    };
     let directory = file.parent().unwrap_or(Path::new("."));
-    let (device, _) = raw.device.read(&Check { file }, directory)?;
-    Ok(device)
+    Ok(device.read(&check, directory)?.0)
 }
 
 /// Time between two of something that happens `rate_hz` times a second.

@@ -484,7 +484,8 @@ pub enum DeviceVerb {
         #[arg(long, value_name = "FILE")]
         cell: PathBuf,
     },
-    /// Franka Research 3: recover from a reflex, once its cause is seen to. Works beside the process that serves the arm.
+    /// Franka Research 3, behind a franka-node too: recover from a reflex, once its cause is seen to. Works beside the process
+    /// that serves the arm.
     Recover {
         /// Cell file.
         #[arg(long, value_name = "FILE")]
@@ -511,8 +512,16 @@ pub enum DeviceVerb {
 #[derive(Debug, Args)]
 pub struct GripperPort {
     /// Serial port of a Robotiq 2F-85, 2F-140 or Hand-E.
-    #[arg(long, value_name = "PORT")]
-    pub port: PathBuf,
+    #[arg(
+        long,
+        value_name = "PORT",
+        required_unless_present = "host",
+        conflicts_with = "host"
+    )]
+    pub port: Option<PathBuf>,
+    /// Who passes its line on over TCP instead: the controller of a UR (port 54321), or a serial device server.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub host: Option<String>,
     /// Bits per second.
     #[arg(long, default_value_t = 115_200, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(9600..=115_200))]
     pub baud: u32,

@@ -5,6 +5,7 @@
 //! and only `setup` writes what survives power-off.
 
 mod franka;
+mod franka_node;
 mod gripper;
 mod ur;
 
@@ -37,42 +38,42 @@ const FLICKER: Duration = Duration::from_millis(150);
 
 /// Dispatches; without a verb the device is served.
 pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
-    if let Some(file) = args.cell()
-        && let cell = cell::load(file)?
-    {
-        match &cell.hardware {
-            Some(CellDevice::Ur(arm)) => return ur::device(args, &cell, arm),
-            Some(CellDevice::Franka(arm)) => return franka::device(args, &cell, arm),
-            Some(CellDevice::Servos(_)) | None => {}
-        }
-    }
     match (&args.verb, &args.role) {
-        (Some(DeviceVerb::Check { cell }), _) => check(cell),
-        (Some(DeviceVerb::Setup { cell }), _) => set_up(cell),
-        (Some(DeviceVerb::Calibration { cell, out }), _) => calibration(cell, out),
-        (
-            Some(DeviceVerb::TorqueOff {
-                cell,
-                arm_is_supported,
-            }),
-            _,
-        ) => torque_off(cell, *arm_is_supported),
         (Some(DeviceVerb::Gripper { verb }), _) => gripper::gripper(verb),
-        (Some(verb), _) => bail!("`device {}` is for another kind of arm", verb.word()),
-        (None, Some(role)) => serve(role),
+        (Some(verb), _) => on_the_bench(verb),
+        (None, Some(role)) => {
+            let cell = cell::load(&role.cell)?;
+            match &cell.hardware {
+                Some(CellDevice::Servos(arm)) => serve(role, &cell, arm),
+                Some(CellDevice::Ur(arm)) => ur::serve(role, &cell, arm),
+                Some(CellDevice::Franka(arm)) => franka::serve(role, &cell, arm),
+                Some(CellDevice::FrankaNode(arm)) => franka_node::serve(role, &cell, arm),
+                None => bail!("cell file {}: no section [device]", role.cell.display()),
+            }
+        }
         (None, None) => {
             bail!("give --cell FILE to serve its device, or a verb; see `tactus device --help`")
         }
     }
 }
 
-impl DeviceArgs {
-    /// The cell file that is given.
-    fn cell(&self) -> Option<&Path> {
-        match (&self.verb, &self.role) {
-            (Some(verb), _) => verb.cell(),
-            (None, role) => role.as_ref().map(|role| role.cell.as_path()),
-        }
+/// An arm on the bench has no cell around it: of its file only the section `[device]` is read.
+fn on_the_bench(verb: &DeviceVerb) -> anyhow::Result<()> {
+    let file = verb.cell().context("a verb of a cell file")?;
+    let arm = match cell::device_of(file)? {
+        CellDevice::Servos(arm) => arm,
+        CellDevice::Ur(arm) => return ur::bench(verb, &arm),
+        CellDevice::Franka(arm) => return franka::bench(verb, &arm),
+        CellDevice::FrankaNode(arm) => return franka_node::bench(verb, &arm),
+    };
+    match verb {
+        DeviceVerb::Check { .. } => check(&arm),
+        DeviceVerb::Setup { .. } => set_up(&arm),
+        DeviceVerb::Calibration { out, .. } => calibration(&arm, out),
+        DeviceVerb::TorqueOff {
+            arm_is_supported, ..
+        } => torque_off(&arm, *arm_is_supported),
+        _ => bail!("`device {}` is for another kind of arm", verb.word()),
     }
 }
 
@@ -110,28 +111,13 @@ impl DeviceVerb {
     }
 }
 
-/// The arm of servos in the `[device]` section of a cell.
-fn section<'a>(cell: &'a Cell, file: &Path) -> anyhow::Result<&'a CellServos> {
-    match &cell.hardware {
-        Some(CellDevice::Servos(arm)) => Ok(arm),
-        Some(CellDevice::Ur(_) | CellDevice::Franka(_)) => {
-            bail!("cell file {}: not an arm of servos", file.display())
-        }
-        None => bail!("cell file {}: no section [device]", file.display()),
-    }
-}
-
-fn bench(file: &Path) -> anyhow::Result<(Bench, CellServos)> {
-    let cell = cell::load(file)?;
-    let arm = section(&cell, file)?.clone();
-    let bench = arm.bench(&arm.calibration()?)?;
-    Ok((bench, arm))
+/// Opens the arm's port and finds its servos there.
+fn bench(arm: &CellServos) -> anyhow::Result<Bench> {
+    Ok(arm.bench(&arm.calibration()?)?)
 }
 
 /// The role.
-fn serve(args: &RoleArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
-    let arm = section(&cell, &args.cell)?;
+fn serve(args: &RoleArgs, cell: &Cell, arm: &CellServos) -> anyhow::Result<()> {
     // Before anything is joined: what is wrong with the file is said at once.
     let calibration = arm.calibration()?;
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
@@ -143,8 +129,8 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
         cell: cell.wire.clone(),
         name: cell.device.clone(),
     };
-    hurry(&cell);
-    let report = leave_last(args, &cell, &joined, |end| {
+    hurry(cell);
+    let report = leave_last(args, cell, &joined, |end| {
         Ok(serve_device(&mut *device, &options, &joined.session, end)?)
     });
     let DeviceReport {
@@ -285,8 +271,8 @@ pub fn leave_last<T>(
 }
 
 /// What every servo says, and how it compares with calibration and configuration. Fails when they do not fit.
-fn check(file: &Path) -> anyhow::Result<()> {
-    let (mut bench, _) = bench(file)?;
+fn check(arm: &CellServos) -> anyhow::Result<()> {
+    let mut bench = bench(arm)?;
     let mismatches = bench.mismatches()?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -350,8 +336,8 @@ fn check(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn set_up(file: &Path) -> anyhow::Result<()> {
-    let (mut bench, arm) = bench(file)?;
+fn set_up(arm: &CellServos) -> anyhow::Result<()> {
+    let mut bench = bench(arm)?;
     let changed = bench.set_up()?;
     for m in &changed {
         result::line(format_args!(
@@ -370,9 +356,7 @@ fn set_up(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes the calibration that the servos hold to `out`; ids are those of the cell's calibration, else from 1 on.
-fn calibration(file: &Path, out: &Path) -> anyhow::Result<()> {
-    let cell = cell::load(file)?;
-    let arm = section(&cell, file)?;
+fn calibration(arm: &CellServos, out: &Path) -> anyhow::Result<()> {
     let known = arm.calibration().unwrap_or_else(|e| {
         tracing::warn!("{e:#}; taking the servos to have the ids from 1 on");
         Calibration::unknown(&arm.motors())
@@ -389,11 +373,10 @@ fn calibration(file: &Path, out: &Path) -> anyhow::Result<()> {
     ))
 }
 
-fn torque_off(file: &Path, arm_is_supported: bool) -> anyhow::Result<()> {
+fn torque_off(arm: &CellServos, arm_is_supported: bool) -> anyhow::Result<()> {
     if !arm_is_supported {
         bail!("the arm has no brakes and falls: support it and say --arm-is-supported");
     }
-    let (mut bench, _) = bench(file)?;
-    bench.torque_off()?;
+    bench(arm)?.torque_off()?;
     result::line("torque is off")
 }

@@ -2,15 +2,15 @@
 //! motion, a process that is stopped in motion.
 
 mod cell;
+mod device_cell;
 #[path = "../../drivers/dynamixel/tests/emulator/mod.rs"]
 mod emulator;
-mod servo_cell;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use device_cell::{Ears, Role, endpoint, ok, refused, servo_cell};
 use emulator::{Servo, ServoBus};
-use servo_cell::{Ears, Role, cell_file, free_endpoint, ok, refused};
 use tactus_wire::ModeWord;
 
 const KOCH: [(&str, u16); 6] = [
@@ -46,7 +46,7 @@ fn cell_of(dir: &Path, model: &str, motors: &[(&str, u16)], port: &Path) -> Path
         let drive_mode = u8::from(name.ends_with("_shadow"));
         (*name, id, drive_mode, 10 * id, 1000, 3000)
     });
-    cell_file(dir, model, port, entries)
+    servo_cell(dir, model, port, entries)
 }
 
 /// Servos that are set up for that cell.
@@ -84,10 +84,10 @@ fn a_koch_is_set_up_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
     };
     assert_eq!(read(Path::new(&out)), read(&dir.path().join("koch.json")));
 
-    let endpoint = free_endpoint();
+    let endpoint = endpoint();
     let device = ["device", "--cell", &file, "--listen", &endpoint];
     let serving = Role::start(&device);
-    let ears = Ears::open(&endpoint, "koch");
+    let ears = Ears::open(&endpoint, "koch", "koch");
     let mut arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
     ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
         e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| !s.torque)
@@ -123,8 +123,8 @@ fn a_koch_is_set_up_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
         e.mode() == Some(ModeWord::Hold)
     });
     println!("unplugged to hold reported: {:?}", left.elapsed());
-    assert!(!moving.end().0, "the motion is not done");
-    let (success, stderr) = serving.end();
+    assert!(!moving.outcome().0, "the motion is not done");
+    let (success, stderr) = serving.outcome();
     let last = stderr.lines().last().unwrap_or_default().to_owned();
     println!("{last}");
     assert!(
@@ -144,9 +144,9 @@ fn a_process_that_stops_is_noticed_by_the_servos_and_only_enabling_goes_on() {
     let file = cell_of(dir.path(), "koch", &KOCH, bus.path());
     let file = file.display().to_string();
     set_up(&bus, &file);
-    let endpoint = free_endpoint();
+    let endpoint = endpoint();
     let serving = Role::start(&["device", "--cell", &file, "--listen", &endpoint]);
-    let ears = Ears::open(&endpoint, "koch");
+    let ears = Ears::open(&endpoint, "koch", "koch");
     let _arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
     ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
         e.mode() == Some(ModeWord::Boot) && e.state().is_some()
@@ -169,7 +169,6 @@ fn a_process_that_stops_is_noticed_by_the_servos_and_only_enabling_goes_on() {
     ok(&[&["arm", "goto"], &motion[..], &at[..]].concat());
     let (at_first, wanted) = (bus.world().servo(1).present(), 2065);
     assert!((at_first - wanted).abs() <= 3, "{at_first} {wanted}");
-    serving.terminate();
     let (success, stderr) = serving.end();
     assert!(success, "{stderr}");
     assert!(stderr.contains("bus watchdogs stopped them"), "{stderr}");

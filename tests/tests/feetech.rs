@@ -1,16 +1,16 @@
 //! An SO-101 of emulated servos, from the command line: device process, arm host, orders, a servo that leaves in motion.
 
 mod cell;
+mod device_cell;
 #[path = "../../drivers/feetech/tests/emulator/mod.rs"]
 mod emulator;
-mod servo_cell;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cell::{checkout, diagnosis};
+use device_cell::{Ears, Role, endpoint, ok, refused, servo_cell};
 use emulator::{Servo, ServoBus};
-use servo_cell::{Ears, Role, free_endpoint, ok, refused};
 use tactus_wire::ModeWord;
 
 const MOTORS: [&str; 6] = [
@@ -31,7 +31,7 @@ fn servos() -> Vec<Servo> {
 fn cell_file(dir: &Path, port: &Path) -> PathBuf {
     let each = MOTORS.iter().zip(1..);
     let servos = each.map(|(name, id)| (*name, id, 0, 10 * id, 1000, 3000));
-    servo_cell::cell_file(dir, "so101", port, servos)
+    servo_cell(dir, "so101", port, servos)
 }
 
 #[test]
@@ -39,10 +39,10 @@ fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
     let bus = ServoBus::start(servos());
     let dir = tempfile::tempdir().expect("a folder");
     let file = cell_file(dir.path(), bus.path()).display().to_string();
-    let endpoint = free_endpoint();
+    let endpoint = endpoint();
     let device = ["device", "--cell", &file, "--listen", &endpoint];
     let mut serving = Role::start(&device);
-    let ears = Ears::open(&endpoint, "so101");
+    let ears = Ears::open(&endpoint, "so101", "so101");
     let mut arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
     ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
         e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| !s.torque)
@@ -88,8 +88,8 @@ fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
         e.mode() == Some(ModeWord::Hold)
     });
     println!("unplugged to hold reported: {:?}", left.elapsed());
-    assert!(!moving.end().0, "the motion is not done");
-    let (success, stderr) = serving.end();
+    assert!(!moving.outcome().0, "the motion is not done");
+    let (success, stderr) = serving.outcome();
     let last = stderr.lines().last().unwrap_or_default().to_owned();
     println!("{last}");
     assert!(
@@ -127,7 +127,6 @@ fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
         &["device", "torque-off", "--cell", &file],
         &["no brakes and falls", "--arm-is-supported"],
     );
-    serving.terminate();
     assert!(serving.end().0, "an orderly end");
     let world = bus.world();
     assert!(
@@ -232,15 +231,14 @@ fn run_starts_the_device_of_the_cell() {
     let bus = ServoBus::start(servos());
     let dir = tempfile::tempdir().expect("a folder");
     let file = cell_file(dir.path(), bus.path()).display().to_string();
-    let endpoint = free_endpoint();
+    let endpoint = endpoint();
     let running = Role::start(&["run", &file, "--listen", &endpoint]);
-    let ears = Ears::open(&endpoint, "so101");
+    let ears = Ears::open(&endpoint, "so101", "so101");
     ears.wait(
         "arm host and device are there",
         Duration::from_secs(30),
         |e| e.mode() == Some(ModeWord::Boot) && e.state().is_some(),
     );
-    running.terminate();
     let (success, stderr) = running.end();
     // This cell's bundle is the user's to bring.
     assert!(

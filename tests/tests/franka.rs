@@ -211,7 +211,7 @@ fn sim_an_arm_is_enabled_moved_stopped_recovered_cut_off_and_only_an_operator_go
 
     drop(arm);
     std::thread::sleep(Duration::from_millis(500));
-    let text = serving.end();
+    let text = serving.end().1;
     for word in [
         "the arm does not follow any more: reflex: cartesian_velocity_violation: see why",
         "the arm is not enabled: the robot is in mode Reflex (cartesian_velocity_violation)",
@@ -258,7 +258,7 @@ fn sim_an_arm_with_its_hand_is_one_device() {
     });
     assert!(ears.state().expect("a state").torque);
     arm.end();
-    let text = serving.end();
+    let text = serving.end().1;
     assert!(text.contains("its fingers met an object"), "{text}");
     assert_eq!(robot.end().violations, 0);
 }
@@ -509,7 +509,7 @@ fn session(time: Duration) {
 
     drop(player);
     arm.end();
-    let text = serving.end();
+    let text = serving.end().1;
     let account = robot.end();
     println!("{account:?}");
     let counts = text.lines().find(|line| line.contains("counts="));

@@ -1,16 +1,20 @@
-//! An emulated UR5e from the command line: looked at, powered, enabled, moved, stopped and unlocked, cut off and back.
+//! An emulated UR5e from the command line: looked at, powered, enabled, moved, stopped and unlocked, cut off and back; and with
+//! an emulated Robotiq gripper beside it, on a serial line of its own.
 
 mod cell;
 mod device_cell;
 #[path = "../../drivers/ur/tests/emulator/mod.rs"]
 mod emulator;
+#[path = "../../drivers/robotiq/tests/emulator/mod.rs"]
+mod fingers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cell::{checkout, diagnosis};
 use device_cell::{Ears, Role, SOON, endpoint, ok, refused};
-use emulator::{Controller, Options, PLAYING, STOPPED};
+use emulator::{Controller, Options, PLAYING, RUNNING, STOPPED};
+use fingers::{Fingers, GripperBus};
 use tactus_wire::ModeWord;
 
 /// The shipped cell at `host`, patient with the emulated controller, which runs as an ordinary process.
@@ -107,7 +111,7 @@ fn an_arm_is_enabled_moved_stopped_unlocked_cut_off_and_only_an_operator_goes_on
         &["in use by process", "an arm has one owner"],
     );
     drop(arm);
-    let text = serving.end();
+    let text = serving.end().1;
     controller.wait("the program has ended", SOON, |w| w.runtime == STOPPED);
     for word in [
         "the arm does not follow any more: protective stop",
@@ -115,6 +119,118 @@ fn an_arm_is_enabled_moved_stopped_unlocked_cut_off_and_only_an_operator_goes_on
         "the connection to the controller is lost",
         "connected again",
         "the controller holds the arm",
+    ] {
+        assert!(text.contains(word), "expected `{word}` in: {text}");
+    }
+}
+
+#[test]
+fn a_gripper_beside_the_arm_is_activated_by_enabling_moves_and_keeps_its_grip_when_the_arm_is_stopped()
+ {
+    let controller = Controller::start(Options::default());
+    let bus = GripperBus::start(vec![Fingers::new(9)]);
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), &controller.host());
+    let text = std::fs::read_to_string(&file).expect("the cell");
+    // As the shipped cell has it, in comments.
+    let (before, section) = text
+        .split_once("# [device.gripper]\n")
+        .expect("the section");
+    let (lines, after) = section.split_once("\n\n").expect("its end");
+    let lines: Vec<&str> = lines.lines().map(|l| l.trim_start_matches("# ")).collect();
+    let shipped = lines.join("\n");
+    let port = shipped.replace(
+        "/dev/serial/by-id/GRIPPER",
+        &bus.path().display().to_string(),
+    );
+    assert_ne!(port, shipped);
+    let text = format!("{before}[device.gripper]\n{port}\n\n{after}");
+    std::fs::write(&file, text).expect("written");
+    let file = file.display().to_string();
+    let endpoint = endpoint();
+    let serving = Role::start(&["device", "--cell", &file, "--listen", &endpoint]);
+    let ears = Ears::open(&endpoint, "ur5e", "ur5e");
+    let mut arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
+    ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
+        e.mode() == Some(ModeWord::Boot)
+            && e.state().is_some_and(|s| (s.opening - 0.608).abs() < 0.01)
+    });
+    let at = ["--cell", &file, "--connect", &endpoint];
+    let enable = [&["order"], &at[..], &["enable"]].concat();
+    let goto = |pose: &'static str, opening: &'static str| {
+        [
+            &["arm", "goto", pose, "--opening", opening, "--speed", "0.9"],
+            &at[..],
+        ]
+        .concat()
+    };
+
+    // An arm that refuses to be enabled moves no finger: its motors are off.
+    controller.world().robot_mode = 3;
+    refused(&enable, &["torque"]);
+    let moved = || bus.world().servos[0].moved;
+    assert_eq!((moved(), controller.world().programs), (0.0, 0));
+    controller.world().robot_mode = RUNNING;
+    ok(&enable);
+    ears.wait("it is active, and open", SOON, |e| {
+        bus.world().servos[0].active && e.state().is_some_and(|s| s.opening > 0.98)
+    });
+
+    // Both are one arm.
+    ok(&goto("0.2,-1.4,1.4,-1.5,-1.6,0.2", "0.6"));
+    ears.wait("it opens so far", SOON, |e| {
+        e.state().is_some_and(|s| (s.opening - 0.6).abs() < 0.01)
+    });
+    assert!((controller.world().q[0] - 0.2).abs() < 0.03);
+    bus.world().servos[0].object = Some(190.0);
+    ok(&goto("0.2,-1.4,1.4,-1.5,-1.6,0.2", "0"));
+    ears.wait("it grips", SOON, |e| {
+        bus.world().servos[0].position == 190.0
+            && e.state().is_some_and(|s| (s.opening - 0.255).abs() < 0.01)
+    });
+
+    // A stop of the arm, and the arm enabled again, leave the grip as it is.
+    let gripped = moved();
+    controller.world().safeguard(true);
+    ears.wait("it is not enabled any more", SOON, |e| {
+        e.mode() == Some(ModeWord::Boot)
+    });
+    controller.world().safeguard(false);
+    controller.wait("the program has ended", SOON, |w| w.runtime == STOPPED);
+    ok(&enable);
+    std::thread::sleep(Duration::from_millis(300));
+    let out = bus.world().servos[0].out[3];
+    assert_eq!((moved(), out), (gripped, 255), "it goes on pressing");
+
+    // Its cable comes out while the arm moves: the arm holds, and is told whose it was.
+    let moving = [
+        &[
+            "arm",
+            "goto",
+            "-1.2,-1.4,1.4,-1.5,-1.6,0.2",
+            "--speed",
+            "0.3",
+        ],
+        &at[..],
+    ];
+    let moving = Role::start(&moving.concat());
+    ears.wait("the arm moves", SOON, |e| {
+        e.state().is_some_and(|s| s.q[0] < 0.1)
+    });
+    bus.world().unplug(9);
+    ears.wait("the arm holds", SOON, |e| e.mode() == Some(ModeWord::Hold));
+    assert!(!moving.outcome().0, "the motion is not done");
+    let (success, text) = serving.outcome();
+    let last = text.lines().last().unwrap_or_default();
+    assert!(
+        !success && last.contains("robotiq gripper at ") && last.contains("no answer"),
+        "{text}"
+    );
+    assert!(arm.runs(), "the arm host outlives its device");
+    controller.wait("the program has ended", SOON, |w| w.runtime == STOPPED);
+    for word in [
+        "its activation moves its fingers",
+        "its fingers met an object",
     ] {
         assert!(text.contains(word), "expected `{word}` in: {text}");
     }

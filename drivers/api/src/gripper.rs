@@ -7,8 +7,9 @@
 //! - Starting moves no finger, and neither does a goal that is where the fingers were found: pressing is part of a grip, so
 //!   only a goal that changes is sent. Until then the gripper keeps what it was told before.
 //! - Activation moves fingers through their whole stroke, so it happens only when an operator enables the arm
-//!   ([`Device::set_torque`]); goals wait until it is done. An arm whose torque cannot be switched is never enabled in this
-//!   sense: there the gripper has to be active at the start.
+//!   ([`Device::set_torque`]) and the arm then says that it has torque: where it refuses to be enabled, no finger moves. Goals
+//!   wait until it is done. An arm whose torque cannot be switched is never enabled in this sense: there the gripper has to be
+//!   active at the start.
 //! - Releasing the arm's torque leaves the gripper as it is: it keeps what it holds.
 //! - A gripper that has a fault, or is silent for [`SILENCE`], ends the service with its name, and the arm host holds; the
 //!   fingers keep their last goal by themselves.
@@ -100,6 +101,8 @@ pub struct WithGripper<D> {
     thread: Option<JoinHandle<()>>,
     /// The arm's motors hold it.
     enabled: bool,
+    /// They were told to.
+    asked: bool,
     /// The opening that was asked for when they began to.
     rest: Option<f64>,
 }
@@ -147,6 +150,7 @@ impl<D: Device> WithGripper<D> {
             shared,
             thread: Some(thread),
             enabled: false,
+            asked: false,
             rest: None,
         })
     }
@@ -267,6 +271,8 @@ impl<D: Device> Device for WithGripper<D> {
             self.enabled = state.torque;
             self.rest = None;
             self.shared.follow.store(false, Ordering::Relaxed);
+            let activate = self.enabled && std::mem::take(&mut self.asked);
+            self.shared.activate.store(activate, Ordering::Relaxed);
         }
         let opening = f64::from_bits(self.shared.opening.load(Ordering::Relaxed));
         Ok(JointState { opening, ..state })
@@ -284,7 +290,7 @@ impl<D: Device> Device for WithGripper<D> {
 
     fn set_torque(&mut self, on: bool) -> Result<(), DeviceError> {
         self.device.set_torque(on)?;
-        self.shared.activate.store(on, Ordering::Relaxed);
+        self.asked = on;
         Ok(())
     }
 

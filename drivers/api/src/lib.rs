@@ -48,6 +48,7 @@ pub mod gate;
 pub mod gripper;
 pub mod line;
 pub mod lock;
+pub mod network_line;
 pub mod pace;
 pub mod servo;
 pub mod watchdog;
@@ -61,6 +62,7 @@ pub use device::{Device, DeviceError, DeviceOptions, DeviceReport, ServeError, s
 pub use gate::{CommandGate, Goal, Refusals, Refused};
 pub use gripper::{Gripper, GripperState, WithGripper};
 pub use line::{Line, PortError, SerialLine};
+pub use network_line::NetworkLine;
 pub use pace::Pacer;
 pub use watchdog::Watchdog;
 pub use wire_driver::{ConnectError, WireDriver};

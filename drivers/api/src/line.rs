@@ -66,6 +66,16 @@ pub enum PortError {
         /// Its owner.
         holder: Holder,
     },
+    /// Nobody passes a line on there.
+    #[error(
+        "line at {address}: {reason}: does the controller, or the serial server, pass its line on at this port?"
+    )]
+    Network {
+        /// The host and its port.
+        address: String,
+        /// What the system said.
+        reason: io::Error,
+    },
     /// Anything else.
     #[error("port {} at {baud} baud: {reason}", path.display())]
     Io {

@@ -1,9 +1,9 @@
-//! The arm in service.
+//! The arm in service, over whichever link keeps it ([`Kept`]): FCI's own ([`crate::link`]), or a node's ([`crate::node`]).
 //!
 //! Decides what is told of the arm: its newest state, with the time it came at, so that whoever looks sees it age when the
 //! connection is cut; and whether it follows, which is its torque (see the crate's documentation). Whatever ends following (a
 //! reflex, the stop, a lost connection) is logged by name, makes it false, and stays until an operator enables: then
-//! [`refusal`] must have nothing against it, and a new motion begins. A new connection is a new epoch, in which no old command
+//! [`Sampled::refusal`] must have nothing against it, and a new motion begins. A new connection is a new epoch, in which no old command
 //! counts.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tactus_types::{ArmInfo, Clock, JointState, JointVec, Time};
 
 use crate::bench;
 use crate::error::FrankaError;
-use crate::link::{Counts, Exchange, Link};
+use crate::link::{Counts, Link};
 use crate::model::{self, JOINTS};
 use crate::modes::{Ended, Sample, refusal, sentence};
 use crate::operator::Counter;
@@ -51,25 +51,100 @@ enum Phase {
     Following,
 }
 
+/// A state of the arm.
+pub trait Sampled: Copy + Send {
+    /// Measured joint positions, rad.
+    fn q(&self) -> [f64; JOINTS];
+
+    /// Measured joint velocities, rad/s.
+    fn dq(&self) -> [f64; JOINTS];
+
+    /// Why a motion may not begin in this state, in a sentence.
+    fn refusal(&self) -> Option<String>;
+}
+
+impl Sampled for Sample {
+    fn q(&self) -> [f64; JOINTS] {
+        self.q
+    }
+
+    fn dq(&self) -> [f64; JOINTS] {
+        self.dq
+    }
+
+    fn refusal(&self) -> Option<String> {
+        refusal(self)
+    }
+}
+
+/// What a link and the device see of each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange<S> {
+    /// The newest state, and when it came.
+    pub newest: Option<(S, Time)>,
+    /// Connections so far.
+    pub connection: u64,
+    /// Whether there is one.
+    pub up: bool,
+    /// The robot at the address is another one.
+    pub other: bool,
+    /// The session that is followed; 0 for none.
+    pub following: u64,
+    /// The last session that has ended.
+    pub ended: u64,
+}
+
+impl<S> Default for Exchange<S> {
+    /// Of the first connection, before anything came.
+    fn default() -> Self {
+        Self {
+            newest: None,
+            connection: 1,
+            up: true,
+            other: false,
+            following: 0,
+            ended: 0,
+        }
+    }
+}
+
+/// A link to the arm that a thread of its own keeps.
+pub trait Kept: Send {
+    /// What it hears of the arm.
+    type Sample: Sampled;
+
+    /// What there is.
+    fn look(&self) -> Exchange<Self::Sample>;
+
+    /// Why the last session ended, once.
+    fn why(&self) -> Option<Ended>;
+
+    /// `session` is to be followed to `wanted`; 0: none is.
+    fn want(&self, session: u64, wanted: Wanted);
+}
+
 /// An arm in service.
-pub struct FrankaArm {
+pub struct Arm<L: Kept> {
     name: String,
     info: ArmInfo,
     clock: Arc<dyn Clock>,
-    link: Link,
-    _counter: Counter,
+    link: L,
+    _counter: Option<Counter>,
     _own: OwnedName,
     phase: Phase,
     /// The newest that was ever asked for.
     session: u64,
     epoch: u64,
-    seen: Exchange,
-    last: (Sample, Time),
+    seen: Exchange<L::Sample>,
+    last: (L::Sample, Time),
     wanted: Wanted,
     asked_at: Time,
     refused_at: Option<Time>,
     failed_at: Option<Time>,
 }
+
+/// A Franka Research 3 over FCI.
+pub type FrankaArm = Arm<Link>;
 
 impl FrankaArm {
     /// Puts the FR3 at `host` into service. Moves nothing, starts nothing.
@@ -94,24 +169,49 @@ impl FrankaArm {
         let now = clock.now();
         let (wishes, wished) = sync_channel(WAITING);
         let counter = Counter::open(&host.key(), wishes)?;
-        Ok(Self {
-            name: format!("{} at {}", model::MODEL, host.name()),
-            info: model::info(spec.rate_hz),
-            link: Link::start(host.clone(), robot, wished, clock.clone())?,
+        let link = Link::start(host.clone(), robot, wished, clock.clone())?;
+        let name = format!("{} at {}", model::MODEL, host.name());
+        let info = model::info(spec.rate_hz, 1.0);
+        let mut arm = Self::kept(name, info, link, (sample, now), own, clock);
+        arm._counter = Some(counter);
+        Ok(arm)
+    }
+
+    /// What went over the connection so far.
+    pub fn counts(&self) -> Counts {
+        self.link.counts()
+    }
+}
+
+impl<L: Kept> Arm<L> {
+    pub(crate) fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// An arm that `link` keeps, seen as `first`.
+    pub(crate) fn kept(
+        name: String,
+        info: ArmInfo,
+        link: L,
+        first: (L::Sample, Time),
+        own: OwnedName,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            name,
+            info,
             clock,
-            _counter: counter,
+            link,
+            _counter: None,
             _own: own,
             phase: Phase::Idle,
             session: 0,
             epoch: first_epoch(now),
-            seen: Exchange {
-                connection: 1,
-                up: true,
-                ..Exchange::default()
-            },
-            last: (sample, now),
+            seen: Exchange::default(),
+            last: first,
             wanted: Wanted {
-                q: sample.q,
+                q: first.0.q(),
                 dq: [0.0; JOINTS],
                 came: now,
                 said: now,
@@ -119,12 +219,7 @@ impl FrankaArm {
             asked_at: now,
             refused_at: None,
             failed_at: None,
-        })
-    }
-
-    /// What went over the connection so far.
-    pub fn counts(&self) -> Counts {
-        self.link.look().counts
+        }
     }
 
     /// Takes what the link has.
@@ -190,7 +285,7 @@ impl FrankaArm {
             return;
         }
         let reason = match self.seen.up {
-            true => refusal(&self.last.0),
+            true => self.last.0.refusal(),
             false => Some("the connection to the controller is lost".to_owned()),
         };
         if let Some(reason) = reason {
@@ -203,7 +298,7 @@ impl FrankaArm {
         self.session += 1;
         self.phase = Phase::Starting { since: now };
         self.wanted = Wanted {
-            q: self.last.0.q,
+            q: self.last.0.q(),
             dq: [0.0; JOINTS],
             came: now,
             said: now,
@@ -211,7 +306,7 @@ impl FrankaArm {
     }
 }
 
-impl Device for FrankaArm {
+impl<L: Kept> Device for Arm<L> {
     fn info(&self) -> ArmInfo {
         self.info.clone()
     }
@@ -225,12 +320,13 @@ impl Device for FrankaArm {
             });
         }
         let (sample, came) = &self.last;
+        let (q, dq) = (sample.q(), sample.dq());
         Ok(JointState {
             captured_at: *came,
             seq: 0,
             epoch: self.epoch,
-            q: JointVec::from_fn(JOINTS, |i| sample.q[i]),
-            dq: JointVec::from_fn(JOINTS, |i| sample.dq[i]),
+            q: JointVec::from_fn(JOINTS, |i| q[i]),
+            dq: JointVec::from_fn(JOINTS, |i| dq[i]),
             opening: 0.0,
             torque: self.phase == Phase::Following,
         })

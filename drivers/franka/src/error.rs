@@ -91,6 +91,41 @@ pub enum FrankaError {
         /// The controller's words.
         reason: String,
     },
+    /// No node is reached.
+    #[error("franka-node at {endpoint}: {reason}: does it run, and listen there?")]
+    NodeUnreachable {
+        /// Where it should be.
+        endpoint: String,
+        /// The network's words.
+        reason: String,
+    },
+    /// Somebody is reached, and the arm is not there.
+    #[error(
+        "franka-node at {endpoint}: no state of the arm `{arm}` within {secs} s{}: is that its name in the node's configuration?",
+        heard.as_ref().map(|heard| format!(" (but {heard})")).unwrap_or_default()
+    )]
+    NodeSilent {
+        /// The node.
+        endpoint: String,
+        /// The arm.
+        arm: String,
+        /// For how long it was waited.
+        secs: u64,
+        /// What came instead.
+        heard: Option<String>,
+    },
+    /// The node does not do what is asked of it.
+    #[error("franka-node at {endpoint}: `{verb}` of the arm `{arm}`: {reason}")]
+    NodeRefused {
+        /// The node.
+        endpoint: String,
+        /// The arm.
+        arm: String,
+        /// What was asked.
+        verb: &'static str,
+        /// The node's words.
+        reason: String,
+    },
     /// It has an owner.
     #[error("host {host}: the robot is in use by {holder}: an arm has one owner")]
     Busy {

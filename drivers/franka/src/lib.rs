@@ -1,4 +1,5 @@
-//! Franka Research 3, over the Franka Control Interface (FCI), by the crate `franka-rs`: FCI in Rust, without libfranka.
+//! Franka Research 3, over the Franka Control Interface (FCI), by the crate `franka-rs`: FCI in Rust, without libfranka; or
+//! through a `franka-node` on the robot's own host, over Zenoh ([`node`]).
 //!
 //! # How the arm is led
 //! The controller runs at 1 kHz, and so does a thread here ([`link`]): it reads a state and answers it with joint positions,
@@ -17,7 +18,8 @@
 //!
 //! Read straight down: [`model`] (joints, limits), [`modes`] (what the controller says of itself), [`stream`] (goals in,
 //! positions out; pure), [`session`] (one connection), [`link`] (the thread that keeps one), [`device`] (the arm in service),
-//! [`operator`] (what an operator asks of it), [`bench`] (an arm at rest), [`hand`] (the Franka Hand).
+//! [`operator`] (what an operator asks of it), [`bench`] (an arm at rest), [`hand`] (the Franka Hand), [`node`] (another way to
+//! the same arm).
 #![forbid(unsafe_code)]
 
 pub mod bench;
@@ -27,6 +29,7 @@ pub mod hand;
 pub mod link;
 pub mod model;
 pub mod modes;
+pub mod node;
 pub mod operator;
 pub mod session;
 pub mod stream;
@@ -35,4 +38,5 @@ pub use bench::Bench;
 pub use device::{FrankaArm, FrankaSpec};
 pub use error::FrankaError;
 pub use hand::{Hand, HandSettings};
+pub use node::{NodeArm, NodeBench, NodeSpec};
 pub use session::Host;

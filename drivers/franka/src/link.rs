@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use franka::{JointPositions, MoveControllerMode, Robot, RobotState, motion_finished};
-use tactus_types::{Clock, Time};
+use tactus_types::Clock;
 
+use crate::device::{Exchange, Kept};
 use crate::error::FrankaError;
 use crate::modes::{Ended, Sample, refusal, sentence};
 use crate::operator::Recover;
@@ -44,28 +45,10 @@ pub struct Counts {
     pub reconnections: u64,
 }
 
-/// What both threads see.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Exchange {
-    /// The newest state, and when it came.
-    pub newest: Option<(Sample, Time)>,
-    /// Connections so far.
-    pub connection: u64,
-    /// Whether there is one.
-    pub up: bool,
-    /// The robot at the address is another one.
-    pub other: bool,
-    /// The session that is followed; 0 for none.
-    pub following: u64,
-    /// The last session that has ended.
-    pub ended: u64,
-    /// What was counted.
-    pub counts: Counts,
-}
-
 #[derive(Debug, Default)]
 struct Shared {
-    exchange: Exchange,
+    exchange: Exchange<Sample>,
+    counts: Counts,
     /// Why the last session ended, where it was not told to.
     why: Option<Ended>,
     /// Which session is to be followed (0 for none), and its goal.
@@ -92,17 +75,11 @@ impl Link {
         wishes: Receiver<Recover>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, FrankaError> {
-        let exchange = Exchange {
-            connection: 1,
-            up: true,
+        let shared = Arc::new(Mutex::new(Shared {
             counts: Counts {
                 worst_rate: 1.0,
                 ..Counts::default()
             },
-            ..Exchange::default()
-        };
-        let shared = Arc::new(Mutex::new(Shared {
-            exchange,
             ..Shared::default()
         }));
         let stop = Arc::new(AtomicBool::new(false));
@@ -128,18 +105,24 @@ impl Link {
         })
     }
 
-    /// What there is.
-    pub fn look(&self) -> Exchange {
+    /// What went over the connection so far.
+    pub fn counts(&self) -> Counts {
+        lock(&self.shared).counts
+    }
+}
+
+impl Kept for Link {
+    type Sample = Sample;
+
+    fn look(&self) -> Exchange<Sample> {
         lock(&self.shared).exchange
     }
 
-    /// Why the last session ended, once.
-    pub fn why(&self) -> Option<Ended> {
+    fn why(&self) -> Option<Ended> {
         lock(&self.shared).why.take()
     }
 
-    /// `session` is to be followed to `wanted`; 0: none is.
-    pub fn want(&self, session: u64, wanted: Wanted) {
+    fn want(&self, session: u64, wanted: Wanted) {
         let mut shared = lock(&self.shared);
         shared.session = session;
         shared.wanted = Some(wanted);
@@ -198,7 +181,7 @@ impl Keeper {
                         let exchange = &mut shared.exchange;
                         (exchange.newest, exchange.up) = (None, true);
                         exchange.connection += 1;
-                        exchange.counts.reconnections += 1;
+                        shared.counts.reconnections += 1;
                         drop(shared);
                         tracing::info!(host = self.host.name(), "connected again");
                         robot = Some(made);
@@ -285,7 +268,7 @@ impl Keeper {
         if sample.is_finite() {
             shared.exchange.newest = Some((*sample, now));
         }
-        shared.exchange.counts.states += 1;
+        shared.counts.states += 1;
         (shared.session, shared.wanted)
     }
 
@@ -338,7 +321,7 @@ impl Keeper {
     fn count(&self, session: u64, sample: &Sample, echo: Echo) {
         let mut shared = lock(&self.shared);
         shared.exchange.following = session;
-        let counts = &mut shared.exchange.counts;
+        let counts = &mut shared.counts;
         counts.answered += 1;
         match echo {
             Echo::Heard => {}

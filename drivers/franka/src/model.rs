@@ -102,16 +102,25 @@ impl Row {
     }
 }
 
-/// What an arm says of itself.
-pub fn info(rate_hz: u32) -> ArmInfo {
+/// What FCI permits of acceleration and jerk, rad/s^2 and rad/s^3.
+const PERMITTED: [f64; 2] = [10.0, 5000.0];
+
+/// How fast a joint may go that has the share `budget` of the arm's limits, rad/s.
+pub fn speed(row: &Row, budget: f64) -> f64 {
+    row.velocity().min(budget * row.speed)
+}
+
+/// What an arm says of itself whose commands have the share `budget` (above 0 to 1) of the arm's limits.
+pub fn info(rate_hz: u32, budget: f64) -> ArmInfo {
+    let share = COMMAND_SPEED * budget;
     let limits = ROWS.iter().map(|row| {
         let [lower, upper] = row.range();
         JointLimits {
             lower,
             upper,
-            velocity: COMMAND_SPEED * row.velocity(),
-            acceleration: COMMAND_ACCELERATION,
-            jerk: COMMAND_JERK,
+            velocity: COMMAND_SPEED * speed(row, budget),
+            acceleration: COMMAND_ACCELERATION.min(share * PERMITTED[0]),
+            jerk: COMMAND_JERK.min(share * PERMITTED[1]),
         }
     });
     ArmInfo {
@@ -190,8 +199,11 @@ mod tests {
 
     #[test]
     fn info_is_legal_and_within_what_is_sent() {
-        let arm = info(500);
+        let arm = info(500, 1.0);
         assert!(arm.check().is_ok());
+        let small = info(100, 0.2);
+        assert!(small.check().is_ok() && (small.limits[6].velocity - 0.9468).abs() < 1e-9);
+        assert!((small.limits[0].acceleration, small.limits[0].jerk) == (1.8, 500.0));
         assert!(arm.brakes && arm.torque_switch && !arm.gripper);
         for (l, row) in arm.limits.iter().zip(ROWS) {
             assert!(l.velocity < row.velocity() && l.acceleration < ACCELERATION && l.jerk < JERK);

@@ -47,7 +47,7 @@ impl Sample {
 }
 
 /// What an operator does about a mode.
-fn remedy(mode: RobotMode) -> &'static str {
+pub(crate) fn remedy(mode: RobotMode) -> &'static str {
     match mode {
         RobotMode::Idle => "",
         RobotMode::Move => ": another motion runs",
@@ -74,15 +74,20 @@ pub fn refusal(sample: &Sample) -> Option<String> {
             "the robot has an error ({names}): see why, then `tactus device recover`"
         ));
     }
+    outside(&sample.q)
+}
+
+/// The first joint that is outside the range of commands, in a sentence.
+pub(crate) fn outside(q: &[f64; JOINTS]) -> Option<String> {
     let outside = (0..JOINTS).find(|i| {
         let [lower, upper] = ROWS[*i].range();
-        !(lower..=upper).contains(&sample.q[*i])
+        !(lower..=upper).contains(&q[*i])
     });
     outside.map(|i| {
         let [lower, upper] = ROWS[i].range();
         format!(
             "{} is at {:.3} rad, outside {lower:.3} to {upper:.3} rad, where commands are: guide it back by hand",
-            JOINT_NAMES[i], sample.q[i]
+            JOINT_NAMES[i], q[i]
         )
     })
 }

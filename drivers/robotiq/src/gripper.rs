@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tactus_drivers_api::{DeviceError, Gripper, GripperState, Line, PortError, SerialLine};
+use tactus_drivers_api::{
+    DeviceError, Gripper, GripperState, Line, NetworkLine, PortError, SerialLine,
+};
 
 use crate::modbus::{Modbus, ModbusError};
 use crate::registers::{self as reg, Status};
@@ -75,6 +77,17 @@ impl TwoFinger {
     pub fn open(port: &Path, settings: Settings) -> Result<Self, GripperError> {
         let line = SerialLine::open(port, settings.baud)?;
         let mut gripper = Self::on(Box::new(line), port, settings);
+        gripper.status()?;
+        Ok(gripper)
+    }
+
+    /// Connects to `address`, where somebody passes the gripper's line on over TCP, and asks it how it is. Moves nothing.
+    ///
+    /// # Errors
+    /// [`GripperError`].
+    pub fn reach(address: &str, settings: Settings) -> Result<Self, GripperError> {
+        let line = NetworkLine::open(address)?;
+        let mut gripper = Self::on(Box::new(line), Path::new(address), settings);
         gripper.status()?;
         Ok(gripper)
     }

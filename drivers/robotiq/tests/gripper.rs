@@ -2,6 +2,9 @@
 
 mod emulator;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use emulator::{Fingers, GripperBus};
@@ -46,6 +49,80 @@ fn nothing_moves_before_the_activation_and_an_opening_is_reached_after_it() {
     assert!((status.opening() - 0.5).abs() < 0.01);
     // Half of the speed, 0.3 of the force.
     assert_eq!(bus.world().servos[0].out[3..], [128, 128, 77]);
+}
+
+/// Passes the line of `bus` on over TCP to the first who connects, as a controller or a serial device server does.
+fn passed_on(bus: &GripperBus) -> (String, std::thread::JoinHandle<TcpStream>) {
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+    let mut options = File::options();
+    let line = options.read(true).write(true).open(bus.path());
+    let line = line.expect("the host's end");
+    let mut settings = tcgetattr(&line).expect("a terminal");
+    settings.set_speed(115_200).expect("a rate");
+    tcsetattr(&line, OptionalActions::Now, &settings).expect("set");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("a port").to_string();
+    let pump = |mut from: Box<dyn Read + Send>, mut to: Box<dyn Write + Send>| {
+        let run = move || {
+            let mut bytes = [0; 256];
+            while let Ok(n @ 1..) = from.read(&mut bytes) {
+                if to.write_all(&bytes[..n]).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("bridge".into());
+        thread.spawn(run).expect("a thread");
+    };
+    let serve = move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let clone = || stream.try_clone().expect("two ends");
+        pump(
+            Box::new(line.try_clone().expect("two ends")),
+            Box::new(clone()),
+        );
+        pump(Box::new(clone()), Box::new(line));
+        stream
+    };
+    let thread = std::thread::Builder::new().spawn(serve);
+    (address, thread.expect("a thread"))
+}
+
+#[test]
+fn a_line_that_is_passed_on_over_tcp_is_as_good_until_it_breaks() {
+    let bus = GripperBus::start(vec![Fingers::new(9).activated()]);
+    let (address, bridge) = passed_on(&bus);
+    let mut gripper = TwoFinger::reach(&address, Settings::default()).expect("there");
+    let stream = bridge.join().expect("connected");
+    until(&mut gripper, Some(0.5), |_| {
+        (bus.world().servos[0].position - 128.0).abs() < 1.0
+    });
+    // Spoilt replies are asked for again here too.
+    (bus.world().faults.corrupt, bus.world().faults.lost) = (0.1, 0.1);
+    let failed = (0..40).filter(|k| {
+        let opening = 0.5 + 0.1 * f64::from(k % 2);
+        gripper.exchange(Some(opening)).is_err()
+    });
+    assert!(failed.count() <= 4);
+    bus.world().faults = Default::default();
+    let second = TwoFinger::reach(&address, Settings::default());
+    let text = second.expect_err("one owner").to_string();
+    assert!(text.contains("in use by process"), "{text}");
+
+    stream.shutdown(Shutdown::Both).expect("cut");
+    let error = gripper.exchange(None).expect_err("cut").to_string();
+    assert!(
+        error.contains(&format!("robotiq gripper at {address}")) && error.contains("port failed"),
+        "{error}"
+    );
+    drop(gripper);
+    let nobody = TwoFinger::reach("127.0.0.1:1", Settings::default());
+    let text = nobody.expect_err("nobody").to_string();
+    assert!(
+        text.contains("line at 127.0.0.1:1: ") && text.contains("pass its line on"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use tactus_drivers_api::servo::{
     ArmError, Bench, Calibration, Family, Part, calibration::lerobot_file,
 };
-use tactus_franka::FrankaSpec;
+use tactus_franka::NodeSpec;
 use tactus_ur::UrSpec;
 use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
+use super::franka::{CellFranka, RawFranka, RawFrankaNode};
 use super::gripper::{CellGripper, RawGripper};
 use super::{CellError, Check};
 
@@ -31,6 +32,8 @@ enum RawDevice {
     Dynamixel(RawDynamixel),
     Ur(RawUr),
     Franka(RawFranka),
+    #[serde(rename = "franka-node")]
+    FrankaNode(RawFrankaNode),
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -90,14 +93,6 @@ struct RawUr {
     gain: u32,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFranka {
-    model: String,
-    host: String,
-    rate_hz: u32,
-}
-
 /// The arm that a cell's device process serves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellDevice {
@@ -107,15 +102,8 @@ pub enum CellDevice {
     Ur(CellUr),
     /// A Franka Research 3.
     Franka(CellFranka),
-}
-
-/// A Franka Research 3.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CellFranka {
-    /// Address or name of its controller, with `:port` where that is not FCI's.
-    pub host: String,
-    /// How it is served.
-    pub spec: FrankaSpec,
+    /// A Franka Research 3 behind a `franka-node`.
+    FrankaNode(NodeSpec),
 }
 
 /// An arm of Universal Robots.
@@ -181,6 +169,7 @@ impl RawHardware {
             RawDevice::Dynamixel(raw) => CellDevice::Servos(raw.read(check, directory)?),
             RawDevice::Ur(raw) => CellDevice::Ur(raw.read(check)?),
             RawDevice::Franka(raw) => CellDevice::Franka(raw.read(check)?),
+            RawDevice::FrankaNode(raw) => CellDevice::FrankaNode(raw.read(check)?),
         };
         let CellDevice::Servos(arm) = &device else {
             return Ok((device, gripper));
@@ -231,28 +220,6 @@ impl RawUr {
                     lookahead_secs: self.lookahead_time,
                     gain: self.gain,
                 },
-            },
-        })
-    }
-}
-
-impl RawFranka {
-    fn read(self, check: &Check<'_>) -> Result<CellFranka, CellError> {
-        let (model, rates) = (tactus_franka::model::MODEL, tactus_franka::model::RATES_HZ);
-        if self.model != model {
-            let expected = format!("{model}; a Panda (FER) speaks another version of FCI");
-            return Err(check.error("device.model", &expected, &self.model));
-        }
-        host(check, "device.host", &self.host)?;
-        if !rates.contains(&self.rate_hz) {
-            let rates: Vec<String> = rates.iter().map(u32::to_string).collect();
-            let expected = format!("one of {} Hz", rates.join(", "));
-            return Err(check.error("device.rate_hz", &expected, self.rate_hz));
-        }
-        Ok(CellFranka {
-            host: self.host,
-            spec: FrankaSpec {
-                rate_hz: self.rate_hz,
             },
         })
     }

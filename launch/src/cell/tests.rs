@@ -392,6 +392,16 @@ fn a_franka_is_described_or_refused() {
             "[device.gripper]\nkind = \"franka-hand\"\nhost = \"a b\"\n[arm]\n",
             "`device.gripper.host`: expected an IP address",
         ),
+        (
+            "[arm]\n",
+            "[device.gripper]\nkind = \"robotiq\"\n[arm]\n",
+            "`device.gripper.port`: expected a serial port, or device.gripper.host instead, got neither",
+        ),
+        (
+            "[arm]\n",
+            "[device.gripper]\nkind = \"robotiq\"\nport = \"a\"\nhost = \"b\"\n[arm]\n",
+            "device.gripper.host instead, got both",
+        ),
     ] {
         assert!(FR3.contains(from), "{from}");
         let error = parsed(&FR3.replacen(from, to, 1))
@@ -476,13 +486,76 @@ fn an_arm_of_universal_robots_is_described_or_refused() {
 }
 
 #[test]
+fn a_franka_behind_a_node_is_described_or_refused() {
+    const NODE: &str = include_str!("../../cells/fr3-node.toml");
+    let cell = parsed(NODE).expect("legal");
+    let Some(CellDevice::FrankaNode(arm)) = cell.hardware else {
+        panic!("no device");
+    };
+    let gates = tactus_franka::node::Gates::default();
+    assert_eq!((arm.arm.as_str(), arm.rate_hz), ("fr3", 100));
+    assert_eq!(
+        (arm.endpoint.as_str(), arm.gates),
+        ("tcp/172.16.0.10:7447", gates)
+    );
+    for (from, to, wanted) in [
+        (
+            "\"fr3\"            #",
+            "\"panda\"            #",
+            "`device.model`: expected fr3",
+        ),
+        (
+            "rate_hz = 100 ",
+            "rate_hz = 500 ",
+            "`device.rate_hz`: expected one of 50, 100, 125, 200 Hz, got 500",
+        ),
+        (
+            "tcp/172.16.0.10:7447",
+            "udp/172.16.0.10:7447",
+            "`device.endpoint`: expected an endpoint such as `tcp/",
+        ),
+        (
+            "tcp/172.16.0.10:7447",
+            "tcp/robot",
+            "`device.endpoint`: expected",
+        ),
+        (
+            "arm = \"fr3\"",
+            "arm = \"fr3/**\"",
+            "`device.arm`: expected the arm's name",
+        ),
+        (
+            "budget = 0.2",
+            "budget = 1.2",
+            "`device.budget`: expected 0.01 to 1, got 1.2",
+        ),
+        (
+            "max_step_rad = 0.2",
+            "max_step_rad = nan",
+            "`device.max_step_rad`: expected 0.01 to 1 rad, got NaN",
+        ),
+        (
+            "max_deviation_rad = 1.0",
+            "max_deviation_rad = 0.1",
+            "`device.max_deviation_rad`: expected 0.2 to 6 rad, got 0.1",
+        ),
+    ] {
+        assert!(NODE.contains(from), "{from}");
+        let error = parsed(&NODE.replacen(from, to, 1))
+            .expect_err(wanted)
+            .to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
 fn an_arm_of_dynamixel_servos_is_described_or_refused() {
     use super::device::Make;
     const KOCH: &str = include_str!("../../cells/koch.toml");
     const VIPERX: &str = include_str!("../../cells/viperx.toml");
     let make = |text: &str| match parsed(text).expect("legal").hardware {
         Some(CellDevice::Servos(arm)) => (arm.make, arm.motors().len()),
-        Some(CellDevice::Ur(_) | CellDevice::Franka(_)) | None => panic!("no device"),
+        _ => panic!("no device"),
     };
     let (koch, motors) = make(KOCH);
     let wanted = Make::Dynamixel {

@@ -3,31 +3,27 @@
 use anyhow::bail;
 use comfy_table::{Table, presets};
 use tactus_franka::model::JOINT_NAMES;
-use tactus_franka::{Bench, FrankaArm, Host, bench, modes};
+use tactus_franka::{Bench, FrankaArm, Host, bench as at_rest, modes};
 
 use super::{hurry, serve_beside_gripper};
 use crate::cell::{Cell, CellFranka};
-use crate::cli::{DeviceArgs, DeviceVerb, RoleArgs};
+use crate::cli::{DeviceVerb, RoleArgs};
 use crate::{result, roles};
 
-/// Dispatches; without a verb the arm is served.
-pub fn device(args: &DeviceArgs, cell: &Cell, arm: &CellFranka) -> anyhow::Result<()> {
-    match (&args.verb, &args.role) {
-        (Some(DeviceVerb::Check { .. }), _) => check(arm),
-        (Some(DeviceVerb::Recover { .. }), _) => {
-            result::line(bench::recover(&Host::resolve(&arm.host)?)?)
-        }
-        (Some(verb), _) => bail!(
+/// A verb.
+pub fn bench(verb: &DeviceVerb, arm: &CellFranka) -> anyhow::Result<()> {
+    match verb {
+        DeviceVerb::Check { .. } => check(arm),
+        DeviceVerb::Recover { .. } => result::line(at_rest::recover(&Host::resolve(&arm.host)?)?),
+        _ => bail!(
             "`device {}` is for other arms; joints, brakes and FCI of this one are seen to in Desk: see `device --help`",
             verb.word()
         ),
-        (None, Some(role)) => serve(role, cell, arm),
-        (None, None) => bail!("give --cell FILE"),
     }
 }
 
 /// The role.
-fn serve(args: &RoleArgs, cell: &Cell, arm: &CellFranka) -> anyhow::Result<()> {
+pub fn serve(args: &RoleArgs, cell: &Cell, arm: &CellFranka) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let host = Host::resolve(&arm.host)?;
     // Before the link's thread is started, which is as much in a hurry and inherits it.

@@ -8,6 +8,7 @@ use anyhow::bail;
 use tactus_drivers_api::Gripper;
 use tactus_robotiq::{Settings, Status, TwoFinger};
 
+use crate::cell::GripperLine;
 use crate::cli::{GripperPort, GripperVerb};
 use crate::result;
 
@@ -40,7 +41,12 @@ fn open(port: &GripperPort, speed: f64, force: f64) -> anyhow::Result<TwoFinger>
         speed,
         force,
     };
-    Ok(TwoFinger::open(&port.port, settings)?)
+    let line = match (&port.port, &port.host) {
+        (Some(port), _) => GripperLine::Port(port.clone()),
+        (None, Some(host)) => GripperLine::of_host(host),
+        (None, None) => bail!("give --port PORT, or --host HOST"),
+    };
+    line.open(settings)
 }
 
 fn resting(port: &GripperPort) -> anyhow::Result<TwoFinger> {

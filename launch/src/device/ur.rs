@@ -8,28 +8,26 @@ use tactus_ur::{Bench, Host, UrArm};
 
 use super::{hurry, serve_beside_gripper};
 use crate::cell::{Cell, CellUr};
-use crate::cli::{DeviceArgs, DeviceVerb, RoleArgs};
+use crate::cli::{DeviceVerb, RoleArgs};
 use crate::{result, roles};
 
-/// Dispatches; without a verb the arm is served.
-pub fn device(args: &DeviceArgs, cell: &Cell, arm: &CellUr) -> anyhow::Result<()> {
-    match (&args.verb, &args.role) {
-        (Some(DeviceVerb::Check { .. }), _) => check(arm),
-        (Some(DeviceVerb::PowerOn { .. }), _) => act(arm, Act::PowerOn),
-        (Some(DeviceVerb::PowerOff { .. }), _) => act(arm, Act::PowerOff),
-        (Some(DeviceVerb::BrakeRelease { .. }), _) => act(arm, Act::BrakeRelease),
-        (Some(DeviceVerb::UnlockProtectiveStop { .. }), _) => act(arm, Act::UnlockProtectiveStop),
-        (Some(verb), _) => bail!(
+/// A verb.
+pub fn bench(verb: &DeviceVerb, arm: &CellUr) -> anyhow::Result<()> {
+    match verb {
+        DeviceVerb::Check { .. } => check(arm),
+        DeviceVerb::PowerOn { .. } => act(arm, Act::PowerOn),
+        DeviceVerb::PowerOff { .. } => act(arm, Act::PowerOff),
+        DeviceVerb::BrakeRelease { .. } => act(arm, Act::BrakeRelease),
+        DeviceVerb::UnlockProtectiveStop { .. } => act(arm, Act::UnlockProtectiveStop),
+        _ => bail!(
             "`device {}` is for arms of servos; this one has brakes, and a controller of its own: see `device --help`",
             verb.word()
         ),
-        (None, Some(role)) => serve(role, cell, arm),
-        (None, None) => bail!("give --cell FILE"),
     }
 }
 
 /// The role.
-fn serve(args: &RoleArgs, cell: &Cell, arm: &CellUr) -> anyhow::Result<()> {
+pub fn serve(args: &RoleArgs, cell: &Cell, arm: &CellUr) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let host = Host::resolve(&arm.host)?;
     // Before the link's thread is started, which is as much in a hurry and inherits it.

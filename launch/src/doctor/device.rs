@@ -3,7 +3,9 @@
 //! Reads only. Whoever serves the arm has its port for itself, so a running device is looked at by `--connect` instead.
 
 use anyhow::bail;
+use tactus_franka::{NodeBench, NodeSpec};
 use tactus_ur::{Bench, Host};
+use tactus_wire::MonotonicClock;
 
 use super::{Finding, Report, busy};
 use crate::cell::{Cell, CellDevice, CellFranka, CellGripper, CellServos, CellUr};
@@ -21,6 +23,7 @@ pub fn look(report: &mut Report, cell: &Cell) -> anyhow::Result<()> {
         CellDevice::Servos(arm) => servos(arm),
         CellDevice::Ur(arm) => ur(arm),
         CellDevice::Franka(arm) => franka(arm),
+        CellDevice::FrankaNode(arm) => franka_node(arm),
     };
     bar.finish_and_clear();
     add(report, "device", found)?;
@@ -96,6 +99,28 @@ fn ur(arm: &CellUr) -> Found {
     ready().map_err(|e| {
         let mend =
             "`tactus device check` says how it stands; `tactus device --help` names what mends it";
+        (e, mend)
+    })
+}
+
+fn franka_node(arm: &NodeSpec) -> Found {
+    let ready = || -> anyhow::Result<String> {
+        let bench = NodeBench::open(arm, std::sync::Arc::new(MonotonicClock::new()?))?;
+        let sample = bench.look()?;
+        if sample.state.holder != 0 {
+            bail!("client {} of franka-node has the arm", sample.state.holder);
+        }
+        if let Some(reason) = sample.unfit() {
+            bail!("the arm cannot be enabled as it is: {reason}");
+        }
+        Ok(format!(
+            "`{}` of franka-node at {}: can be enabled",
+            arm.arm, arm.endpoint
+        ))
+    };
+    ready().map_err(|e| {
+        let mend = "`tactus device check` says how it stands; `tactus device recover` leaves a reflex; who has the arm gives it \
+                    back by ending";
         (e, mend)
     })
 }

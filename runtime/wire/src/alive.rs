@@ -10,7 +10,7 @@ use crate::{Cell, Name, Role, Session, SessionError, Topic};
 /// Says that a role is there for as long as it is kept.
 #[must_use = "the role counts as dead when this is dropped"]
 pub struct AliveToken {
-    _zenoh: zenoh::liveliness::LivelinessToken,
+    pub(crate) _zenoh: zenoh::liveliness::LivelinessToken,
 }
 
 /// Keeps a watch over tokens; dropping it ends it.

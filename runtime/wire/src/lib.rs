@@ -8,6 +8,7 @@
 //! - [`messages`]: nouns of this crate, and the encodings of those of `tactus-types`.
 //! - [`schema`]: the descriptors of the messages, for files that have to explain themselves.
 //! - [`session`]: a Zenoh peer session; [`publish`], [`subscribe`], [`query`], [`alive`] on it.
+//! - [`guest`]: a session on another system's network, for drivers that speak its keys.
 //! - [`authority`]: a client that holds an arm's lease and gives orders under it.
 //!
 //! Whatever comes from the network is checked before it becomes a noun: schema version, clock, sizes, lengths, finite
@@ -30,6 +31,7 @@ pub mod authority;
 mod check;
 pub mod clock;
 pub mod error;
+pub mod guest;
 pub mod header;
 pub mod keys;
 pub mod message;
@@ -47,6 +49,7 @@ pub use alive::{AliveToken, AliveWatch};
 pub use authority::{Authority, AuthorityError};
 pub use clock::MonotonicClock;
 pub use error::WireError;
+pub use guest::Guest;
 pub use header::{Header, SCHEMA_VERSION};
 pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};

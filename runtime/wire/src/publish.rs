@@ -64,7 +64,7 @@ impl Session {
 
 /// Publishes bytes on one key, as they are.
 pub struct RawPublisher {
-    zenoh: zenoh::pubsub::Publisher<'static>,
+    pub(crate) zenoh: zenoh::pubsub::Publisher<'static>,
 }
 
 impl RawPublisher {

@@ -234,7 +234,7 @@ impl Session {
     }
 }
 
-fn check_endpoint(field: &'static str, endpoint: &str) -> Result<(), SessionError> {
+pub(crate) fn check_endpoint(field: &'static str, endpoint: &str) -> Result<(), SessionError> {
     match endpoint.parse::<EndPoint>() {
         Ok(parsed) if parsed.protocol().as_str() == "tcp" => Ok(()),
         Ok(_) | Err(_) => Err(SessionError::Option {

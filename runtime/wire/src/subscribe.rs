@@ -11,7 +11,7 @@ use crate::{
 /// Keeps a subscription; dropping it ends it.
 #[must_use = "the subscription ends when this is dropped"]
 pub struct Subscriber {
-    _zenoh: zenoh::pubsub::Subscriber<()>,
+    pub(crate) _zenoh: zenoh::pubsub::Subscriber<()>,
 }
 
 impl Session {

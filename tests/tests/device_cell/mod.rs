@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,10 +14,39 @@ use tactus_wire::{
     SessionOptions, Subscriber, Topic,
 };
 
-use crate::cell::{program, tactus};
+use crate::cell::{checkout, program, tactus};
 
 /// Most things have happened after this.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// The shipped cell `model` of servos on `port`, with a calibration beside it: name, id, drive mode, homing offset and range
+/// of every servo.
+pub fn servo_cell<'a>(
+    dir: &Path,
+    model: &str,
+    port: &Path,
+    servos: impl IntoIterator<Item = (&'a str, i32, u8, i32, i32, i32)>,
+) -> PathBuf {
+    let shipped = checkout().join(format!("launch/cells/{model}.toml"));
+    let text = std::fs::read_to_string(shipped).expect("the shipped cell");
+    let port = port.display().to_string();
+    let text = text
+        .replace("/dev/ttyACM0", &port)
+        .replace("/dev/ttyUSB0", &port);
+    let file = dir.join("cell.toml");
+    std::fs::write(&file, text).expect("written");
+    let servos: Vec<String> = servos
+        .into_iter()
+        .map(|(name, id, drive_mode, homing_offset, min, max)| {
+            format!(
+                r#""{name}": {{"id": {id}, "drive_mode": {drive_mode}, "homing_offset": {homing_offset}, "range_min": {min}, "range_max": {max}}}"#
+            )
+        })
+        .collect();
+    let calibration = dir.join(format!("{model}.json"));
+    std::fs::write(calibration, format!("{{{}}}", servos.join(","))).expect("written");
+    file
+}
 
 /// An address on loopback that nobody listens at.
 pub fn endpoint() -> String {
@@ -39,11 +69,29 @@ impl Role {
         Self(child.expect("starts"))
     }
 
-    /// Ends it in order; what it wrote to stderr.
-    pub fn end(self) -> String {
+    fn tell(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.id() as i32).expect("a process");
-        let _ = kill_process(pid, Signal::TERM);
-        self.outcome().1
+        // It may have ended by itself.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// It does nothing any more, until [`Role::go_on`].
+    pub fn pause(&self) {
+        self.tell(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.tell(Signal::CONT);
+    }
+
+    pub fn runs(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// Ends it in order: whether it succeeded, and what it wrote to stderr.
+    pub fn end(self) -> (bool, String) {
+        self.tell(Signal::TERM);
+        self.outcome()
     }
 
     /// Waits for its end: whether it succeeded, and what it wrote to stderr.
@@ -125,6 +173,11 @@ impl Ears {
     /// The newest.
     pub fn state(&self) -> Option<JointState> {
         self.states.lock().expect("unpoisoned").last().copied()
+    }
+
+    /// Joint states heard so far.
+    pub fn heard(&self) -> usize {
+        self.states.lock().expect("unpoisoned").len()
     }
 
     /// Waits until `done`; how long that took.

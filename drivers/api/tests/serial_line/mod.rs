@@ -136,12 +136,12 @@ pub fn collided(faults: &Faults, answers: Vec<(Duration, Vec<u8>)>) -> Vec<(Dura
     vec![(answers[0].0, (0..longest).map(at).collect())]
 }
 
-/// One line at a time in a process: tests that watch real time are alone with the machine's cores.
+/// One line at a time in a process, but for those of one test: tests that watch real time are alone with the machine's cores.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A running line.
 pub struct SerialBus<D> {
-    _alone: MutexGuard<'static, ()>,
+    _alone: Option<MutexGuard<'static, ()>>,
     world: Arc<Mutex<World<D>>>,
     path: PathBuf,
     stop: Arc<AtomicBool>,
@@ -152,6 +152,15 @@ impl<D: Emulated> SerialBus<D> {
     /// Devices on a new pseudo-terminal.
     pub fn start(servos: Vec<D>) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::run(servos, Some(alone))
+    }
+
+    /// The same, on a second line of the test that has the first.
+    pub fn beside(servos: Vec<D>) -> Self {
+        Self::run(servos, None)
+    }
+
+    fn run(servos: Vec<D>, alone: Option<MutexGuard<'static, ()>>) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
