@@ -721,7 +721,8 @@ The page needs a browser and nothing else: no other site, no plug-in. Space hold
 is shown there. Hold and stop wait for nothing; other orders are given under the arm's lease, as `tactus order` does, and an \
 episode goes on when the panel ends. Whoever takes over with the page's keys has to stay: closing the page ends in a hold.
 
-/metrics is for Prometheus. The panel runs at a low priority and remembers only the newest of everything; launch/PANEL.md.";
+/metrics is for Prometheus, --otlp sends traces to a collector of OpenTelemetry; `tactus foxglove` serves the cell's messages \
+to Foxglove. The panel runs at a low priority and remembers only the newest of everything; launch/PANEL.md.";
 
 const TELEOP: &str = "\
 Nothing is commanded until you take over; from then on a policy is silent. The arm brakes, comes together with your
