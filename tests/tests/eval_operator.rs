@@ -279,6 +279,15 @@ fn a_cell_without_a_simulator_is_evaluated_blinded_by_who_sets_its_scenes_up() {
     evaluation.wait_for("failure PROGRESS`?");
     evaluation.say("failure 30 beside it");
     evaluation.wait_for("trial 2 of 2  B  pick, start: red cube");
+    // Meanwhile who sets the scene up may bring the arm to where trials start.
+    let at = ["--cell", &cell, "--connect", &endpoint];
+    for verb in [
+        [&["order"], &at[..], &["enable"]].concat(),
+        [&["arm", "home"], &at[..]].concat(),
+    ] {
+        let done = tactus(&verb);
+        assert!(done.status.success(), "{done:?}");
+    }
     evaluation.say("ready");
     evaluation.wait_for("trial 2 of 2  B  pick, start: red cube on the cross, gripper open. runs:");
     std::thread::sleep(Duration::from_millis(500));
