@@ -6,6 +6,7 @@ mod contenders;
 mod latency;
 mod latency_pace;
 mod latency_plot;
+mod panel;
 mod record;
 
 use crate::cli::{BenchArgs, BenchVerb};
@@ -17,5 +18,6 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         BenchVerb::Beat(args) => beat::beat(args),
         BenchVerb::Cameras(args) => cameras::cameras(args),
         BenchVerb::Record(args) => record::record_bench(args),
+        BenchVerb::Panel(args) => panel::panel_bench(args),
     }
 }

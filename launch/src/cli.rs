@@ -60,6 +60,8 @@ pub enum Verb {
     /// Serve a web page beside the robot: live cameras, mode, latency against its budget, pose; orders, taking over with keys,
     /// scores of episodes and trials.
     Panel(PanelArgs),
+    /// Serve the cell's messages live to Foxglove: cameras, states, commands, chunks, modes, over its websocket.
+    Foxglove(FoxgloveArgs),
     /// Let a candidate bundle infer beside the one in command, on the same observations; it never reaches the arm. Exit
     /// code 3 when nothing could be compared.
     Shadow(ShadowArgs),
@@ -731,7 +733,8 @@ The page needs a browser and nothing else: no other site, no plug-in. Space hold
 is shown there. Hold and stop wait for nothing; other orders are given under the arm's lease, as `tactus order` does, and an \
 episode goes on when the panel ends. Whoever takes over with the page's keys has to stay: closing the page ends in a hold.
 
-/metrics is for Prometheus. The panel runs at a low priority and remembers only the newest of everything; launch/PANEL.md.";
+/metrics is for Prometheus, --otlp sends traces to a collector of OpenTelemetry; `tactus foxglove` serves the cell's messages \
+to Foxglove. The panel runs at a low priority and remembers only the newest of everything; launch/PANEL.md.";
 
 const TELEOP: &str = "\
 Nothing is commanded until you take over; from then on a policy is silent. The arm brakes, comes together with your
@@ -788,6 +791,30 @@ pub struct PanelArgs {
     /// Nobody may give orders from the page.
     #[arg(long)]
     pub view_only: bool,
+    /// Send a trace of every chunk, its stages as spans, to the OpenTelemetry collector at this address, for example
+    /// http://127.0.0.1:4318 (OTLP over HTTP).
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<crate::panel::Collector>,
+    /// End in an orderly way when the parent process dies.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// `tactus foxglove`.
+#[derive(Debug, Args)]
+pub struct FoxgloveArgs {
+    /// Cell file.
+    #[arg(long, value_name = "FILE")]
+    pub cell: PathBuf,
+    /// Endpoint of any process of the cell, for example tcp/127.0.0.1:7447; must be reachable.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Vec<String>,
+    /// Where Foxglove connects to. Anywhere but on loopback a token is required, which is printed once.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8765")]
+    pub listen: std::net::SocketAddr,
+    /// Require a token on loopback too: other users of this machine reach it.
+    #[arg(long)]
+    pub token: bool,
     /// End in an orderly way when the parent process dies.
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -964,6 +991,29 @@ pub enum BenchVerb {
     /// What recording everything costs, whether anything is lost, and how late a control thread beside it is: in turns with
     /// and without the recorder, cameras of 640x480 JPEG and 1 kHz of states, commands and ticks.
     Record(RecordBenchArgs),
+    /// What pages on a slow link do to the control loop of the cell that they watch, and to the panel's memory: the simulated
+    /// cell with its panel, in turns with and without pages.
+    Panel(PanelBenchArgs),
+}
+
+/// `tactus bench panel`.
+#[derive(Debug, Args)]
+pub struct PanelBenchArgs {
+    /// Pages that watch, in every second turn.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=60))]
+    pub pages: u16,
+    /// What each of them reads at most.
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(20..=10_000_000))]
+    pub bytes_per_sec: u32,
+    /// Seconds of a turn.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=600))]
+    pub secs: u16,
+    /// Turns of each kind.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub turns: u16,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `tactus bench record`.

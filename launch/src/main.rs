@@ -17,6 +17,7 @@ mod device;
 mod doctor;
 mod drill;
 mod eval;
+mod foxglove;
 mod holds;
 mod live;
 mod lockstep;
@@ -72,6 +73,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
         Verb::Teleop(args) => teleop::teleop(&args).map(|()| ExitCode::SUCCESS),
         Verb::Panel(args) => panel::panel(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Foxglove(args) => foxglove::foxglove(&args).map(|()| ExitCode::SUCCESS),
         Verb::Shadow(args) => shadow::shadow(&args),
         Verb::Drill(args) => drill::drill(&args),
         Verb::Doctor(args) => doctor::doctor(&args),

@@ -15,6 +15,7 @@
 //! - [`pictures`]: the newest frame of each camera.
 //! - [`ask`]: what an operator may ask. Pure. [`desk`] carries it out; [`hand`]: taking over with the page's keys.
 //! - [`metrics`]: the same figures as text for Prometheus. Pure.
+//! - [`trace`]: chunks as traces. Pure. [`otlp`]: to a collector, if there is to be one.
 //! - [`serve`]: the routes, over all of these.
 
 mod ask;
@@ -23,9 +24,11 @@ mod gate;
 mod hand;
 mod hear;
 mod metrics;
+mod otlp;
 mod pictures;
 mod serve;
 mod snapshot;
+mod trace;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
@@ -38,7 +41,9 @@ use crate::cli::{PanelArgs, RoleArgs};
 use crate::{cell, result, roles};
 
 use desk::Desk;
-use gate::{Gate, Tokens};
+pub use gate::{Asking, Gate, Tokens};
+pub use otlp::Collector;
+use otlp::Exporting;
 use pictures::Pictures;
 use serve::Panel;
 use snapshot::{Facts, Lately};
@@ -78,6 +83,10 @@ pub fn panel(args: &PanelArgs) -> anyhow::Result<()> {
         cell.cameras.iter().map(|c| c.name.as_str().to_owned()),
     ));
     let _heard = hear::follow(&joined.session, &cell, &lately, &pictures)?;
+    let otlp = args.otlp.clone();
+    let _exported = otlp
+        .map(|to| Exporting::start(&cell, &joined, to))
+        .transpose()?;
     let desk = Desk::new(&cell, &joined, lately.clone())?;
     let panel = Arc::new(Panel::new(
         Gate::new(tokens.clone(), address.port(), args.view_only),

@@ -46,8 +46,15 @@ pub fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Gives this process the recorder's priority. Before there are threads: they inherit it.
+/// How Zenoh is told to receive on the thread that waits for its sockets, instead of waking two others for every packet.
+const ZENOH_RUNTIME: &str = "ZENOH_RUNTIME";
+
+/// Gives this process the recorder's priority and its way of receiving. Before there are threads: they inherit both.
 pub fn yield_to_others() {
+    if std::env::var_os(ZENOH_RUNTIME).is_none() {
+        // SAFETY: no other thread reads the environment: there is none yet.
+        unsafe { std::env::set_var(ZENOH_RUNTIME, "(rx: (handover: app))") };
+    }
     if let Err(e) = rustix::process::nice(NICE) {
         tracing::warn!("the recorder keeps its priority: {e}");
     }

@@ -1,12 +1,13 @@
-//! Trials that an operator judges, in real time, with words on stdin; killed on the way and gone on with. The same at the
-//! panel, in a browser: launch/panel/tests.
+//! Trials that an operator judges, in real time, with words on stdin; killed on the way and gone on with; and on a cell whose
+//! device is somebody else's process, where there is no simulator that could be asked. The same at the panel, in a browser:
+//! launch/panel/tests.
 
 mod cell;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cell::{cell_file, checkout, program, tactus};
@@ -14,6 +15,13 @@ use serde_json::Value;
 
 /// A cell comes up within this time, even on a busy machine.
 const WAIT: Duration = Duration::from_secs(90);
+
+/// One at a time: what watches real time is alone with the machine's cores.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// `tactus eval`, its words and what it says.
 struct Evaluation {
@@ -86,17 +94,24 @@ impl Drop for Evaluation {
     }
 }
 
-fn plan(dir: &Path) -> String {
-    let cell = cell_file(dir, |text| {
-        text.replace("proprio_limit_ms = 20 ", "proprio_limit_ms = 400 ")
+/// The demo cell's file, patient with a busy machine.
+fn patient(dir: &Path, edit: impl Fn(String) -> String) -> String {
+    let file = cell_file(dir, |text| {
+        edit(text)
+            .replace("proprio_limit_ms = 20 ", "proprio_limit_ms = 400 ")
             .replace("frame_limit_ms = 150 ", "frame_limit_ms = 2000 ")
             .replace("answer_within_ms = 250 ", "answer_within_ms = 2000 ")
     });
+    file.display().to_string()
+}
+
+fn plan(dir: &Path) -> String {
+    let cell = patient(dir, |text| text);
     let plan = format!(
         "schema = 1\nname = \"by eye\"\ncell = \"{}\"\nseed = 1\ntrials = 2\nscore = \"operator\"\n[stop]\nrule = \"fixed\"\n\
          [[policy]]\nname = \"demo\"\nbundle = \"{}\"\n\
          [[task]]\nname = \"pick\"\nkind = \"pick\"\ntime_limit_s = 30\nmilestones = [\"near it\"]\nstart = {{ first_seed = 8001 }}\n",
-        cell.display(),
+        cell,
         checkout().join("models/demo/bundle").display()
     );
     let file = dir.join("plan.toml");
@@ -116,6 +131,7 @@ fn ended(dir: &str) -> Vec<Value> {
 
 #[test]
 fn an_operators_words_are_kept_and_a_kill_loses_none_of_them() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let (plan, to) = (plan(dir.path()), dir.path().join("results"));
     let to = to.display().to_string();
@@ -173,5 +189,129 @@ fn an_operators_words_are_kept_and_a_kill_loses_none_of_them() {
     );
     let secs = ended[0]["secs"].as_f64().expect("a time");
     assert!((0.4..30.0).contains(&secs), "{secs} s");
+    assert!(Path::new(&to).join("report.html").is_file());
+}
+
+/// A process of the cell that is nobody's child but the test's; killed with it.
+struct Other(Child);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_cell_without_a_simulator_is_evaluated_blinded_by_who_sets_its_scenes_up() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    // Of the cell file's point of view the arm is real: nothing in it says what moves it.
+    let cell = patient(dir.path(), |text| {
+        text.replace("[sim]\n", "")
+            .replace("seed = 0 ", "# ")
+            .replace("variation = true", "# ")
+    });
+    let demo = checkout().join("models/demo/bundle").display().to_string();
+    let worse = dir.path().join("worse").display().to_string();
+    let made = tactus(&[
+        "bundle", "degrade", &demo, "--noise", "0.3", "--out", &worse,
+    ]);
+    assert!(made.status.success(), "{made:?}");
+    let write = |name: &str, score: &str, task: &str| {
+        let text = format!(
+            "schema = 1\nname = \"for real\"\ncell = \"{cell}\"\nseed = 1\ntrials = 1\nscore = \"{score}\"\n\
+             [stop]\nrule = \"fixed\"\n[[policy]]\nname = \"the-good-one\"\nbundle = \"{demo}\"\n\
+             [[policy]]\nname = \"the-bad-one\"\nbundle = \"{worse}\"\n\
+             [[task]]\nname = \"pick\"\ntime_limit_s = 2\n{task}"
+        );
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        file.display().to_string()
+    };
+    let to = dir.path().join("results").display().to_string();
+    let told = "instruction = \"pick up the red cube\"\n";
+    let scenes = "start = { scenes = [\"red cube on the cross, gripper open\"] }\n";
+    for (score, task, why) in [
+        (
+            "simulator",
+            format!("{told}{scenes}"),
+            "score = \"operator\"",
+        ),
+        ("operator", scenes.to_owned(), "an `instruction`"),
+        (
+            "operator",
+            format!("{told}start = {{ first_seed = 1 }}\n"),
+            "start.scenes or start.pictures",
+        ),
+    ] {
+        let plan = write("refused.toml", score, &task);
+        let refused = tactus(&["eval", "run", &plan, "--dir", &to]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(why), "{said}");
+        assert!(!Path::new(&to).exists(), "nothing was written");
+    }
+
+    let plan = write("plan.toml", "operator", &format!("{told}{scenes}"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp/{}", listener.local_addr().expect("a port"));
+    drop(listener);
+    let mut evaluation = Evaluation::start(&["run", &plan, "--dir", &to, "--listen", &endpoint]);
+    evaluation.wait_for("panel: ");
+    let device = Command::new(program())
+        .args([
+            "--log",
+            "warn",
+            "sim",
+            "--cell",
+            &cell,
+            "--connect",
+            &endpoint,
+        ])
+        .stdin(Stdio::null())
+        .spawn();
+    let _device = Other(device.expect("starts"));
+    // The first ends by its time, the second by a word.
+    evaluation.wait_for("trial 1 of 2");
+    evaluation
+        .wait_for("red cube on the cross, gripper open. set the scene up, leave the arm's reach");
+    evaluation.say("ready");
+    evaluation.wait_for("failure PROGRESS`?");
+    evaluation.say("failure 30 beside it");
+    evaluation.wait_for("trial 2 of 2  B  pick, start: red cube");
+    // Meanwhile who sets the scene up may bring the arm to where trials start.
+    let at = ["--cell", &cell, "--connect", &endpoint];
+    for verb in [
+        [&["order"], &at[..], &["enable"]].concat(),
+        [&["arm", "home"], &at[..]].concat(),
+    ] {
+        let done = tactus(&verb);
+        assert!(done.status.success(), "{done:?}");
+    }
+    evaluation.say("ready");
+    evaluation.wait_for("trial 2 of 2  B  pick, start: red cube on the cross, gripper open. runs:");
+    std::thread::sleep(Duration::from_millis(500));
+    evaluation.say("success");
+    let said = evaluation.said.clone();
+    assert!(evaluation.end().success());
+    let said = said.lock().expect("unpoisoned").clone();
+    let blind = said.split("all trials were run").next().expect("a part");
+    assert!(
+        !blind.contains("the-good-one") && !blind.contains("the-bad-one"),
+        "{blind}"
+    );
+
+    let ended = ended(&to);
+    let of = |name: &str| -> Vec<&Value> { ended.iter().map(|e| &e[name]).collect() };
+    assert_eq!(of("abort"), [&Value::from("timeout"), &Value::Null]);
+    assert_eq!(of("judge"), ["operator", "operator"]);
+    assert_eq!(of("condition"), ["red cube on the cross, gripper open"; 2]);
+    for trial in &ended {
+        let chunks = trial["figures"]["chunks"].as_u64();
+        assert!(
+            chunks.is_some_and(|n| n > 0),
+            "a policy was in command: {trial}"
+        );
+    }
     assert!(Path::new(&to).join("report.html").is_file());
 }

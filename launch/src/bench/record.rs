@@ -2,8 +2,8 @@
 //!
 //! A process of its own is the cell: cameras whose pictures are JPEG already, a joint state, a command and what it was
 //! decided from for each tick at 1 kHz, and in turns a control thread that is measured. This process records in every third
-//! turn, with the recorder's own code and priority; in another it receives the same and throws it away, which no recorder
-//! on this network can do for less; and in the third it is not there. So all kinds of turns meet the same load.
+//! turn, with the recorder's own code and priority; in another it receives the same as any other process would, packet by
+//! packet, and throws it away; and in the third it is not there. So all kinds of turns meet the same load.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -73,8 +73,8 @@ fn cell() -> anyhow::Result<Cell> {
 
 fn turns(args: &RecordBenchArgs, folder: &std::path::Path) -> anyhow::Result<Value> {
     let mut other = Other::start(args)?;
-    let clock = Arc::new(MonotonicClock::new()?);
     record::yield_to_others();
+    let clock = Arc::new(MonotonicClock::new()?);
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let (mut cpu, mut secs, mut bytes) = (Duration::ZERO, Duration::ZERO, 0);
     let (mut messages, mut dropped, mut missing) = (0, 0, 0);

@@ -212,7 +212,8 @@ impl Operator {
             state.report.clone()
         };
         let hint = match phase {
-            EvalPhase::Setup => "set the scene up, then `ready`",
+            EvalPhase::Setup if self.cell.sim.is_some() => "set the scene up, then `ready`",
+            EvalPhase::Setup => "set the scene up, leave the arm's reach, then `ready`: it moves",
             EvalPhase::Running => "runs: `end`, `success` or `failure` when it is over",
             EvalPhase::Scoring => "`success` or `failure PROGRESS`?",
             EvalPhase::Preparing | EvalPhase::Done => "",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tactus_bundle::Bundle;
 use tactus_eval::order::fingerprint;
-use tactus_eval::plan::{Condition, Judge, Plan, PolicyPlan, sha256_hex};
+use tactus_eval::plan::{Condition, Judge, Plan, PolicyPlan, TaskPlan, sha256_hex};
 use tactus_eval::trial::Begun;
 use tactus_sim::{Task, TaskKind};
 
@@ -28,16 +28,17 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Opens everything, and refuses what a simulated cell cannot run.
+    /// Opens everything, and refuses what the cell cannot run.
     pub fn open(plan: &Plan, folder: &Path) -> anyhow::Result<Self> {
         let file = match &plan.cell {
             Some(file) => folder.join(file),
             None => checkout::demo_cell()?,
         };
         let cell = cell::load(&file)?;
-        if cell.sim.is_none() {
+        let simulated = cell.sim.is_some();
+        if !simulated && plan.score == Judge::Simulator {
             bail!(
-                "cell file {}: so far only cells with [sim] are evaluated",
+                "cell file {}: without [sim] nothing but an operator can tell how a trial went: score = \"operator\"",
                 file.display()
             );
         }
@@ -61,6 +62,9 @@ impl Setting {
         }
         for task in &plan.tasks {
             let tell = |what: String| anyhow::anyhow!("task `{}`: {what}", task.name);
+            if !simulated {
+                real(task).map_err(|what| tell(what.into()))?;
+            }
             if plan.score == Judge::Operator {
                 for k in 0..plan.trials {
                     if let Some(Condition::Picture(file)) = task.condition(k) {
@@ -177,6 +181,19 @@ impl Setting {
             );
         }
         Ok(())
+    }
+}
+
+/// Whether `task` can be set up by hand.
+fn real(task: &TaskPlan) -> Result<(), &'static str> {
+    if task.instruction.is_none() || task.kind.is_some() {
+        return Err("without [sim] it needs an `instruction`, and has no `kind`");
+    }
+    match task.condition(0) {
+        Some(Condition::Seed(_)) => {
+            Err("nobody can set a scene up by a seed: start.scenes or start.pictures")
+        }
+        _ => Ok(()),
     }
 }
 

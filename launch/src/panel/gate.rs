@@ -85,6 +85,7 @@ pub struct Gate {
     tokens: Option<Tokens>,
     cookie: String,
     view_only: bool,
+    apps: bool,
 }
 
 impl Gate {
@@ -95,7 +96,14 @@ impl Gate {
             // Browsers keep cookies per host, not per port: two panels have two.
             cookie: format!("tactus-panel-{port}"),
             view_only,
+            apps: false,
         }
+    }
+
+    /// Also lets in what Foxglove's own app sends for an `Origin`, in a browser or on the desktop.
+    pub fn and_foxglove(mut self) -> Self {
+        self.apps = true;
+        self
     }
 
     /// What whoever sends `asking` may do.
@@ -108,7 +116,8 @@ impl Gate {
         }
         if let Some(origin) = asking.origin {
             let from = origin.split_once("://").map(|(_, authority)| authority);
-            if from.is_none() || from != asking.host {
+            let own = from.is_some() && from == asking.host;
+            if !own && !(self.apps && is_foxglove(origin)) {
                 return Err(Refused::Origin);
             }
         }
@@ -161,6 +170,15 @@ fn query_token(query: &str) -> Option<&str> {
         .bytes()
         .all(|b| b.is_ascii_alphanumeric())
         .then_some(token)
+}
+
+/// Foxglove in a browser, or a program that is no web page: a desktop app shows pages of its own.
+fn is_foxglove(origin: &str) -> bool {
+    match origin.split_once("://") {
+        Some(("https", host)) => host.ends_with(".foxglove.dev"),
+        Some((scheme, _)) => scheme != "http",
+        None => false,
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -243,6 +261,33 @@ mod tests {
             ] {
                 assert_eq!(gate.access(&from(origin)), Err(Refused::Origin), "{origin}");
             }
+        }
+    }
+
+    #[test]
+    fn where_foxglove_is_served_its_app_is_let_in_and_no_other_page() {
+        let gate = Gate::new(None, 8765, true).and_foxglove();
+        let from = |origin| Asking {
+            origin: Some(origin),
+            ..at("127.0.0.1:8765")
+        };
+        for origin in ["https://app.foxglove.dev", "file://", "app://foxglove"] {
+            assert_eq!(gate.access(&from(origin)), Ok(Access::See), "{origin}");
+            let panel = Gate::new(None, 7470, false);
+            assert_eq!(
+                panel.access(&from(origin)),
+                Err(Refused::Origin),
+                "{origin}"
+            );
+        }
+        for origin in [
+            "https://evil.example",
+            "http://app.foxglove.dev",
+            "https://app.foxglove.dev.evil.example",
+            "https://evilfoxglove.dev",
+            "null",
+        ] {
+            assert_eq!(gate.access(&from(origin)), Err(Refused::Origin), "{origin}");
         }
     }
 

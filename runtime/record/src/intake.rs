@@ -380,6 +380,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_published_on_a_key_is_what_the_wire_says_is() {
+        let raw = Raw {
+            key: "k",
+            attachment: None,
+            payload: (&[][..]).into(),
+            received_at: Time::ZERO,
+        };
+        let name = Name::new("a").expect("legal");
+        for topic in [
+            Topic::CameraImage,
+            Topic::CameraInfo,
+            Topic::CameraStatus,
+            Topic::CameraStep,
+            Topic::DeviceState,
+            Topic::DeviceCommand,
+            Topic::DeviceInfo,
+            Topic::ArmState,
+            Topic::ArmInfo,
+            Topic::ArmRequest,
+            Topic::ArmChunk,
+            Topic::ArmApplied,
+            Topic::ArmSetpoint,
+            Topic::ArmMode,
+            Topic::ArmLease,
+            Topic::ArmTelemetry,
+            Topic::ArmTicks,
+            Topic::EngineStatus,
+        ] {
+            let topic = topic(name.clone());
+            let judged = judge(&topic, &raw, CLOCK).map(|judged| judged.schema);
+            assert_eq!(judged, tactus_wire::schema_of(&topic), "{topic}");
+        }
+    }
+
     fn tally(intake: &Intake) -> Tally {
         *intake.tallies().next().expect("a key").1
     }

@@ -63,6 +63,6 @@ pub use messages::{
 pub use offset::{Backwards, Exchange, Offset, OffsetTracker};
 pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};
-pub use schema::descriptor_set;
+pub use schema::{descriptor_set, schema_of};
 pub use session::{Session, SessionError, SessionOptions};
 pub use subscribe::Subscriber;

@@ -4,6 +4,12 @@ use std::collections::BTreeSet;
 
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use tactus_types::{ArmInfo, CameraFrame, InferenceRequest, JointState, OperatorSetpoint};
+
+use crate::{
+    AppliedBatch, CameraInfo, CameraStatus, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent,
+    EvalReport, Message, ModeReport, SimWorld, Telemetry, TickBatch, Topic,
+};
 
 /// Every file that `build.rs` compiled and what they import, as a `google.protobuf.FileDescriptorSet`.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
@@ -28,6 +34,35 @@ pub fn descriptor_set(schema: &str) -> Option<Vec<u8>> {
     Some(FileDescriptorSet { file: wanted }.encode_to_vec())
 }
 
+/// Schema of what is published on `topic`; `None` where nothing is: there only questions are asked.
+pub fn schema_of(topic: &Topic) -> Option<&'static str> {
+    Some(match topic {
+        Topic::CameraImage(_) => CameraFrame::SCHEMA,
+        Topic::CameraInfo(_) => CameraInfo::SCHEMA,
+        Topic::CameraStatus(_) => CameraStatus::SCHEMA,
+        Topic::DeviceState(_) | Topic::ArmState(_) => JointState::SCHEMA,
+        Topic::DeviceCommand(_) => DeviceCommand::SCHEMA,
+        Topic::DeviceInfo(_) | Topic::ArmInfo(_) => ArmInfo::SCHEMA,
+        Topic::ArmRequest(_) => InferenceRequest::SCHEMA,
+        Topic::ArmChunk(_) => ChunkReply::SCHEMA,
+        Topic::ArmApplied(_) => AppliedBatch::SCHEMA,
+        Topic::ArmSetpoint(_) => OperatorSetpoint::SCHEMA,
+        Topic::ArmMode(_) => ModeReport::SCHEMA,
+        Topic::ArmTelemetry(_) => Telemetry::SCHEMA,
+        Topic::ArmTicks(_) => TickBatch::SCHEMA,
+        Topic::EngineStatus(_) => EngineStatus::SCHEMA,
+        Topic::Episode => EpisodeEvent::SCHEMA,
+        Topic::Eval => EvalReport::SCHEMA,
+        Topic::SimWorld => SimWorld::SCHEMA,
+        Topic::CameraStep(_)
+        | Topic::ArmLease(_)
+        | Topic::ArmStop(_)
+        | Topic::EvalPicture
+        | Topic::SimReset
+        | Topic::Alive(..) => return None,
+    })
+}
+
 /// Adds `file` after everything that it imports.
 fn collect(
     file: &FileDescriptorProto,
@@ -48,14 +83,8 @@ fn collect(
 
 #[cfg(test)]
 mod tests {
-    use tactus_types::{ArmInfo, CameraFrame, InferenceRequest, JointState, OperatorSetpoint};
-
     use super::*;
-    use crate::{
-        AppliedBatch, CameraInfo, CameraStatus, ChunkReply, DeviceCommand, EngineStatus,
-        EpisodeEvent, EvalAnswer, EvalReport, LeaseReply, LeaseRequest, Message, ModeOrder,
-        ModeReport, SimReset, SimWorld, Telemetry, TickBatch,
-    };
+    use crate::{EvalAnswer, LeaseReply, LeaseRequest, ModeOrder, SimReset};
 
     #[test]
     fn every_message_brings_all_that_its_file_imports_imports_first() {

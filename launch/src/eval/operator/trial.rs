@@ -1,4 +1,5 @@
-//! One trial that an operator judges, from the cell's start to its end: up, a new world, set up, running, scored, stored.
+//! One trial that an operator judges, from the cell's start to its end: up, a new world where it is simulated, set up, running,
+//! scored, stored.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,8 @@ use tactus_eval::plan::{Condition, Judge, Plan};
 use tactus_eval::trial::{Abort, Entry, Figures, Kept};
 use tactus_types::Encoding;
 use tactus_wire::{
-    EngineStatus, EpisodePhase, EvalPhase, EvalReport, EvalSaid, ModeOrder, ModeWord, Nothing,
-    SimReset, SimResetReply, Topic,
+    EngineStatus, EpisodePhase, EvalPhase, EvalReport, EvalSaid, ModeOrder, ModeReport, ModeWord,
+    Nothing, SimReset, SimResetReply, Topic,
 };
 
 use super::said::{Judged, excluded, interrupted};
@@ -161,7 +162,9 @@ impl Operator {
         if !self.up(run, children, shared, id)? {
             return Ok(interrupted(judged));
         }
-        let epoch = self.reset(run, shared)?;
+        if self.cell.sim.is_some() {
+            self.reset(run, shared)?;
+        }
         self.phase(EvalPhase::Setup);
         match self.wait_for_words(run, children) {
             Some(EvalSaid::Exclude { hardware, note }) => {
@@ -172,7 +175,13 @@ impl Operator {
         }
         let authority = order::authority(&self.session, &self.cell, "eval", order::rank(false))?;
         let told = |order: &ModeOrder| order::under(&authority, &self.cell, order, true);
-        told(&ModeOrder::Enable)?;
+        // Who moved the arm to where trials start has enabled it already.
+        let is_ready = |m: &ModeReport| m.mode == ModeWord::Ready;
+        if !shared.lock().mode.as_ref().is_some_and(is_ready) {
+            told(&ModeOrder::Enable)?;
+        }
+        let epoch_of = |live: &Live| live.state.map(|s| s.epoch);
+        let epoch = epoch_of(&shared.lock());
         let before = counters(&shared.lock());
         let until = Instant::now() + STEP_WITHIN;
         let begin = ModeOrder::StartEpisode {
@@ -212,11 +221,8 @@ impl Operator {
             }
             children.supervise();
             let live = shared.lock();
-            if live.world.as_ref().is_some_and(|w| w.epoch != epoch) {
-                break Some((
-                    Abort::HardwareFault,
-                    "the simulated world was restarted".into(),
-                ));
+            if epoch_of(&live) != epoch {
+                break Some((Abort::HardwareFault, "the device was restarted".into()));
             }
             if live.mode.as_ref().is_some_and(|m| m.mode == ModeWord::Boot) {
                 break Some((Abort::HardwareFault, "the arm host was restarted".into()));
@@ -306,7 +312,8 @@ impl Operator {
                 .query::<Nothing, EngineStatus>(&key, &Nothing, within);
             let known = {
                 let live = shared.lock();
-                live.mode.is_some() && live.state.is_some() && live.world.is_some()
+                let world = live.world.is_some() || self.cell.sim.is_none();
+                live.mode.is_some() && live.state.is_some() && world
             };
             if let Ok(status) = status
                 && known
@@ -325,7 +332,7 @@ impl Operator {
     }
 
     /// A new simulated world, once the arm host has seen it.
-    fn reset(&self, run: &Run<'_>, shared: &Shared) -> anyhow::Result<u64> {
+    fn reset(&self, run: &Run<'_>, shared: &Shared) -> anyhow::Result<()> {
         let key = self.cell.wire.key(&Topic::SimReset);
         let reset = SimReset {
             seed: run.seed,
@@ -346,7 +353,7 @@ impl Operator {
                     && live.world.as_ref().is_some_and(|w| w.epoch == epoch)
             };
             if seen {
-                return Ok(epoch);
+                return Ok(());
             }
             if Instant::now() > until {
                 bail!("the arm host has not seen the new world within {STEP_WITHIN:?}");
