@@ -264,7 +264,11 @@ mod tests {
 
     #[test]
     fn boards_are_named_in_text() {
-        for text in ["charuco:7x5:30:22", "chessboard:9x6:25", "charuco:5x7:12.5:9"] {
+        for text in [
+            "charuco:7x5:30:22",
+            "chessboard:9x6:25",
+            "charuco:5x7:12.5:9",
+        ] {
             let board: Board = text.parse().expect(text);
             assert_eq!(board.to_string(), text);
         }

@@ -169,9 +169,17 @@ pub fn write(camera: &str, lens: &Lens, quality: &IntrinsicsQuality) -> String {
         "image_width: {}\nimage_height: {}\ncamera_name: {camera}\n",
         lens.size.0, lens.size.1
     );
-    text += &matrix("camera_matrix", (3, 3), &[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]);
+    text += &matrix(
+        "camera_matrix",
+        (3, 3),
+        &[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+    );
     text += &format!("distortion_model: {}\n", lens.model.word());
-    text += &matrix("distortion_coefficients", (1, lens.distortion.len()), &lens.distortion);
+    text += &matrix(
+        "distortion_coefficients",
+        (1, lens.distortion.len()),
+        &lens.distortion,
+    );
     text += &matrix(
         "rectification_matrix",
         (3, 3),
@@ -303,7 +311,10 @@ projection_matrix:
             assert!(info.check_camera(Path::new("f"), "front").is_ok());
             let foreign = info.check_camera(Path::new("f"), "wrist");
             let said = foreign.expect_err("another camera").to_string();
-            assert!(said.contains("expected the lens of camera `wrist`, got that of `front`"), "{said}");
+            assert!(
+                said.contains("expected the lens of camera `wrist`, got that of `front`"),
+                "{said}"
+            );
             let edited = read_info(&text.replace("521.0", "520.0")).expect_err("edited");
             assert!(edited.contains("edited"), "{edited}");
             let kalibr = kalibr(&lens, "/front/image");

@@ -89,7 +89,9 @@ impl Coverage {
             now[region(view, corner.pixel)] += 1;
         }
         let regions = self.corners.iter().zip(&now);
-        let regions = regions.filter(|(old, new)| **old < CORNERS && old < new).count();
+        let regions = regions
+            .filter(|(old, new)| **old < CORNERS && old < new)
+            .count();
         let kinds = [self.tilts[tilt(seen)], self.distances[distance(seen)]];
         // A region more is little, a kind more is much.
         regions + kinds.iter().filter(|have| **have < OF_A_KIND).count() * 2
@@ -133,14 +135,22 @@ impl Coverage {
             missing.push(format!("regions: {}", names.join(", ")));
         }
         let lacking = |counts: &[usize], names: &mut dyn Iterator<Item = &'static str>| {
-            let lacking: Vec<&str> = counts.iter().zip(names).filter(|(n, _)| **n < OF_A_KIND).map(|(_, name)| name).collect();
+            let lacking: Vec<&str> = counts
+                .iter()
+                .zip(names)
+                .filter(|(n, _)| **n < OF_A_KIND)
+                .map(|(_, name)| name)
+                .collect();
             lacking.join(", ")
         };
         let tilts = lacking(&self.tilts, &mut TILTS.into_iter());
         if !tilts.is_empty() {
             missing.push(format!("tilts: {tilts}"));
         }
-        let distances = lacking(&self.distances, &mut DISTANCES.into_iter().map(|(name, _)| name));
+        let distances = lacking(
+            &self.distances,
+            &mut DISTANCES.into_iter().map(|(name, _)| name),
+        );
         if !distances.is_empty() {
             missing.push(format!("distances: {distances}"));
         }
@@ -164,11 +174,17 @@ impl Coverage {
             text.push('\n');
         }
         let counts = |names: &mut dyn Iterator<Item = &'static str>, counts: &[usize]| {
-            let words: Vec<String> = names.zip(counts).map(|(name, n)| format!("{name} {n}")).collect();
+            let words: Vec<String> = names
+                .zip(counts)
+                .map(|(name, n)| format!("{name} {n}"))
+                .collect();
             words.join(", ")
         };
         text += &format!("tilts: {}\n", counts(&mut TILTS.into_iter(), &self.tilts));
-        text += &format!("distances: {}\n", counts(&mut DISTANCES.into_iter().map(|d| d.0), &self.distances));
+        text += &format!(
+            "distances: {}\n",
+            counts(&mut DISTANCES.into_iter().map(|d| d.0), &self.distances)
+        );
         match self.missing() {
             missing if missing.is_empty() => text += "nothing is missing\n",
             missing => text += &format!("missing: {}\n", missing.join("; ")),
@@ -195,15 +211,21 @@ impl Coverage {
                 n if *n < CORNERS => "#f6e6b8",
                 _ => "#cfe6cf",
             };
-            let (x, y) = ((at % REGIONS.0) as f64 * across, (at / REGIONS.0) as f64 * down);
+            let (x, y) = (
+                (at % REGIONS.0) as f64 * across,
+                (at / REGIONS.0) as f64 * down,
+            );
             svg += &format!(
                 "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{across:.1}\" height=\"{down:.1}\" fill=\"{colour}\" stroke=\"#fff\"/>\n",
-                x + 20.0, y + 20.0
+                x + 20.0,
+                y + 20.0
             );
         }
         for corner in views.iter().flat_map(|view| &view.corners) {
             let [u, v] = corner.pixel.map(|p| p * scale + 20.0);
-            svg += &format!("<circle cx=\"{u:.1}\" cy=\"{v:.1}\" r=\"1.6\" fill=\"#2b5b84\" fill-opacity=\"0.6\"/>\n");
+            svg += &format!(
+                "<circle cx=\"{u:.1}\" cy=\"{v:.1}\" r=\"1.6\" fill=\"#2b5b84\" fill-opacity=\"0.6\"/>\n"
+            );
         }
         let mut y = 36.0;
         let mut line = |svg: &mut String, text: &str, colour: &str| {
@@ -211,10 +233,22 @@ impl Coverage {
             y += 22.0;
         };
         let colour = |n: usize| if n < OF_A_KIND { "#b03a2e" } else { "#2e6b34" };
-        line(&mut svg, &format!("views {} of {VIEWS}", self.views), if self.views < VIEWS { "#b03a2e" } else { "#2e6b34" });
+        line(
+            &mut svg,
+            &format!("views {} of {VIEWS}", self.views),
+            if self.views < VIEWS {
+                "#b03a2e"
+            } else {
+                "#2e6b34"
+            },
+        );
         let share = self.share();
         let enough = if share < ENOUGH { "#b03a2e" } else { "#2e6b34" };
-        line(&mut svg, &format!("regions {:.0} % of {:.0} %", share * 100.0, ENOUGH * 100.0), enough);
+        line(
+            &mut svg,
+            &format!("regions {:.0} % of {:.0} %", share * 100.0, ENOUGH * 100.0),
+            enough,
+        );
         line(&mut svg, "", "#000");
         for (name, n) in TILTS.iter().zip(self.tilts) {
             line(&mut svg, &format!("{name}: {n}"), colour(n));
@@ -266,10 +300,22 @@ mod tests {
             coverage.add(&middle, &seen(3.0, 0.0, 0.5));
         }
         let said = coverage.missing().join("; ");
-        assert!(said.contains("regions: ") && said.contains("upper left"), "{said}");
-        assert!(said.contains("tilts: right side away, lower side away, left side away, upper side away"), "{said}");
+        assert!(
+            said.contains("regions: ") && said.contains("upper left"),
+            "{said}"
+        );
+        assert!(
+            said.contains(
+                "tilts: right side away, lower side away, left side away, upper side away"
+            ),
+            "{said}"
+        );
         assert!(said.contains("distances: near, far"), "{said}");
-        assert_eq!(coverage.gain(&middle, &seen(3.0, 0.0, 0.5)), 0, "nothing new");
+        assert_eq!(
+            coverage.gain(&middle, &seen(3.0, 0.0, 0.5)),
+            0,
+            "nothing new"
+        );
         let whole = view([5.0, 5.0], [635.0, 475.0]);
         assert!(coverage.gain(&whole, &seen(3.0, 0.0, 0.9)) > 20);
         for towards in [0.0, 90.0, 180.0, -90.0] {

@@ -159,7 +159,10 @@ mod tests {
         let board = Board::default();
         let text = String::from_utf8_lossy(&pdf(&board)).into_owned();
         // 297 x 210 mm in points, and a square of 35 mm.
-        assert!(text.starts_with("%PDF-") && text.contains("/MediaBox [0 0 841.88"), "{text}");
+        assert!(
+            text.starts_with("%PDF-") && text.contains("/MediaBox [0 0 841.88"),
+            "{text}"
+        );
         assert!(text.contains("99.21"), "{text}");
         let svg = svg(&board);
         assert!(svg.contains("width=\"297mm\"") && svg.contains("width=\"35\" height=\"35\""));

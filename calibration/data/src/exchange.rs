@@ -46,6 +46,43 @@ pub struct Seen {
     pub extent: f64,
 }
 
+/// An edge that is wider is blurred, pixels.
+const BLURRED_PX: f64 = 6.0;
+/// More of the white of the board beyond measure is overexposed.
+const SATURATED: f64 = 0.5;
+/// Less between white and black is too dark or flat, grey levels.
+const CONTRAST: f64 = 40.0;
+
+impl Seen {
+    /// Why a view called `name` cannot be used, if it cannot.
+    pub fn refusal(&self, name: &str) -> Option<String> {
+        let Self {
+            blur_px,
+            saturated,
+            contrast,
+            ..
+        } = self;
+    if *saturated > SATURATED {
+        return Some(format!(
+            "{name}: overexposed: expected at most {:.0} % of the board's white at the end of the scale, got {:.0} %: less light, or a shorter exposure",
+            SATURATED * 100.0,
+            saturated * 100.0
+        ));
+    }
+    if *contrast < CONTRAST {
+        return Some(format!(
+            "{name}: flat: expected at least {CONTRAST:.0} grey levels between white and black, got {contrast:.0}: more light"
+        ));
+    }
+    if *blur_px > BLURRED_PX {
+        return Some(format!(
+            "{name}: blurred: expected edges of at most {BLURRED_PX:.0} px, got {blur_px:.1}: hold still, and check the focus"
+        ));
+    }
+    None
+}
+}
+
 /// What the robot and the camera saw at one pose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -55,7 +92,7 @@ pub struct Sample {
     pub x_be: Pose,
 }
 
-/// How exactly an arm knows where its hand is: standard deviations of each axis.
+/// How exactly an arm knows where its hand is: standard deviations of all three axes together, as a data sheet's repeatability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ArmNoise {
     /// Position, mm.

@@ -139,7 +139,13 @@ impl HandEye {
         };
         match read.pose() {
             Some(pose) if pose.is_legal() => {}
-            Some(pose) => return field(name, "finite numbers, a quaternion of length 1", format!("{pose:?}")),
+            Some(pose) => {
+                return field(
+                    name,
+                    "finite numbers, a quaternion of length 1",
+                    format!("{pose:?}"),
+                );
+            }
             None => return field(name, "a pose, as `mount` says", "nothing".into()),
         }
         match seal {
@@ -158,8 +164,12 @@ impl HandEye {
             reason: e.to_string(),
         })?;
         let what = match self.mount {
-            Mount::EyeInHand => "X_EC: pose of the camera (x right, y down, z forward) in the frame of the link that carries it",
-            Mount::EyeToHand => "X_BC: pose of the camera (x right, y down, z forward) in the frame of the arm's base link",
+            Mount::EyeInHand => {
+                "X_EC: pose of the camera (x right, y down, z forward) in the frame of the link that carries it"
+            }
+            Mount::EyeToHand => {
+                "X_BC: pose of the camera (x right, y down, z forward) in the frame of the arm's base link"
+            }
         };
         Ok(format!("# {what}.\n{text}"))
     }
@@ -195,7 +205,9 @@ impl HandEye {
         if differ(&self.lens_sha256, lens_sha256) {
             return Err(CalibrationError::Stale {
                 path,
-                expected: format!("one that was made with the lens as it is now, {lens_sha256:.12}"),
+                expected: format!(
+                    "one that was made with the lens as it is now, {lens_sha256:.12}"
+                ),
                 actual: format!("one of before, {:.12}", self.lens_sha256),
             });
         }
@@ -243,9 +255,24 @@ mod tests {
             assert_eq!((read, seal.made_unix_secs), (place.clone(), 7));
             assert!(place.check(&file, "wrist", "a", "b").is_ok());
             for (camera, arm, lens, wanted) in [
-                ("front", "a", "b", "foreign: expected the place of camera `front`"),
-                ("wrist", "x", "b", "foreign: expected a place on the arm of this cell"),
-                ("wrist", "a", "x", "stale: expected one that was made with the lens"),
+                (
+                    "front",
+                    "a",
+                    "b",
+                    "foreign: expected the place of camera `front`",
+                ),
+                (
+                    "wrist",
+                    "x",
+                    "b",
+                    "foreign: expected a place on the arm of this cell",
+                ),
+                (
+                    "wrist",
+                    "a",
+                    "x",
+                    "stale: expected one that was made with the lens",
+                ),
             ] {
                 let said = place.check(&file, camera, arm, lens).expect_err(wanted);
                 assert!(said.to_string().contains(wanted), "{said}");

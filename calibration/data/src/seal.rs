@@ -47,7 +47,10 @@ pub fn open(path: &Path, text: &str) -> Result<Option<Seal>, CalibrationError> {
         return Ok(None);
     };
     let (body, line) = text.split_at(at);
-    let word = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key));
+    let word = |key: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(key))
+    };
     let (Some(id), Some(unix), Some(expected)) = (word("id="), word("unix="), word("sha256="))
     else {
         return Err(CalibrationError::File {

@@ -6,9 +6,7 @@
 //! here is in all of them. A test holds it against pictures of OpenCV's own boards.
 
 use nalgebra::{Matrix3, Point2, SMatrix, SVector};
-use opencv::calib3d::{
-    CALIB_CB_ACCURACY, CALIB_CB_EXHAUSTIVE, CALIB_CB_NORMALIZE_IMAGE, find_chessboard_corners_sb,
-};
+use opencv::calib3d::{CALIB_CB_ACCURACY, CALIB_CB_NORMALIZE_IMAGE, find_chessboard_corners_sb};
 use opencv::core::{Mat, Point, Point2f, Size, TermCriteria, TermCriteria_Type, Vector};
 use opencv::imgproc::{
     ADAPTIVE_THRESH_MEAN_C, CHAIN_APPROX_NONE, RETR_LIST, THRESH_BINARY_INV, adaptive_threshold,
@@ -48,7 +46,9 @@ impl Grey {
         if size.0 < 16 || size.1 < 16 || bytes.len() != size.0 as usize * size.1 as usize {
             let (w, h) = size;
             let n = bytes.len();
-            return Err(format!("expected a picture of {w}x{h}, 16 at least, got {n} pixels"));
+            return Err(format!(
+                "expected a picture of {w}x{h}, 16 at least, got {n} pixels"
+            ));
         }
         Ok(Self { size, bytes })
     }
@@ -181,7 +181,9 @@ fn charuco(board: &Board, picture: &Grey, name: &str) -> Result<Vec<Corner>, Ref
         }
         // The nearest thing that would mislead is the corner of a marker.
         let gap = (board.square_m - board.marker_m) / 2.0;
-        let free = [1.0, -1.0].into_iter().flat_map(|x| [1.0, -1.0].map(|y| [x, y]));
+        let free = [1.0, -1.0]
+            .into_iter()
+            .flat_map(|x| [1.0, -1.0].map(|y| [x, y]));
         let free = free
             .map(|[x, y]| apart(first.map(at), first.map([at[0] + x * gap, at[1] + y * gap])))
             .fold(f64::INFINITY, f64::min);
@@ -221,8 +223,15 @@ fn is_saddle(board: &Board, picture: &Grey, map: &Homography, id: usize) -> bool
     // Inside the white between corner and marker.
     let off = (board.square_m - board.marker_m) / 4.0;
     let at = |dx: f64, dy: f64| picture.at(map.map([x + dx * off, y + dy * off]));
-    let (one, other) = ([at(-1.0, -1.0), at(1.0, 1.0)], [at(1.0, -1.0), at(-1.0, 1.0)]);
-    let (black, white) = if (c + r) % 2 == 0 { (one, other) } else { (other, one) };
+    let (one, other) = (
+        [at(-1.0, -1.0), at(1.0, 1.0)],
+        [at(1.0, -1.0), at(-1.0, 1.0)],
+    );
+    let (black, white) = if (c + r) % 2 == 0 {
+        (one, other)
+    } else {
+        (other, one)
+    };
     let (Some(black), Some(white)) = (pair(black), pair(white)) else {
         return false;
     };
@@ -247,7 +256,13 @@ fn sharpened(mat: &Mat, guess: [f64; 2], half: i32) -> opencv::Result<Option<[f6
         max_count: 60,
         epsilon: 0.0005,
     };
-    corner_sub_pix(mat, &mut points, Size::new(half, half), Size::new(-1, -1), criteria)?;
+    corner_sub_pix(
+        mat,
+        &mut points,
+        Size::new(half, half),
+        Size::new(-1, -1),
+        criteria,
+    )?;
     let point = points.get(0)?;
     let found = [f64::from(point.x), f64::from(point.y)];
     Ok((apart(found, guess) <= f64::from(half).max(2.0)).then_some(found))
@@ -304,8 +319,14 @@ fn markers(board: &Board, picture: &Grey, mat: &Mat) -> opencv::Result<Vec<Marke
 /// The four corners of a contour that is nearly a quadrangle, clockwise: where the lines through its sides meet, which is nearer
 /// to the truth than any pixel of it.
 fn fitted(contour: &Vector<Point>, polygon: &Vector<Point>) -> Option<[[f64; 2]; 4]> {
-    let corners: Vec<[f64; 2]> = polygon.iter().map(|p| [f64::from(p.x), f64::from(p.y)]).collect();
-    let points: Vec<[f64; 2]> = contour.iter().map(|p| [f64::from(p.x), f64::from(p.y)]).collect();
+    let corners: Vec<[f64; 2]> = polygon
+        .iter()
+        .map(|p| [f64::from(p.x), f64::from(p.y)])
+        .collect();
+    let points: Vec<[f64; 2]> = contour
+        .iter()
+        .map(|p| [f64::from(p.x), f64::from(p.y)])
+        .collect();
     let at = |corner: [f64; 2]| points.iter().position(|p| *p == corner);
     let mut lines = Vec::new();
     for i in 0..4 {
@@ -317,8 +338,9 @@ fn fitted(contour: &Vector<Point>, polygon: &Vector<Point>) -> Option<[[f64; 2];
         }
         // Without the rounded ends.
         let skip = (length / 6).max(1);
-        let side: Vec<[f64; 2]> =
-            (skip..=length - skip).map(|k| points[(from + k) % points.len()]).collect();
+        let side: Vec<[f64; 2]> = (skip..=length - skip)
+            .map(|k| points[(from + k) % points.len()])
+            .collect();
         lines.push(line(&side)?);
     }
     let mut quad = [[0.0; 2]; 4];
@@ -348,7 +370,9 @@ fn fitted(contour: &Vector<Point>, polygon: &Vector<Point>) -> Option<[[f64; 2];
 /// The line through points by least squares of distances: a x + b y = c, a and b of length 1.
 fn line(points: &[[f64; 2]]) -> Option<[f64; 3]> {
     let n = points.len() as f64;
-    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p[0] / n, y + p[1] / n));
+    let (x, y) = points
+        .iter()
+        .fold((0.0, 0.0), |(x, y), p| (x + p[0] / n, y + p[1] / n));
     let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
     for p in points {
         let (dx, dy) = (p[0] - x, p[1] - y);
@@ -371,13 +395,22 @@ fn read(board: &Board, picture: &Grey, quad: [[f64; 2]; 4]) -> Option<Marker> {
     let mut cells = [[0.0; CELLS]; CELLS];
     for (row, cells) in cells.iter_mut().enumerate() {
         for (column, cell) in cells.iter_mut().enumerate() {
-            for (dx, dy) in [(0.35, 0.35), (0.65, 0.35), (0.5, 0.5), (0.35, 0.65), (0.65, 0.65)] {
+            for (dx, dy) in [
+                (0.35, 0.35),
+                (0.65, 0.35),
+                (0.5, 0.5),
+                (0.35, 0.65),
+                (0.65, 0.65),
+            ] {
                 *cell += picture.at(map.map([column as f64 + dx, row as f64 + dy]))? / 5.0;
             }
         }
     }
     let levels = || cells.iter().flatten().copied();
-    let (low, high) = (levels().fold(f64::INFINITY, f64::min), levels().fold(0.0, f64::max));
+    let (low, high) = (
+        levels().fold(f64::INFINITY, f64::min),
+        levels().fold(0.0, f64::max),
+    );
     if high - low < LEAST_CONTRAST {
         return None;
     }
@@ -405,7 +438,7 @@ fn chessboard(board: &Board, picture: &Grey, name: &str) -> Result<Vec<Corner>, 
     let (across, down) = (board.corners_across(), board.rows - 1);
     let mut points = Vector::<Point2f>::new();
     let mat = picture.mat().map_err(said)?;
-    let flags = CALIB_CB_NORMALIZE_IMAGE | CALIB_CB_EXHAUSTIVE | CALIB_CB_ACCURACY;
+    let flags = CALIB_CB_NORMALIZE_IMAGE | CALIB_CB_ACCURACY;
     let size = Size::new(across as i32, down as i32);
     let found = find_chessboard_corners_sb(&mat, size, &mut points, flags).map_err(said)?;
     if !found || points.len() != board.corners() {
@@ -413,8 +446,10 @@ fn chessboard(board: &Board, picture: &Grey, name: &str) -> Result<Vec<Corner>, 
             "{name}: no board of {across}x{down} inner corners found: {board} has to be seen whole, sharp and evenly lit; is it one of other dimensions?"
         ));
     }
-    let mut pixels: Vec<[f64; 2]> =
-        points.iter().map(|p| [f64::from(p.x), f64::from(p.y)]).collect();
+    let mut pixels: Vec<[f64; 2]> = points
+        .iter()
+        .map(|p| [f64::from(p.x), f64::from(p.y)])
+        .collect();
     // The square before the first inner corner is black; else it was found the other way up.
     let (first, right, below) = (pixels[0], pixels[1], pixels[across]);
     let square = [

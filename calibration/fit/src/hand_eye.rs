@@ -60,7 +60,9 @@ pub fn fit(
     let least = if roughly { POSES_ROUGHLY } else { POSES };
     if samples.len() < least {
         let n = samples.len();
-        return Err(format!("too few poses: expected at least {least} with the board in view, got {n}"));
+        return Err(format!(
+            "too few poses: expected at least {least} with the board in view, got {n}"
+        ));
     }
     let inverted = mount == Mount::EyeToHand;
     let mut pairs = Vec::with_capacity(samples.len());
@@ -68,7 +70,9 @@ pub fn fit(
         let name = &sample.view.name;
         if sample.view.size != lens.size {
             let ((a, b), (c, d)) = (lens.size, sample.view.size);
-            return Err(format!("{name}: expected {a}x{b}, for which the lens was calibrated, got {c}x{d}"));
+            return Err(format!(
+                "{name}: expected {a}x{b}, for which the lens was calibrated, got {c}x{d}"
+            ));
         }
         if !sample.x_be.is_legal() {
             return Err(format!("{name}: the arm's pose is none"));
@@ -98,7 +102,11 @@ pub fn fit(
     let methods = closed_forms(&pairs);
     let places = settled(&pairs, noise, &methods)?;
     let (agreement_mm, agreement_deg) = agreement(&methods);
-    let held_out_mm = if roughly { 0.0 } else { held_out(&pairs, noise)? };
+    let held_out_mm = if roughly {
+        0.0
+    } else {
+        held_out(&pairs, noise)?
+    };
     let deviation = |from: usize| {
         let c = places.covariance.fixed_view::<3, 3>(from, from);
         c.trace().max(0.0).sqrt()
@@ -118,14 +126,20 @@ pub fn fit(
     Ok(Answer::HandEye {
         x: places.x.into(),
         x_board: places.z.into(),
-        methods: methods.into_iter().map(|(name, x)| (name.into(), x.into())).collect(),
+        methods: methods
+            .into_iter()
+            .map(|(name, x)| (name.into(), x.into()))
+            .collect(),
         quality,
     })
 }
 
 fn gates(quality: &HandEyeQuality, noise: ArmNoise) -> Result<(), Refused> {
     let (mm, deg) = AGREEMENT;
-    let (mm, deg) = (mm.max(AGREEMENT_OF_NOISE * noise.mm), deg.max(AGREEMENT_OF_NOISE * noise.deg));
+    let (mm, deg) = (
+        mm.max(AGREEMENT_OF_NOISE * noise.mm),
+        deg.max(AGREEMENT_OF_NOISE * noise.deg),
+    );
     let (apart_mm, apart_deg) = (quality.agreement_mm, quality.agreement_deg);
     // Written so that NaN is refused too.
     if !(apart_mm <= mm && apart_deg <= deg) {
@@ -158,7 +172,11 @@ fn turned(pairs: &[Pair]) -> (f64, f64) {
             n += 1.0;
         }
     }
-    let mut values: Vec<f64> = (scatter / f64::max(n, 1.0)).symmetric_eigenvalues().iter().copied().collect();
+    let mut values: Vec<f64> = (scatter / f64::max(n, 1.0))
+        .symmetric_eigenvalues()
+        .iter()
+        .copied()
+        .collect();
     values.sort_by(f64::total_cmp);
     (largest.to_degrees(), values[1].max(0.0).sqrt().to_degrees())
 }
@@ -170,14 +188,27 @@ fn closed_forms(pairs: &[Pair]) -> Vec<(&'static str, Isometry3<f64>)> {
         ("Park", HandEyeCalibrationMethod::CALIB_HAND_EYE_PARK),
         ("Horaud", HandEyeCalibrationMethod::CALIB_HAND_EYE_HORAUD),
         ("Andreff", HandEyeCalibrationMethod::CALIB_HAND_EYE_ANDREFF),
-        ("Daniilidis", HandEyeCalibrationMethod::CALIB_HAND_EYE_DANIILIDIS),
+        (
+            "Daniilidis",
+            HandEyeCalibrationMethod::CALIB_HAND_EYE_DANIILIDIS,
+        ),
     ];
     let robot_world = [
-        ("Shah", RobotWorldHandEyeCalibrationMethod::CALIB_ROBOT_WORLD_HAND_EYE_SHAH),
-        ("Li", RobotWorldHandEyeCalibrationMethod::CALIB_ROBOT_WORLD_HAND_EYE_LI),
+        (
+            "Shah",
+            RobotWorldHandEyeCalibrationMethod::CALIB_ROBOT_WORLD_HAND_EYE_SHAH,
+        ),
+        (
+            "Li",
+            RobotWorldHandEyeCalibrationMethod::CALIB_ROBOT_WORLD_HAND_EYE_LI,
+        ),
     ];
-    let first = hand_eye.into_iter().map(|(name, method)| (name, by_hand_eye(pairs, method)));
-    let second = robot_world.into_iter().map(|(name, method)| (name, by_robot_world(pairs, method)));
+    let first = hand_eye
+        .into_iter()
+        .map(|(name, method)| (name, by_hand_eye(pairs, method)));
+    let second = robot_world
+        .into_iter()
+        .map(|(name, method)| (name, by_robot_world(pairs, method)));
     let legal = |x: &Isometry3<f64>| x.translation.vector.iter().all(|v| v.abs() < 100.0);
     first
         .chain(second)
@@ -213,7 +244,9 @@ fn by_hand_eye(pairs: &[Pair], method: HandEyeCalibrationMethod) -> opencv::Resu
     let (a_turns, a_ways) = mats(pairs.iter().map(|p| p.a))?;
     let (b_turns, b_ways) = mats(pairs.iter().map(|p| p.b.x_cw))?;
     let (mut turn, mut way) = (Mat::default(), Mat::default());
-    calibrate_hand_eye(&a_turns, &a_ways, &b_turns, &b_ways, &mut turn, &mut way, method)?;
+    calibrate_hand_eye(
+        &a_turns, &a_ways, &b_turns, &b_ways, &mut turn, &mut way, method,
+    )?;
     isometry(&turn, &way)
 }
 
@@ -262,7 +295,8 @@ fn settled(
         .iter()
         .map(|(_, x)| (*x, board_place(pairs, x)))
         .min_by(|(x, z), (y, w)| scatter(pairs, x, z).total_cmp(&scatter(pairs, y, w)));
-    let nothing = "no method finds a place for the camera: expected poses that turn about several axes";
+    let nothing =
+        "no method finds a place for the camera: expected poses that turn about several axes";
     let (x, z) = start.ok_or(nothing)?;
     refine(pairs, noise, x, z).ok_or_else(|| nothing.into())
 }
@@ -270,7 +304,11 @@ fn settled(
 /// Z as the pose in the middle says it.
 fn board_place(pairs: &[Pair], x: &Isometry3<f64>) -> Isometry3<f64> {
     let all: Vec<Isometry3<f64>> = pairs.iter().map(|p| p.a * x * p.b.x_cw).collect();
-    let mean = all.iter().map(|z| z.translation.vector).sum::<Vector3<f64>>() / all.len() as f64;
+    let mean = all
+        .iter()
+        .map(|z| z.translation.vector)
+        .sum::<Vector3<f64>>()
+        / all.len() as f64;
     let far = |z: &Isometry3<f64>| (z.translation.vector - mean).norm();
     let nearest = all.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
     nearest.copied().unwrap_or_else(Isometry3::identity)
@@ -278,7 +316,8 @@ fn board_place(pairs: &[Pair], x: &Isometry3<f64>) -> Isometry3<f64> {
 
 /// How far the board seems to be from `z`, root mean square, m.
 fn scatter(pairs: &[Pair], x: &Isometry3<f64>, z: &Isometry3<f64>) -> f64 {
-    let off = |p: &Pair| ((p.a * x * p.b.x_cw).translation.vector - z.translation.vector).norm_squared();
+    let off =
+        |p: &Pair| ((p.a * x * p.b.x_cw).translation.vector - z.translation.vector).norm_squared();
     (pairs.iter().map(off).sum::<f64>() / pairs.len().max(1) as f64).sqrt()
 }
 
@@ -288,7 +327,10 @@ fn held_out(pairs: &[Pair], noise: ArmNoise) -> Result<f64, Refused> {
     let mut squares = 0.0;
     for fold in 0..HOLD {
         let part = |held: bool| -> Vec<Pair> {
-            let chosen = pairs.iter().enumerate().filter(|(i, _)| (i % HOLD == fold) == held);
+            let chosen = pairs
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| (i % HOLD == fold) == held);
             chosen.map(|(_, pair)| pair.clone()).collect()
         };
         let (rest, held) = (part(false), part(true));

@@ -22,7 +22,9 @@ fn main() -> ExitCode {
         let said = serde_json::to_string(&answer).map_err(|e| e.to_string());
         let written = said.and_then(|said| {
             let mut out = stdout().lock();
-            writeln!(out, "{said}").and_then(|()| out.flush()).map_err(|e| e.to_string())
+            writeln!(out, "{said}")
+                .and_then(|()| out.flush())
+                .map_err(|e| e.to_string())
         });
         if written.is_err() {
             // Nobody is left to hear it.

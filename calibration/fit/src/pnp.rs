@@ -4,7 +4,9 @@
 //! estimation*, 2014) on rays, the end Gauss-Newton on pixels through whatever lens.
 
 use nalgebra::{Isometry3, Matrix6, Point3, Translation3, UnitQuaternion, Vector3, Vector6};
-use opencv::calib3d::{SOLVEPNP_IPPE, fisheye_undistort_points_def, solve_pnp, undistort_points_iter};
+use opencv::calib3d::{
+    SOLVEPNP_IPPE, fisheye_undistort_points_def, solve_pnp, undistort_points_iter,
+};
 use opencv::core::{Mat, Point2d, Point3d, TermCriteria, TermCriteria_Type, Vector};
 use opencv::prelude::*;
 use tactus_calibration::exchange::View;
@@ -57,8 +59,11 @@ pub fn isometry(turn: &Mat, way: &Mat) -> opencv::Result<Isometry3<f64>> {
 }
 
 fn start(board: &Board, lens: &Lens, view: &View) -> opencv::Result<Isometry3<f64>> {
-    let pixels: Vector<Point2d> =
-        view.corners.iter().map(|c| Point2d::new(c.pixel[0], c.pixel[1])).collect();
+    let pixels: Vector<Point2d> = view
+        .corners
+        .iter()
+        .map(|c| Point2d::new(c.pixel[0], c.pixel[1]))
+        .collect();
     let distortion = Mat::from_slice(&lens.distortion)?.try_clone()?;
     let camera = matrix(lens)?;
     let mut rays = Vector::<Point2d>::new();
@@ -73,7 +78,15 @@ fn start(board: &Board, lens: &Lens, view: &View) -> opencv::Result<Isometry3<f6
                 epsilon: 1e-8,
             };
             let none = Mat::default();
-            undistort_points_iter(&pixels, &mut rays, &camera, &distortion, &none, &none, criteria)?;
+            undistort_points_iter(
+                &pixels,
+                &mut rays,
+                &camera,
+                &distortion,
+                &none,
+                &none,
+                criteria,
+            )?;
         }
     }
     let corners: Vector<Point3d> = view
@@ -86,7 +99,16 @@ fn start(board: &Board, lens: &Lens, view: &View) -> opencv::Result<Isometry3<f6
         .collect();
     let one = Mat::eye(3, 3, opencv::core::CV_64F)?.to_mat()?;
     let (mut turn, mut way) = (Mat::default(), Mat::default());
-    solve_pnp(&corners, &rays, &one, &Mat::default(), &mut turn, &mut way, false, SOLVEPNP_IPPE)?;
+    solve_pnp(
+        &corners,
+        &rays,
+        &one,
+        &Mat::default(),
+        &mut turn,
+        &mut way,
+        false,
+        SOLVEPNP_IPPE,
+    )?;
     isometry(&turn, &way)
 }
 
@@ -124,7 +146,11 @@ pub fn derivative(
             residuals(board, lens, view, &moved(x, &d))?,
             residuals(board, lens, view, &moved(x, &-d))?,
         );
-        *column = up.iter().zip(&down).map(|(a, b)| (a - b) / (2.0 * STEP)).collect();
+        *column = up
+            .iter()
+            .zip(&down)
+            .map(|(a, b)| (a - b) / (2.0 * STEP))
+            .collect();
     }
     Some(columns)
 }
@@ -134,7 +160,12 @@ pub fn derivative(
 /// # Errors
 /// When the corners are those of no board before the camera.
 pub fn pose(board: &Board, lens: &Lens, view: &View) -> Result<BoardPose, Refused> {
-    let nowhere = || format!("{}: the corners are those of no flat board before the camera", view.name);
+    let nowhere = || {
+        format!(
+            "{}: the corners are those of no flat board before the camera",
+            view.name
+        )
+    };
     let mut x = start(board, lens, view).map_err(said)?;
     let mut r = residuals(board, lens, view, &x).ok_or_else(nowhere)?;
     let mut normal = Matrix6::zeros();

@@ -61,7 +61,11 @@ pub fn refine(
     mut x: Isometry3<f64>,
     mut z: Isometry3<f64>,
 ) -> Option<Places> {
-    let (m2, rad2) = ((noise.mm / 1e3).powi(2), noise.deg.to_radians().powi(2));
+    // Of three axes together to one.
+    let (m2, rad2) = (
+        (noise.mm / 1e3).powi(2) / 3.0,
+        noise.deg.to_radians().powi(2) / 3.0,
+    );
     let arm = Matrix6::from_diagonal(&Vector6::new(m2, m2, m2, rad2, rad2, rad2));
     let mut normal = SMatrix::<f64, 12, 12>::zeros();
     let mut cost = f64::INFINITY;

@@ -9,9 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tactus_calibration::{CameraInfo, Lens, LensModel};
 use tactus_camera::http::Url;
-use tactus_camera::{
-    CameraSpec, Crop, PixelFormat, PlaybackSpec, Rotation, SourceSpec, V4l2Spec,
-};
+use tactus_camera::{CameraSpec, Crop, PixelFormat, PlaybackSpec, Rotation, SourceSpec, V4l2Spec};
 use tactus_wire::Name;
 
 use super::{CellError, Check};

@@ -28,12 +28,18 @@ pub const USUAL: Spoilt = Spoilt {
 
 pub fn lens(model: LensModel) -> Lens {
     let (camera, distortion) = match model {
-        LensModel::PlumbBob => ([610.0, 605.0, 331.0, 236.0], vec![-0.22, 0.07, 0.001, -0.0015, 0.0]),
+        LensModel::PlumbBob => (
+            [610.0, 605.0, 331.0, 236.0],
+            vec![-0.22, 0.07, 0.001, -0.0015, 0.0],
+        ),
         LensModel::RationalPolynomial => (
             [520.0, 521.0, 312.0, 247.0],
             vec![0.12, 0.02, 0.0008, 0.0005, 0.002, 0.35, 0.05, 0.003],
         ),
-        LensModel::Equidistant => ([305.0, 306.0, 327.0, 233.0], vec![-0.02, 0.006, -0.002, 0.0003]),
+        LensModel::Equidistant => (
+            [305.0, 306.0, 327.0, 233.0],
+            vec![-0.02, 0.006, -0.002, 0.0003],
+        ),
     };
     Lens {
         size: (640, 480),
@@ -63,7 +69,12 @@ fn ray(lens: &Lens, pixel: [f64; 2]) -> Option<[f64; 2]> {
         let h = 1e-6;
         let a = lens.pixel([at[0] + h, at[1], 1.0])?;
         let b = lens.pixel([at[0], at[1] + h, 1.0])?;
-        let j = [(a[0] - u) / h, (b[0] - u) / h, (a[1] - v) / h, (b[1] - v) / h];
+        let j = [
+            (a[0] - u) / h,
+            (b[0] - u) / h,
+            (a[1] - v) / h,
+            (b[1] - v) / h,
+        ];
         let d = j[0] * j[3] - j[1] * j[2];
         at[0] += (j[3] * off[0] - j[1] * off[1]) / d;
         at[1] += (j[0] * off[1] - j[2] * off[0]) / d;
@@ -88,7 +99,10 @@ pub struct Studio {
 
 impl Studio {
     pub fn new(board: Board, lens: Lens, seed: u64) -> Self {
-        let (w, h) = (lens.size.0 as usize * PER_PIXEL, lens.size.1 as usize * PER_PIXEL);
+        let (w, h) = (
+            lens.size.0 as usize * PER_PIXEL,
+            lens.size.1 as usize * PER_PIXEL,
+        );
         let at = |i: usize| (i as f64 + 0.5) / PER_PIXEL as f64 - 0.5;
         let rays = (0..h).flat_map(|y| (0..w).map(move |x| [x, y]));
         let rays = rays.map(|[x, y]| ray(&lens, [at(x), at(y)])).collect();
@@ -123,13 +137,21 @@ impl Studio {
                     }
                 }
             }
-            let (column, row) = (i % (w * PER_PIXEL) / PER_PIXEL, i / (w * PER_PIXEL) / PER_PIXEL);
-            picture[row * w + column] += (25.0 + level * (spoilt.white - 25.0)) / (PER_PIXEL * PER_PIXEL) as f64;
+            let (column, row) = (
+                i % (w * PER_PIXEL) / PER_PIXEL,
+                i / (w * PER_PIXEL) / PER_PIXEL,
+            );
+            picture[row * w + column] +=
+                (25.0 + level * (spoilt.white - 25.0)) / (PER_PIXEL * PER_PIXEL) as f64;
         }
         let picture = blurred(&picture, w, h, spoilt.blur_px);
         let noise = Normal::new(0.0, spoilt.noise.max(1e-9)).expect("legal");
-        let level = |v: f64, rng: &mut ChaCha8Rng| (v + noise.sample(rng)).round().clamp(0.0, 255.0) as u8;
-        let bytes = picture.into_iter().map(|v| level(v, &mut self.rng)).collect();
+        let level =
+            |v: f64, rng: &mut ChaCha8Rng| (v + noise.sample(rng)).round().clamp(0.0, 255.0) as u8;
+        let bytes = picture
+            .into_iter()
+            .map(|v| level(v, &mut self.rng))
+            .collect();
         Grey::new(self.lens.size, bytes).expect("a picture")
     }
 
@@ -142,9 +164,12 @@ impl Studio {
         let depth = self.lens.camera[0] * bw / (share * w);
         let tilt = rng.random_range(0.3..1.0) * tilt_deg.to_radians();
         let towards = rng.random_range(0.0..std::f64::consts::TAU);
-        let turn = UnitQuaternion::from_scaled_axis(Vector3::new(towards.cos(), towards.sin(), 0.0) * tilt)
-            * UnitQuaternion::from_scaled_axis(Vector3::z() * rng.random_range(-0.5..0.5));
-        let off = |room: f64, rng: &mut ChaCha8Rng| room * rng.random_range(-0.5..0.5) * (1.0 - 0.6 * share);
+        let turn = UnitQuaternion::from_scaled_axis(
+            Vector3::new(towards.cos(), towards.sin(), 0.0) * tilt,
+        ) * UnitQuaternion::from_scaled_axis(Vector3::z() * rng.random_range(-0.5..0.5));
+        let off = |room: f64, rng: &mut ChaCha8Rng| {
+            room * rng.random_range(-0.5..0.5) * (1.0 - 0.6 * share)
+        };
         let middle = Vector3::new(
             off(w, rng) / self.lens.camera[0] * depth,
             off(h, rng) / self.lens.camera[1] * depth,
@@ -160,14 +185,18 @@ fn blurred(picture: &[f64], w: usize, h: usize, sigma: f64) -> Vec<f64> {
         return picture.to_vec();
     }
     let reach = (3.0 * sigma).ceil() as i64;
-    let weights: Vec<f64> = (-reach..=reach).map(|k| (-0.5 * (k as f64 / sigma).powi(2)).exp()).collect();
+    let weights: Vec<f64> = (-reach..=reach)
+        .map(|k| (-0.5 * (k as f64 / sigma).powi(2)).exp())
+        .collect();
     let sum: f64 = weights.iter().sum();
     let pass = |from: &[f64], step: &dyn Fn(usize, usize, i64) -> usize| -> Vec<f64> {
         let mut to = vec![0.0; w * h];
         for y in 0..h {
             for x in 0..w {
                 let terms = (-reach..=reach).zip(&weights);
-                to[y * w + x] = terms.map(|(k, weight)| weight / sum * from[step(x, y, k)]).sum();
+                to[y * w + x] = terms
+                    .map(|(k, weight)| weight / sum * from[step(x, y, k)])
+                    .sum();
             }
         }
         to
@@ -189,5 +218,8 @@ pub fn shaken(x: &Isometry3<f64>, m: f64, rad: f64, rng: &mut ChaCha8Rng) -> Iso
     let normal = Normal::new(0.0, 1.0).expect("legal");
     let mut three = |s: f64| Vector3::from_fn(|_, _| s * normal.sample(rng));
     let (way, turn) = (three(m), three(rad));
-    x * Isometry3::from_parts(Translation3::from(way), UnitQuaternion::from_scaled_axis(turn))
+    x * Isometry3::from_parts(
+        Translation3::from(way),
+        UnitQuaternion::from_scaled_axis(turn),
+    )
 }
