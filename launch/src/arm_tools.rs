@@ -11,7 +11,9 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use tactus_control::Pose;
 use tactus_types::{ArmInfo, Clock, JointState, JointVec, MAX_JOINTS};
-use tactus_wire::{Delivery, ModeOrder, ModeReport, ModeWord, Nothing, Subscriber, Topic};
+use tactus_wire::{
+    Authority, Delivery, ModeOrder, ModeReport, ModeWord, Nothing, Subscriber, Topic,
+};
 
 use crate::cell::{self, Cell};
 use crate::cli::{ArmArgs, ArmVerb, GotoArgs};
@@ -38,12 +40,14 @@ pub fn arm(args: &ArmArgs) -> anyhow::Result<()> {
 
 /// The newest of what the arm host says, and when.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     mode: Option<(ModeReport, Instant)>,
-    state: Option<JointState>,
+    /// The arm's own newest state.
+    pub state: Option<JointState>,
 }
 
-type Shared = Arc<Mutex<Seen>>;
+/// What is heard, for those who look.
+pub type Shared = Arc<Mutex<Seen>>;
 
 /// The pose that `text` means: a name of the cell file, or numbers.
 fn pose(cell: &Cell, text: &str) -> anyhow::Result<Pose> {
@@ -83,55 +87,20 @@ fn goto(text: &str, args: &GotoArgs) -> anyhow::Result<()> {
         }
     }
     let joined = roles::join(&args.role, "goto")?;
-    let session = &joined.session;
-    let key = cell.wire.key(&Topic::ArmInfo(cell.arm.clone()));
-    session.wait_for_answerer(&key, order::ANSWER_WITHIN)?;
-    let info: ArmInfo = session
-        .query(&key, &Nothing, order::ANSWER_WITHIN)
-        .context("the arm host does not answer")?
-        .message;
+    let info = info(&cell, &joined)?;
     let (seen, _subscriptions) = follow(&cell, &joined)?;
-    let authority = order::authority(session, &cell, "goto", order::rank(args.take_over))?;
-    let asked_at = joined.clock.now();
-    let speed = args.speed;
-    order::under(
-        &authority,
-        &cell,
-        &ModeOrder::Goto { q, opening, speed },
-        true,
-    )?;
-
+    let rank = order::rank(args.take_over);
+    let authority = order::authority(&joined.session, &cell, "goto", rank)?;
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}").context("progress line")?);
-    let started = Instant::now();
-    let mut held = false;
-    let ended = loop {
-        std::thread::sleep(LOOK);
-        if joined.stop.load(Ordering::Relaxed) && !held {
-            held = true;
-            let key = cell.wire.key(&Topic::ArmMode(cell.arm.clone()));
-            order::send(session, &key, &ModeOrder::Hold)?;
-        }
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = &seen.state {
-            bar.set_message(left(&info, &q, state));
-            bar.tick();
-        }
-        let (report, at) = match &seen.mode {
-            Some((report, at)) => (Some(report), *at),
-            None => (None, started),
-        };
-        if at.elapsed() > SILENT {
-            bar.finish_and_clear();
-            bail!("the arm host does not report any more");
-        }
-        // What was said before the order was taken does not count.
-        if let Some(report) = report.filter(|r| r.since >= asked_at && r.mode != ModeWord::Goto) {
-            break (report.clone(), seen.state);
-        }
+    let to = Pose { q, opening };
+    let look = |state: &JointState| {
+        bar.set_message(left(&info, &q, state));
+        bar.tick();
     };
+    let ended = go(&cell, &joined, &authority, &seen, to, args.speed, look);
     bar.finish_and_clear();
-    match ended {
+    match ended? {
         (
             ModeReport {
                 mode: ModeWord::Ready,
@@ -146,7 +115,71 @@ fn goto(text: &str, args: &GotoArgs) -> anyhow::Result<()> {
     }
 }
 
-fn follow(cell: &Cell, joined: &Joined) -> anyhow::Result<(Shared, [Subscriber; 2])> {
+/// What the arm host says of its arm.
+///
+/// # Errors
+/// When nobody answers.
+pub fn info(cell: &Cell, joined: &Joined) -> anyhow::Result<ArmInfo> {
+    let session = &joined.session;
+    let key = cell.wire.key(&Topic::ArmInfo(cell.arm.clone()));
+    session.wait_for_answerer(&key, order::ANSWER_WITHIN)?;
+    let info = session.query(&key, &Nothing, order::ANSWER_WITHIN);
+    Ok(info.context("the arm host does not answer")?.message)
+}
+
+/// Has the arm move and waits for the end, looking at its states meanwhile; when this process is to stop, the arm holds.
+/// Returns what the arm host said when the motion was over, whichever way: `ready` is there.
+///
+/// # Errors
+/// When the arm host refuses, or does not report any more.
+pub fn go(
+    cell: &Cell,
+    joined: &Joined,
+    authority: &Authority,
+    seen: &Shared,
+    Pose { q, opening }: Pose,
+    speed: f64,
+    look: impl Fn(&JointState),
+) -> anyhow::Result<(ModeReport, Option<JointState>)> {
+    let asked_at = joined.clock.now();
+    order::under(
+        authority,
+        cell,
+        &ModeOrder::Goto { q, opening, speed },
+        true,
+    )?;
+    let started = Instant::now();
+    let mut held = false;
+    loop {
+        std::thread::sleep(LOOK);
+        if joined.stop.load(Ordering::Relaxed) && !held {
+            held = true;
+            let key = cell.wire.key(&Topic::ArmMode(cell.arm.clone()));
+            order::send(&joined.session, &key, &ModeOrder::Hold)?;
+        }
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = &seen.state {
+            look(state);
+        }
+        let (report, at) = match &seen.mode {
+            Some((report, at)) => (Some(report), *at),
+            None => (None, started),
+        };
+        if at.elapsed() > SILENT {
+            bail!("the arm host does not report any more");
+        }
+        // What was said before the order was taken does not count.
+        if let Some(report) = report.filter(|r| r.since >= asked_at && r.mode != ModeWord::Goto) {
+            return Ok((report.clone(), seen.state));
+        }
+    }
+}
+
+/// Hears what the arm host says from now on.
+///
+/// # Errors
+/// When the network cannot be used.
+pub fn follow(cell: &Cell, joined: &Joined) -> anyhow::Result<(Shared, [Subscriber; 2])> {
     let seen = Shared::default();
     let lock = |seen: &Shared, f: &dyn Fn(&mut Seen)| {
         f(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));

@@ -48,7 +48,11 @@ fn chosen<'a>(cell: &'a Cell, names: &[String]) -> anyhow::Result<Vec<&'a CellCa
     names.iter().map(|name| one(cell, name)).collect()
 }
 
-fn one<'a>(cell: &'a Cell, name: &str) -> anyhow::Result<&'a CellCamera> {
+/// The camera of `cell` called `name`.
+///
+/// # Errors
+/// When there is none, with those that there are.
+pub fn one<'a>(cell: &'a Cell, name: &str) -> anyhow::Result<&'a CellCamera> {
     let camera = cell.cameras.iter().find(|c| c.name.as_str() == name);
     camera.with_context(|| {
         let names: Vec<&str> = cell.cameras.iter().map(|c| c.name.as_str()).collect();

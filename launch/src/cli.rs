@@ -65,6 +65,8 @@ pub enum Verb {
     /// Let a candidate bundle infer beside the one in command, on the same observations; it never reaches the arm. Exit
     /// code 3 when nothing could be compared.
     Shadow(ShadowArgs),
+    /// Measure the cell: print a board, estimate a camera's lens, and where it is on the arm or beside it.
+    Calibrate(crate::calibrate::CalibrateArgs),
     /// Inspect, verify, measure or degrade a bundle.
     Bundle(BundleArgs),
     /// Compare policies: how many trials it takes, blinded trials in a drawn order that survive any crash, and what results

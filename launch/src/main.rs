@@ -6,6 +6,7 @@
 mod arm_tools;
 mod bench;
 mod bundle;
+mod calibrate;
 mod camera;
 mod cell;
 mod checkout;
@@ -78,6 +79,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Drill(args) => drill::drill(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Calibrate(args) => calibrate::calibrate(&args),
         Verb::Bundle(args) => bundle::bundle(&args),
         Verb::Eval(args) => eval::eval(&args),
         Verb::Report(args) => eval::report(&args),

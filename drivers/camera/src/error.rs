@@ -136,16 +136,6 @@ pub enum CameraError {
         /// Where the program should be.
         program: PathBuf,
     },
-    /// A lens description cannot be used.
-    #[error("{what}: expected {expected}, got {actual}")]
-    Lens {
-        /// File and field.
-        what: String,
-        /// What it should be.
-        expected: String,
-        /// What it is.
-        actual: String,
-    },
     /// An image cannot be changed as the cell asks.
     #[error("image: {reason}")]
     Image {
@@ -166,8 +156,7 @@ impl CameraError {
             | Self::Rate { .. }
             | Self::Control { .. }
             | Self::File { .. }
-            | Self::NoOpenCv { .. }
-            | Self::Lens { .. } => true,
+            | Self::NoOpenCv { .. } => true,
             Self::Reply { wrong, .. } => *wrong,
             Self::Missing { .. }
             | Self::Busy { .. }

@@ -11,6 +11,7 @@ use png::{ColorType, Transformations};
 use tactus_types::Clock;
 
 use crate::CameraError;
+use crate::picture::{self, Picture};
 use crate::playback::{Image, Images, Playback, unusable};
 use crate::source::Pixels;
 use crate::spec::PlaybackSpec;
@@ -34,25 +35,56 @@ pub struct Folder {
     next: usize,
 }
 
+/// The images in `path`, in the order in which they are played.
+///
+/// # Errors
+/// [`CameraError::File`] when it cannot be read or holds no image.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, CameraError> {
+    let entries = fs::read_dir(path).map_err(|e| unusable(path, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|file| kind(file).is_some())
+        .collect();
+    if files.is_empty() {
+        return Err(unusable(
+            path,
+            "expected .jpg, .jpeg or .png files, got none",
+        ));
+    }
+    files.sort_by(|a, b| by_name(&name(a), &name(b)));
+    Ok(files)
+}
+
+/// The picture in a JPEG or PNG file.
+///
+/// # Errors
+/// [`CameraError::File`] when it cannot be read as one.
+pub fn picture(file: &Path) -> Result<Picture, CameraError> {
+    match kind(file) {
+        Some(Kind::Png) => {
+            let Image { data, size, .. } = png(file)?;
+            let (width, height) = size;
+            Ok(Picture {
+                width,
+                height,
+                rgb: data,
+            })
+        }
+        Some(Kind::Jpeg) | None => {
+            let bytes = fs::read(file).map_err(|e| unusable(file, e))?;
+            picture::decode(&bytes).map_err(|e| unusable(file, e))
+        }
+    }
+}
+
 impl Folder {
     /// The images in `path`.
     ///
     /// # Errors
-    /// [`CameraError::File`] when it cannot be read or holds no image.
+    /// As [`files`].
     pub fn open(path: &Path) -> Result<Self, CameraError> {
-        let entries = fs::read_dir(path).map_err(|e| unusable(path, e))?;
-        let mut files: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|file| kind(file).is_some())
-            .collect();
-        if files.is_empty() {
-            return Err(unusable(
-                path,
-                "expected .jpg, .jpeg or .png files, got none",
-            ));
-        }
-        files.sort_by(|a, b| by_name(&name(a), &name(b)));
+        let files = files(path)?;
         Ok(Self { files, next: 0 })
     }
 }

@@ -33,7 +33,6 @@ pub mod video;
 pub mod watch;
 
 pub use error::CameraError;
-pub use lens::{Lens, LensModel};
 pub use serve::{RunError, Served, Snap, run_cameras, snap};
 pub use source::{Shot, Source};
 pub use spec::{CameraSpec, Crop, PixelFormat, PlaybackSpec, Rotation, SourceSpec, V4l2Spec};

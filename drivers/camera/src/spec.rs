@@ -6,7 +6,7 @@ use std::time::Duration;
 use tactus_drivers_api::wire::{CameraInfo, Name};
 
 use crate::http::Url;
-use crate::lens::Lens;
+use tactus_calibration::Lens;
 
 /// A camera of a cell.
 #[derive(Debug, Clone, PartialEq)]

@@ -147,7 +147,7 @@ impl Decoder {
     /// Starts the program with the line `order`, and waits until it is open; `what` is opened.
     fn start(what: &str, order: &[&OsStr]) -> Result<Self, CameraError> {
         let lost = |e: io::Error| CameraError::lost(what, &e);
-        let program = program().map_err(lost)?;
+        let program = program(PROGRAM).map_err(lost)?;
         let child = Command::new(&program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -208,10 +208,13 @@ impl Decoder {
     }
 }
 
-/// Where the program lies: beside this one, or one folder up (a test lies in `deps`).
-fn program() -> io::Result<PathBuf> {
+/// Where the program `name`, which uses OpenCV, lies: beside this one, or one folder up (a test lies in `deps`).
+///
+/// # Errors
+/// When it is not known where this one lies.
+pub fn program(name: &str) -> io::Result<PathBuf> {
     let me = std::env::current_exe()?;
-    let beside = |folder: &std::path::Path| folder.join(PROGRAM);
+    let beside = |folder: &std::path::Path| folder.join(name);
     let folders = me.ancestors().skip(1).take(2);
     let there = folders.map(beside).find(|file| file.is_file());
     Ok(there.unwrap_or_else(|| beside(me.parent().unwrap_or(&me))))

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tactus_calibration::{CameraInfo, Lens, LensModel};
 use tactus_camera::http::Url;
-use tactus_camera::{
-    CameraSpec, Crop, Lens, LensModel, PixelFormat, PlaybackSpec, Rotation, SourceSpec, V4l2Spec,
-};
+use tactus_camera::{CameraSpec, Crop, PixelFormat, PlaybackSpec, Rotation, SourceSpec, V4l2Spec};
 use tactus_wire::Name;
 
 use super::{CellError, Check};
@@ -220,6 +219,10 @@ impl RawCamera {
             side("camera.height", self.height)?,
         );
         let live = matches!(self.source, V4l2 | Http | Rtsp);
+        let undistort = match &self.undistort {
+            None => None,
+            Some(lens) => Some(lens.read((width, height), &name, check, directory)?),
+        };
         let crop = match self.crop {
             None => None,
             Some(crop) => Some(inside(crop, (width, height), check)?),
@@ -230,10 +233,7 @@ impl RawCamera {
             width,
             height,
             rate_hz,
-            undistort: match &self.undistort {
-                None => None,
-                Some(lens) => Some(lens.read((width, height), check, directory)?),
-            },
+            undistort,
             crop,
             rotate: match self.rotate {
                 None | Some(0) => Rotation::None,
@@ -347,14 +347,17 @@ impl RawLens {
     fn read(
         &self,
         size: (u32, u32),
+        name: &Name,
         check: &Check<'_>,
         directory: &Path,
     ) -> Result<Lens, CellError> {
         let lens = match self {
             Self::File(file) => {
                 let file = directory.join(file);
-                Lens::read(&file)
-                    .map_err(|e| check.error("camera.undistort", "a ROS camera_info file", e))?
+                let info = CameraInfo::read(&file)
+                    .and_then(|info| info.check_camera(&file, name.as_str()).map(|()| info));
+                info.map_err(|e| check.error("camera.undistort", "a ROS camera_info file", e))?
+                    .lens
             }
             Self::Numbers(RawPinhole {
                 fx,

@@ -12,12 +12,13 @@ use opencv::core::{Mat, Scalar, Size, Vec3b};
 use opencv::prelude::*;
 use opencv::videoio::VideoWriter;
 use opencv::{calib3d, core, imgproc};
+use tactus_calibration::{Lens, LensModel};
 use tactus_camera::lens::Straightener;
 use tactus_camera::picture::Picture;
 use tactus_camera::source::Pixels;
 use tactus_camera::spec::PlaybackSpec;
 use tactus_camera::video::{Stream, play};
-use tactus_camera::{CameraError, Lens, LensModel, Source};
+use tactus_camera::{CameraError, Source};
 use tactus_drivers_api::wire::{CaptureClock, MonotonicClock};
 use tactus_types::Clock;
 

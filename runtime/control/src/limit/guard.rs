@@ -120,6 +120,23 @@ impl Guard {
         }))
     }
 
+    /// Room that is left at `q`, m: to the workspace's nearest face and between the links that are nearest to each other, beyond
+    /// the clearance; negative outside. For planning: it allocates.
+    ///
+    /// # Panics
+    /// If `q` has fewer values than the arm has joints.
+    pub fn room_m(&self, q: &JointVec) -> f64 {
+        let mut scratch = Box::new((Frames::default(), Placed::default()));
+        let mut look = Look {
+            q: *q,
+            workspace_m: f64::NEG_INFINITY,
+            distances: Distances::default(),
+        };
+        self.look(*q, &mut scratch, &mut look);
+        let room = self.room(&look);
+        room.workspace.min(room.collision)
+    }
+
     /// Looks at `q`, which is finite.
     fn look(&self, q: JointVec, (frames, placed): &mut (Frames, Placed), out: &mut Look) {
         self.chain.frames(&q, frames);

@@ -1,0 +1,77 @@
+//! `tactus calibrate`: a cell is measured, and what came out lies in files that say where they came from.
+//!
+//! Decides where pictures and poses come from, what an operator sees, and that a file is replaced only by a result that was
+//! good enough. What a board and a file are is `tactus-calibration`'s; every estimate, and whether it is good enough, is made by
+//! the program `tactus-fit`, which this one starts ([`fitter`]).
+//!
+//! - [`board`](self): a board to print. [`intrinsics`]: the lens, from a folder or the running cell.
+//! - [`hand_eye`]: the camera's place; [`gather`] moves the arm, or lets an operator move it, through poses that [`plan`] seeks.
+
+mod args;
+mod fitter;
+mod gather;
+mod hand_eye;
+mod intrinsics;
+mod pictures;
+mod plan;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use tactus_calibration::{drawing, seal};
+use tactus_types::{Clock, Time};
+use tactus_wire::MonotonicClock;
+
+use crate::result;
+
+pub use args::CalibrateArgs;
+use args::{BoardArgs, CalibrateVerb};
+
+/// Dispatches.
+pub fn calibrate(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    match &args.verb {
+        CalibrateVerb::Board(args) => board(args).map(|()| ExitCode::SUCCESS),
+        CalibrateVerb::Intrinsics(args) => intrinsics::intrinsics(args),
+        CalibrateVerb::HandEye(args) => hand_eye::hand_eye(args).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// `tactus calibrate board`.
+fn board(args: &BoardArgs) -> anyhow::Result<()> {
+    let BoardArgs {
+        board,
+        pdf,
+        svg,
+        png,
+    } = args;
+    let mut files: Vec<(&Path, Vec<u8>)> = Vec::new();
+    if let Some(file) = pdf {
+        files.push((file, drawing::pdf(board)));
+    }
+    if let Some(file) = svg {
+        files.push((file, drawing::svg(board).into_bytes()));
+    }
+    if let Some(file) = png {
+        files.push((file, drawing::png(board).context("encoding the PNG")?));
+    }
+    if files.is_empty() {
+        bail!("expected --pdf, --svg or --png FILE, got none");
+    }
+    for (file, bytes) in files {
+        seal::replace(file, &bytes)?;
+        result::line(format_args!("{board}: {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes `body` with its seal to `file`, whole or not at all; returns the id.
+fn write_sealed(file: &Path, body: &str) -> anyhow::Result<String> {
+    let clock = MonotonicClock::new()?;
+    let unix = clock.unix_offset() + clock.now().since(Time::ZERO);
+    let made = tactus_record::date::readable(unix);
+    let text = seal::sealed(body, unix.as_secs(), &made);
+    seal::replace(file, text.as_bytes())?;
+    let id = seal::open(file, &text)?.map(|seal| seal.id);
+    id.context("a sealed file has an id")
+}

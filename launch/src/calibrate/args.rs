@@ -1,0 +1,164 @@
+//! What `tactus calibrate` is told. Decides names and defaults only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tactus_calibration::{Board, LensModel};
+
+/// `tactus calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub verb: CalibrateVerb,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum CalibrateVerb {
+    /// Draw a board to print, in true size: ChArUco or chessboard.
+    Board(BoardArgs),
+    /// Estimate a camera's lens from views of a board: of a running cell, with a guide to what is still missing, or from a
+    /// folder. Writes a ROS camera_info file. With --verify: check a file; exit code 3 when it does not explain the views.
+    Intrinsics(IntrinsicsArgs),
+    /// Estimate where a camera is: in the hand (X_EC) or beside the arm (X_BC). The arm moves through poses by itself, under
+    /// its limits, or an operator moves it; or poses come from a file.
+    HandEye(HandEyeArgs),
+}
+
+/// `tactus calibrate board`.
+#[derive(Debug, Args)]
+pub struct BoardArgs {
+    /// The board: charuco:COLUMNSxROWS:SQUARE[:MARKER] or chessboard:COLUMNSxROWS:SQUARE; squares counted, sizes in mm.
+    #[arg(long, value_name = "BOARD", default_value = "charuco:7x5:35:26")]
+    pub board: Board,
+    /// PDF file to write: one page, A4 where the board fits.
+    #[arg(long, value_name = "FILE.pdf")]
+    pub pdf: Option<PathBuf>,
+    /// SVG file to write.
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+    /// PNG file to write, 10 pixels per millimetre.
+    #[arg(long, value_name = "FILE.png")]
+    pub png: Option<PathBuf>,
+}
+
+/// How a lens is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelWord {
+    /// Brown's k1 k2 p1 p2: most lenses.
+    PlumbBob,
+    /// Eight coefficients: wide lenses.
+    Rational,
+    /// Kannala-Brandt: fisheye lenses.
+    Equidistant,
+}
+
+impl ModelWord {
+    /// The model.
+    pub fn model(self) -> LensModel {
+        match self {
+            Self::PlumbBob => LensModel::PlumbBob,
+            Self::Rational => LensModel::RationalPolynomial,
+            Self::Equidistant => LensModel::Equidistant,
+        }
+    }
+}
+
+/// `tactus calibrate intrinsics`.
+#[derive(Debug, Args)]
+pub struct IntrinsicsArgs {
+    /// Name of the camera.
+    #[arg(long, value_name = "NAME")]
+    pub camera: String,
+    /// Cell file, for views of the running cell.
+    #[arg(long, value_name = "FILE", required_unless_present = "folder")]
+    pub cell: Option<PathBuf>,
+    /// Endpoint of the running cell.
+    #[arg(long, value_name = "ENDPOINT", required_unless_present = "folder")]
+    pub connect: Vec<String>,
+    /// Folder of JPEG and PNG files, instead of a running cell.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["cell", "connect"])]
+    pub folder: Option<PathBuf>,
+    /// The board, as `tactus calibrate board` drew it. Measure a square: printers scale.
+    #[arg(long, value_name = "BOARD", default_value = "charuco:7x5:35:26")]
+    pub board: Board,
+    /// How the lens is described.
+    #[arg(long, value_enum, default_value_t = ModelWord::PlumbBob)]
+    pub model: ModelWord,
+    /// camera_info file to write; one that is there stays until the new one is good enough.
+    #[arg(long, value_name = "FILE.yaml", required_unless_present = "verify")]
+    pub out: Option<PathBuf>,
+    /// Kalibr's camchain.yaml to write too; not for --model rational.
+    #[arg(long, value_name = "FILE.yaml")]
+    pub kalibr: Option<PathBuf>,
+    /// camera_info file to start from.
+    #[arg(long, value_name = "FILE.yaml")]
+    pub start: Option<PathBuf>,
+    /// camera_info file to check against the views; nothing is estimated.
+    #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["out", "kalibr", "start"])]
+    pub verify: Option<PathBuf>,
+    /// SVG file with the guide: which regions, tilts and distances were seen; written again with every view.
+    #[arg(long, value_name = "FILE.svg")]
+    pub picture: Option<PathBuf>,
+    /// Of a running cell: views to take at most. It ends earlier when nothing is missing, and with Ctrl-C.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub views: usize,
+    /// Of a running cell: seconds to take views for at most.
+    #[arg(long, value_name = "SECS", default_value_t = 600)]
+    pub within: u64,
+}
+
+/// `tactus calibrate hand-eye`.
+#[derive(Debug, Args)]
+pub struct HandEyeArgs {
+    /// Name of the camera.
+    #[arg(long, value_name = "NAME")]
+    pub camera: String,
+    /// The hand carries the camera, the board stands still.
+    #[arg(long, required_unless_present_any = ["eye_to_hand", "poses"])]
+    pub eye_in_hand: bool,
+    /// The camera stands still, the hand carries the board.
+    #[arg(long, conflicts_with = "eye_in_hand")]
+    pub eye_to_hand: bool,
+    /// Cell file.
+    #[arg(long, value_name = "FILE", required_unless_present = "poses")]
+    pub cell: Option<PathBuf>,
+    /// Endpoint of the running cell.
+    #[arg(long, value_name = "ENDPOINT", required_unless_present = "poses")]
+    pub connect: Vec<String>,
+    /// File of the camera's lens, as `tactus calibrate intrinsics` wrote it.
+    #[arg(long, value_name = "FILE.yaml", required_unless_present = "poses")]
+    pub intrinsics: Option<PathBuf>,
+    /// The board. Measure a square: printers scale.
+    #[arg(long, value_name = "BOARD", default_value = "charuco:7x5:35:26", conflicts_with = "poses")]
+    pub board: Board,
+    /// File to write; one that is there stays until the new one is good enough.
+    #[arg(long, value_name = "FILE.toml")]
+    pub out: PathBuf,
+    /// Poses that were saved, instead of a running cell; nothing moves.
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["cell", "connect", "intrinsics", "eye_in_hand", "eye_to_hand"])]
+    pub poses: Option<PathBuf>,
+    /// Save what was seen to this file.
+    #[arg(long, value_name = "FILE.json")]
+    pub save_poses: Option<PathBuf>,
+    /// An operator moves the arm, and presses Enter at each pose; `q` and Enter ends. Without it, the arm moves by itself: the
+    /// board has to be in view at the start, nobody within reach, and the arm enabled.
+    #[arg(long)]
+    pub hand_guided: bool,
+    /// Poses to gather.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(4..=200))]
+    pub count: u16,
+    /// Share of the arm's limits that a motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    pub speed: f64,
+    /// How exactly the arm knows where its hand is, mm: some 0.2 of an industrial arm, 2 of hobby servos.
+    #[arg(long, value_name = "MM", default_value_t = 0.2)]
+    pub arm_mm: f64,
+    /// The same of its orientation, degrees: some 0.03, or 0.5.
+    #[arg(long, value_name = "DEG", default_value_t = 0.03)]
+    pub arm_deg: f64,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
+}
