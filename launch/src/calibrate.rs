@@ -5,9 +5,13 @@
 //! the program `tactus-fit`, which this one starts ([`fitter`]).
 //!
 //! - [`board`](self): a board to print. [`intrinsics`]: the lens, from a folder or the running cell.
+//! - [`clocks`]: how far the processes' clocks are apart; [`arm_latency`], [`camera_latency`]: how late arm and cameras are.
 //! - [`hand_eye`]: the camera's place; [`gather`] moves the arm, or lets an operator move it, through poses that [`plan`] seeks.
 
 mod args;
+mod arm_latency;
+mod camera_latency;
+mod clocks;
 mod fitter;
 mod gather;
 mod hand_eye;
@@ -26,13 +30,20 @@ use tactus_wire::MonotonicClock;
 use crate::result;
 
 pub use args::CalibrateArgs;
-use args::{BoardArgs, CalibrateVerb};
+use args::{BoardArgs, CalibrateVerb, LatencyVerb};
 
 /// Dispatches.
 pub fn calibrate(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
         CalibrateVerb::Board(args) => board(args).map(|()| ExitCode::SUCCESS),
         CalibrateVerb::Intrinsics(args) => intrinsics::intrinsics(args),
+        CalibrateVerb::Clocks(args) => clocks::clocks(args).map(|()| ExitCode::SUCCESS),
+        CalibrateVerb::Latency(LatencyVerb::Arm(args)) => {
+            arm_latency::arm(args).map(|()| ExitCode::SUCCESS)
+        }
+        CalibrateVerb::Latency(LatencyVerb::Camera(args)) => {
+            camera_latency::camera(args).map(|()| ExitCode::SUCCESS)
+        }
         CalibrateVerb::HandEye(args) => hand_eye::hand_eye(args).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -63,6 +74,12 @@ fn board(args: &BoardArgs) -> anyhow::Result<()> {
         result::line(format_args!("{board}: {}", file.display()))?;
     }
     Ok(())
+}
+
+/// Writes figures to `file`.
+fn write_json(file: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value).context("figures as JSON")?;
+    std::fs::write(file, text + "\n").with_context(|| format!("result file {}", file.display()))
 }
 
 /// Writes `body` with its seal to `file`, whole or not at all; returns the id.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use tactus_calibration::{Board, LensModel};
 
+use crate::cli::RoleArgs;
+
 /// `tactus calibrate`.
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
@@ -24,6 +26,11 @@ pub enum CalibrateVerb {
     /// Estimate where a camera is: in the hand (X_EC) or beside the arm (X_BC). The arm moves through poses by itself, under
     /// its limits, or an operator moves it; or poses come from a file.
     HandEye(HandEyeArgs),
+    /// Measure how far the clocks of the cell's processes are apart, with a bound; for cells of several hosts.
+    Clocks(ClocksArgs),
+    /// Measure how late a camera or an arm is.
+    #[command(subcommand)]
+    Latency(LatencyVerb),
 }
 
 /// `tactus calibrate board`.
@@ -161,4 +168,73 @@ pub struct HandEyeArgs {
     /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
     #[arg(long)]
     pub take_over: bool,
+}
+
+/// `tactus calibrate clocks`.
+#[derive(Debug, Args)]
+pub struct ClocksArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Seconds to ask for: drift shows after some.
+    #[arg(long, value_name = "SECS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub span_s: u64,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `tactus calibrate latency`.
+#[derive(Debug, Subcommand)]
+pub enum LatencyVerb {
+    /// Measure how much later joints move than they are commanded, and how old joint states are. One joint swings by 0.06 rad.
+    Arm(ArmLatencyArgs),
+    /// Measure how much later than the light a picture says it was captured: this terminal flashes, before the camera.
+    Camera(CameraLatencyArgs),
+}
+
+/// `tactus calibrate latency arm`.
+#[derive(Debug, Args)]
+pub struct ArmLatencyArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Nobody and nothing is within reach of the arm, which will move.
+    #[arg(long)]
+    pub arm_is_clear: bool,
+    /// Move nothing: listen for so long to an arm that moves already, by a policy or a human.
+    #[arg(long, value_name = "SECS", conflicts_with = "arm_is_clear", value_parser = clap::value_parser!(u64).range(3..=600))]
+    pub listen_s: Option<u64>,
+    /// Joint to swing. Default: the first that has room to both sides.
+    #[arg(long, value_name = "NAME")]
+    pub joint: Option<String>,
+    /// Share of the arm's limits that the motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub speed: f64,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `tactus calibrate latency camera`.
+#[derive(Debug, Args)]
+pub struct CameraLatencyArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Name of the camera.
+    #[arg(long, value_name = "NAME")]
+    pub camera: String,
+    /// What terminal and screen take to show a change, milliseconds; taken off the result.
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    pub screen_ms: f64,
+    /// How often the light changes, some 0.6 s apart.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(12..=10_000))]
+    pub changes: u32,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }

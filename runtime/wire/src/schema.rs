@@ -58,6 +58,7 @@ pub fn schema_of(topic: &Topic) -> Option<&'static str> {
         | Topic::ArmLease(_)
         | Topic::ArmStop(_)
         | Topic::EvalPicture
+        | Topic::Clock(_)
         | Topic::SimReset
         | Topic::Alive(..) => return None,
     })
