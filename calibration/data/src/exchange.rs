@@ -62,25 +62,25 @@ impl Seen {
             contrast,
             ..
         } = self;
-    if *saturated > SATURATED {
-        return Some(format!(
-            "{name}: overexposed: expected at most {:.0} % of the board's white at the end of the scale, got {:.0} %: less light, or a shorter exposure",
-            SATURATED * 100.0,
-            saturated * 100.0
-        ));
+        if *saturated > SATURATED {
+            return Some(format!(
+                "{name}: overexposed: expected at most {:.0} % of the board's white at the end of the scale, got {:.0} %: less light, or a shorter exposure",
+                SATURATED * 100.0,
+                saturated * 100.0
+            ));
+        }
+        if *contrast < CONTRAST {
+            return Some(format!(
+                "{name}: flat: expected at least {CONTRAST:.0} grey levels between white and black, got {contrast:.0}: more light"
+            ));
+        }
+        if *blur_px > BLURRED_PX {
+            return Some(format!(
+                "{name}: blurred: expected edges of at most {BLURRED_PX:.0} px, got {blur_px:.1}: hold still, and check the focus"
+            ));
+        }
+        None
     }
-    if *contrast < CONTRAST {
-        return Some(format!(
-            "{name}: flat: expected at least {CONTRAST:.0} grey levels between white and black, got {contrast:.0}: more light"
-        ));
-    }
-    if *blur_px > BLURRED_PX {
-        return Some(format!(
-            "{name}: blurred: expected edges of at most {BLURRED_PX:.0} px, got {blur_px:.1}: hold still, and check the focus"
-        ));
-    }
-    None
-}
 }
 
 /// What the robot and the camera saw at one pose.

@@ -138,7 +138,12 @@ pub struct HandEyeArgs {
     #[arg(long, value_name = "FILE.yaml", required_unless_present = "poses")]
     pub intrinsics: Option<PathBuf>,
     /// The board. Measure a square: printers scale.
-    #[arg(long, value_name = "BOARD", default_value = "charuco:7x5:35:26", conflicts_with = "poses")]
+    #[arg(
+        long,
+        value_name = "BOARD",
+        default_value = "charuco:7x5:35:26",
+        conflicts_with = "poses"
+    )]
     pub board: Board,
     /// File to write; one that is there stays until the new one is good enough.
     #[arg(long, value_name = "FILE.toml")]

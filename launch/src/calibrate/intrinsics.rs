@@ -90,7 +90,10 @@ pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
     };
     for (view, error) in views.iter().zip(&errors_px) {
         if error.is_none() {
-            result::line(format_args!("{}: left out: it fits no lens that explains the others", view.name))?;
+            result::line(format_args!(
+                "{}: left out: it fits no lens that explains the others",
+                view.name
+            ))?;
         }
     }
     if share < LEAST_COVERAGE {
@@ -116,7 +119,10 @@ pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
     say(&lens, &quality)?;
     let missing = coverage.missing();
     if !missing.is_empty() {
-        result::line(format_args!("it would be better with: {}", missing.join("; ")))?;
+        result::line(format_args!(
+            "it would be better with: {}",
+            missing.join("; ")
+        ))?;
     }
     result::line(format_args!("{id}: {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
@@ -164,18 +170,30 @@ fn verified(
                 "the lens {word} {} views: error {rms_px:.3} px, at most {VERIFIED_PX} expected",
                 views.len()
             ))?;
-            Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(3) })
+            Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(3)
+            })
         }
         Answer::Refused { reason } => bail!("camera `{}`: {reason}", args.camera),
         _ => bail!("tactus-fit answers something else"),
     }
 }
 
-fn from_folder(args: &IntrinsicsArgs, folder: &Path, fitter: &mut Fitter) -> anyhow::Result<Gathered> {
+fn from_folder(
+    args: &IntrinsicsArgs,
+    folder: &Path,
+    fitter: &mut Fitter,
+) -> anyhow::Result<Gathered> {
     let mut gathered = Gathered::default();
     let mut reasons = Vec::new();
     for file in tactus_camera::folder::files(folder)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         match fitter.find(&name, &args.board, &pictures::read(&file)?)? {
             Ok((view, seen)) => match seen.refusal(&name) {
                 None => gathered.add(view, &seen, args.picture.as_deref())?,
@@ -203,7 +221,11 @@ fn from_folder(args: &IntrinsicsArgs, folder: &Path, fitter: &mut Fitter) -> any
 /// # Errors
 /// When the cell file has them changed.
 fn unchanged(camera: &CellCamera) -> anyhow::Result<()> {
-    if camera.real.as_ref().is_some_and(tactus_camera::CameraSpec::edits) {
+    if camera
+        .real
+        .as_ref()
+        .is_some_and(tactus_camera::CameraSpec::edits)
+    {
         bail!(
             "camera `{}`: expected frames as the camera takes them, got changed ones: take undistort, crop and rotate out of the cell file while its lens is measured",
             camera.name
@@ -248,9 +270,15 @@ fn live(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Resu
                 reason
             }
             Ok((view, seen)) => {
-                let still = before.as_ref().is_some_and(|b| apart(b, &view).is_some_and(|px| px < STILL_PX));
+                let still = before
+                    .as_ref()
+                    .is_some_and(|b| apart(b, &view).is_some_and(|px| px < STILL_PX));
                 before = Some(view.clone());
-                let known = gathered.views.iter().filter_map(|v| apart(v, &view)).any(|px| px < OTHER_PX);
+                let known = gathered
+                    .views
+                    .iter()
+                    .filter_map(|v| apart(v, &view))
+                    .any(|px| px < OTHER_PX);
                 if let Some(reason) = seen.refusal("blurred or badly lit") {
                     reason
                 } else if !still {
@@ -303,7 +331,12 @@ impl Screen {
             out.write_all(shown.as_bytes())?;
         } else if coverage.views() != self.views {
             self.views = coverage.views();
-            writeln!(out, "view {}; missing: {}", self.views, coverage.missing().join("; "))?;
+            writeln!(
+                out,
+                "view {}; missing: {}",
+                self.views,
+                coverage.missing().join("; ")
+            )?;
         }
         Ok(())
     }

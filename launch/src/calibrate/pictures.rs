@@ -86,11 +86,17 @@ impl Frames {
     /// A frame that is no picture.
     pub fn next(&self, after: Time, within: Duration) -> anyhow::Result<Option<(Grey, Time)>> {
         let until = Instant::now() + within;
-        let mut slot = self.newest.frame.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self
+            .newest
+            .frame
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(frame) = slot.take().filter(|frame| frame.captured_at > after) {
                 drop(slot);
-                let grey = self.grey(&frame).with_context(|| format!("camera `{}`", self.camera))?;
+                let grey = self
+                    .grey(&frame)
+                    .with_context(|| format!("camera `{}`", self.camera))?;
                 return Ok(Some((grey, frame.captured_at)));
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -112,7 +118,11 @@ impl Frames {
             },
         };
         if picture.rgb.len() != picture.width as usize * picture.height as usize * 3 {
-            bail!("a frame of {}x{} has not as many bytes", picture.width, picture.height);
+            bail!(
+                "a frame of {}x{} has not as many bytes",
+                picture.width,
+                picture.height
+            );
         }
         Ok(Grey::from(&picture))
     }

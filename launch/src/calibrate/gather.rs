@@ -1,0 +1,276 @@
+//! What the camera sees at poses of the arm: the arm goes there by orders to its host, or an operator moves it.
+//!
+//! Decides when a pose counts: at rest, with a frame that was captured after that, in which the board is found. The motion is
+//! bound to this process' lease: if it dies, or is interrupted, the arm holds.
+
+use std::io::{BufRead, stdin};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nalgebra::{Isometry3, UnitQuaternion, Vector3};
+use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample};
+use tactus_calibration::{Board, Lens, Mount};
+use tactus_control::Pose;
+use tactus_types::{JointState, JointVec, Time};
+use tactus_wire::{Authority, ModeWord};
+
+use super::args::HandEyeArgs;
+use super::fitter::Fitter;
+use super::pictures::Frames;
+use super::plan::{EXPLORE_RAD, Reach, Scene};
+use crate::arm_tools::{self, Shared};
+use crate::cell::Cell;
+use crate::roles::Joined;
+use crate::{order, result};
+
+/// An arm is at rest when no joint is faster, rad/s ..
+const REST_RAD_PER_SEC: f64 = 0.01;
+/// .. for this long.
+const REST: Duration = Duration::from_millis(250);
+/// How long it may take to come to rest, and a frame to come.
+const REST_WITHIN: Duration = Duration::from_secs(5);
+const FRAME_WITHIN: Duration = Duration::from_secs(5);
+/// Frames that are tried at a pose.
+const TRIES: usize = 3;
+/// Motions that may fail or show no board, of all.
+const FAILURES: usize = 12;
+/// What is known of the scene is worked out again after so many poses.
+const AGAIN_EVERY: usize = 5;
+
+/// Everything that is needed at a pose.
+pub struct Stand<'a> {
+    pub cell: &'a Cell,
+    pub joined: &'a Joined,
+    pub seen: &'a Shared,
+    pub frames: &'a Frames,
+    pub fitter: &'a mut Fitter,
+    pub reach: &'a Reach,
+    pub board: Board,
+    pub lens: Lens,
+    pub mount: Mount,
+    pub noise: ArmNoise,
+}
+
+impl Stand<'_> {
+    fn state(&self) -> Option<JointState> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state
+    }
+
+    /// Waits until the arm is at rest: its state, and since when.
+    fn rest(&self) -> anyhow::Result<(JointState, Time)> {
+        let until = Instant::now() + REST_WITHIN;
+        let mut since: Option<Time> = None;
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+            let Some(state) = self.state() else { continue };
+            if state.dq.max_abs() > REST_RAD_PER_SEC {
+                since = None;
+                continue;
+            }
+            let from = *since.get_or_insert(state.captured_at);
+            if state.captured_at.since(from) >= REST {
+                return Ok((state, from));
+            }
+        }
+        bail!("the arm does not come to rest, or does not say where it is")
+    }
+
+    /// What is seen where the arm is; the inner error is why it is nothing.
+    fn look(&mut self, name: &str) -> anyhow::Result<Result<Sample, String>> {
+        let (_, mut after) = self.rest()?;
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            let Some((grey, at)) = self.frames.next(after, FRAME_WITHIN)? else {
+                bail!(
+                    "the camera published nothing within {} s; see `tactus camera status`",
+                    FRAME_WITHIN.as_secs()
+                );
+            };
+            after = at;
+            let found = self.fitter.find(name, &self.board, &grey)?;
+            match found.and_then(|(view, seen)| seen.refusal(name).map_or(Ok(view), Err)) {
+                Ok(view) => {
+                    // As it was when the frame was taken: at rest, so that the newest will do.
+                    let (state, _) = self.rest()?;
+                    let x_be = self.reach.chain().forward(&state.q).into();
+                    return Ok(Ok(Sample { view, x_be }));
+                }
+                Err(reason) => why = reason,
+            }
+        }
+        Ok(Err(why))
+    }
+
+    fn stopped(&self) -> anyhow::Result<()> {
+        if self.joined.stop.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// An operator moves the arm: a pose for every line.
+    pub fn by_hand(&mut self, count: usize) -> anyhow::Result<Vec<Sample>> {
+        result::line(format_args!(
+            "move the arm so that the board is in view, let go, press Enter; {count} poses, turned by 60 degrees in all, about more than one axis; q and Enter ends"
+        ))?;
+        let mut samples: Vec<Sample> = Vec::new();
+        for line in stdin().lock().lines() {
+            self.stopped()?;
+            if line?.trim() == "q" {
+                break;
+            }
+            let name = format!("pose {}", samples.len() + 1);
+            match self.look(&name)? {
+                Err(reason) => result::line(format_args!("not taken: {reason}"))?,
+                Ok(sample) => {
+                    let span = span_deg(&samples, &sample);
+                    samples.push(sample);
+                    result::line(format_args!(
+                        "{name} of {count}: {} corners, {span:.0} degrees from the pose farthest away",
+                        samples.last().map_or(0, |s| s.view.corners.len())
+                    ))?;
+                }
+            }
+            if samples.len() >= count {
+                break;
+            }
+        }
+        Ok(samples)
+    }
+
+    /// The arm moves by itself: a little about each axis first, to learn roughly where camera and board are, then through poses
+    /// that turn it as far as the board stays in view.
+    pub fn by_itself(&mut self, args: &HandEyeArgs) -> anyhow::Result<Vec<Sample>> {
+        let count = usize::from(args.count);
+        let rank = order::rank(args.take_over);
+        let authority = order::authority(&self.joined.session, self.cell, "calibrate", rank)?;
+        let first = match self.look("pose 1")? {
+            Ok(sample) => sample,
+            Err(reason) => bail!("where the arm is now the board has to be in view: {reason}"),
+        };
+        let (home, _) = self.rest()?;
+        let (start, mut failures) = (first.x_be.isometry(), 0);
+        let mut samples = vec![first];
+        let mut rough = Vec::new();
+        for axis in [Vector3::x(), Vector3::y(), Vector3::z()] {
+            for way in [EXPLORE_RAD, -EXPLORE_RAD] {
+                let turn = UnitQuaternion::from_scaled_axis(axis * way);
+                let (here, _) = self.rest()?;
+                let to = start * turn;
+                let Some(target) = self.reach.target(&to, &here.q, &[home.q, here.q]) else {
+                    continue;
+                };
+                self.go(&authority, target.q, args.speed)?;
+                match self.look(&format!("turn {}", rough.len() + 1))? {
+                    Ok(sample) => rough.push(sample),
+                    Err(reason) => result::line(format_args!("not taken: {reason}"))?,
+                }
+            }
+        }
+        rough.push(samples[0].clone());
+        let mut scene = self.scene(&rough).context(
+            "where camera and board are could not be told from small turns; bring the board to the middle of the picture",
+        )?;
+        let mut wanted = scene.wanted(&scene.board_at(&start));
+        while samples.len() < count {
+            self.stopped()?;
+            let taken: Vec<Isometry3<f64>> = samples.iter().map(|s| s.x_be.isometry()).collect();
+            let (here, _) = self.rest()?;
+            let seeds = [home.q, here.q];
+            let Some(target) = self
+                .reach
+                .next(&scene, &mut wanted, &taken, &here.q, &seeds)
+            else {
+                bail!(
+                    "the arm reaches only {} of {count} poses with the board in view: bring the board to where the arm is free to turn around it, or --hand-guided",
+                    samples.len()
+                );
+            };
+            self.go(&authority, target.q, args.speed)?;
+            let name = format!("pose {}", samples.len() + 1);
+            match self.look(&name)? {
+                Ok(sample) => {
+                    let span = span_deg(&samples, &sample);
+                    result::line(format_args!(
+                        "{name} of {count}: {} corners, {span:.0} degrees from the pose farthest away",
+                        sample.view.corners.len()
+                    ))?;
+                    samples.push(sample);
+                    if samples.len() % AGAIN_EVERY == 0 {
+                        let all: Vec<Sample> = samples.iter().chain(&rough).cloned().collect();
+                        scene = self.scene(&all)?;
+                    }
+                }
+                Err(reason) => {
+                    failures += 1;
+                    result::line(format_args!("not taken: {reason}"))?;
+                    if failures > FAILURES {
+                        bail!(
+                            "the board is not found at {failures} poses at which it should be in view"
+                        );
+                    }
+                }
+            }
+        }
+        self.go(&authority, home.q, args.speed)?;
+        Ok(samples)
+    }
+
+    fn go(&self, authority: &Authority, q: JointVec, speed: f64) -> anyhow::Result<()> {
+        self.stopped()?;
+        let to = Pose { q, opening: None };
+        let (report, _) = arm_tools::go(
+            self.cell,
+            self.joined,
+            authority,
+            self.seen,
+            to,
+            speed,
+            |_| (),
+        )?;
+        if report.mode != ModeWord::Ready {
+            bail!(
+                "the arm did not get to a pose: {}: {}",
+                report.mode,
+                report.reason
+            );
+        }
+        Ok(())
+    }
+
+    fn scene(&mut self, samples: &[Sample]) -> anyhow::Result<Scene> {
+        let ask = Ask::HandEye {
+            board: self.board,
+            lens: self.lens.clone(),
+            mount: self.mount,
+            noise: self.noise,
+            samples: samples.to_vec(),
+            roughly: true,
+        };
+        match self.fitter.ask(&ask)? {
+            Answer::HandEye { x, x_board, .. } => Ok(Scene {
+                board: self.board,
+                lens: self.lens.clone(),
+                mount: self.mount,
+                x: x.isometry(),
+                z: x_board.isometry(),
+            }),
+            Answer::Refused { reason } => bail!(reason),
+            _ => bail!("tactus-fit answers something else"),
+        }
+    }
+}
+
+/// Angle between the hand of `sample` and the one of `samples` that is farthest from it, degrees.
+fn span_deg(samples: &[Sample], sample: &Sample) -> f64 {
+    let here = sample.x_be.isometry().rotation;
+    let angles = samples
+        .iter()
+        .map(|s| s.x_be.isometry().rotation.angle_to(&here));
+    angles.fold(0.0, f64::max).to_degrees()
+}
