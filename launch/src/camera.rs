@@ -52,10 +52,6 @@ fn chosen<'a>(cell: &'a Cell, names: &[String]) -> anyhow::Result<Vec<&'a CellCa
 ///
 /// # Errors
 /// When there is none, with those that there are.
-pub /// The camera of `cell` called `name`.
-///
-/// # Errors
-/// When it has none of that name.
 pub fn one<'a>(cell: &'a Cell, name: &str) -> anyhow::Result<&'a CellCamera> {
     let camera = cell.cameras.iter().find(|c| c.name.as_str() == name);
     camera.with_context(|| {

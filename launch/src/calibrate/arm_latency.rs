@@ -55,7 +55,10 @@ pub fn arm(args: &ArmLatencyArgs) -> anyhow::Result<()> {
         ),
     };
     let (applied, states) = (applied.take(), states.take());
-    let origin = states.messages.first().context("the device says no joint states")?;
+    let origin = states
+        .messages
+        .first()
+        .context("the device says no joint states")?;
     let origin = origin.message.captured_at;
     let joint = match joint {
         Some(joint) => joint,
@@ -100,8 +103,13 @@ fn swing(
 ) -> anyhow::Result<usize> {
     let (seen, _subscriptions) = arm_tools::follow(cell, joined)?;
     std::thread::sleep(REST);
-    let state = |seen: &Shared| seen.lock().map_or_else(|e| e.into_inner().state, |s| s.state);
-    let home = state(&seen).context("the arm host does not say where the arm is")?.q;
+    let state = |seen: &Shared| {
+        seen.lock()
+            .map_or_else(|e| e.into_inner().state, |s| s.state)
+    };
+    let home = state(&seen)
+        .context("the arm host does not say where the arm is")?
+        .q;
     let joint = chosen(args.joint.as_deref(), info, &home)?;
     let rank = order::rank(args.take_over);
     let authority = order::authority(&joined.session, cell, "latency", rank)?;
@@ -111,10 +119,13 @@ fn swing(
             q: JointVec::from_fn(home.len(), |j| home[j] + if j == joint { by } else { 0.0 }),
             opening: None,
         };
-        let (report, _) =
-            arm_tools::go(cell, joined, &authority, &seen, to, args.speed, |_| ())?;
+        let (report, _) = arm_tools::go(cell, joined, &authority, &seen, to, args.speed, |_| ())?;
         if report.mode != ModeWord::Ready {
-            bail!("the arm did not get there: {}: {}", report.mode, report.reason);
+            bail!(
+                "the arm did not get there: {}: {}",
+                report.mode,
+                report.reason
+            );
         }
     }
     std::thread::sleep(REST);
@@ -144,10 +155,17 @@ fn chosen(name: Option<&str>, info: &ArmInfo, home: &JointVec) -> anyhow::Result
 /// The joint that moved most.
 fn busiest(states: &Stream<JointState>, joints: usize) -> usize {
     let range = |j: usize| {
-        let q = || states.messages.iter().filter_map(|d| d.message.q.as_slice().get(j).copied());
+        let q = || {
+            states
+                .messages
+                .iter()
+                .filter_map(|d| d.message.q.as_slice().get(j).copied())
+        };
         q().fold(f64::NEG_INFINITY, f64::max) - q().fold(f64::INFINITY, f64::min)
     };
-    (0..joints).max_by(|a, b| range(*a).total_cmp(&range(*b))).unwrap_or(0)
+    (0..joints)
+        .max_by(|a, b| range(*a).total_cmp(&range(*b)))
+        .unwrap_or(0)
 }
 
 fn sampled(at: Time, origin: Time, q: &JointVec, joint: usize) -> Option<Sampled> {
@@ -185,7 +203,8 @@ fn in_order(series: &mut Vec<Sampled>) {
 
 /// Median and longest age of the states when they came, seconds.
 fn ages(states: &Stream<JointState>) -> (f64, f64) {
-    let age = |d: &tactus_wire::Delivery<JointState>| d.received_at.secs_from(d.message.captured_at);
+    let age =
+        |d: &tactus_wire::Delivery<JointState>| d.received_at.secs_from(d.message.captured_at);
     let mut ages: Vec<f64> = states.messages.iter().map(age).collect();
     ages.sort_by(f64::total_cmp);
     let at = |i: usize| ages.get(i).copied().unwrap_or(0.0);

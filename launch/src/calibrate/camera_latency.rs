@@ -77,8 +77,8 @@ pub fn camera(args: &CameraLatencyArgs) -> anyhow::Result<()> {
         .iter()
         .map(|(at, on)| (at.secs_from(origin), *on))
         .collect();
-    let found = edges(&changes, &series, LONGEST)
-        .with_context(|| format!("camera `{}`", of.name))?;
+    let found =
+        edges(&changes, &series, LONGEST).with_context(|| format!("camera `{}`", of.name))?;
     let secs = found.secs - args.screen_ms * 1e-3;
     result::line(format_args!(
         "camera `{}`: a picture shows what was {:.1} +- {:.1} ms before its capture time; {} changes, {} left out",
@@ -114,7 +114,11 @@ impl Screen {
     /// All of it white, or black.
     fn show(&mut self, on: bool) -> anyhow::Result<()> {
         let colour = match on {
-            true => Color::Rgb { r: 255, g: 255, b: 255 },
+            true => Color::Rgb {
+                r: 255,
+                g: 255,
+                b: 255,
+            },
             false => Color::Rgb { r: 0, g: 0, b: 0 },
         };
         let mut out = std::io::stdout();
@@ -126,7 +130,12 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing is left to do about a terminal that is gone.
-        let _ = execute!(std::io::stdout(), ResetColor, cursor::Show, LeaveAlternateScreen);
+        let _ = execute!(
+            std::io::stdout(),
+            ResetColor,
+            cursor::Show,
+            LeaveAlternateScreen
+        );
     }
 }
 
@@ -142,7 +151,10 @@ fn reduced(frame: &CameraFrame) -> anyhow::Result<Vec<f64>> {
     };
     let (width, height) = (picture.width as usize, picture.height as usize);
     if width < GRID || height < GRID || picture.rgb.len() != width * height * 3 {
-        bail!("camera `{}`: a frame of {width}x{height} is no picture", frame.camera);
+        bail!(
+            "camera `{}`: a frame of {width}x{height} is no picture",
+            frame.camera
+        );
     }
     let mut cells = vec![(0.0, 0.0); GRID * GRID];
     for (i, pixel) in picture.rgb.chunks_exact(3).enumerate() {
@@ -158,7 +170,11 @@ fn reduced(frame: &CameraFrame) -> anyhow::Result<Vec<f64>> {
 /// How bright the cells are that change most.
 fn watched(pictures: &[(f64, Vec<f64>)]) -> Vec<Sampled> {
     let range = |cell: usize| {
-        let values = || pictures.iter().filter_map(|(_, cells)| cells.get(cell).copied());
+        let values = || {
+            pictures
+                .iter()
+                .filter_map(|(_, cells)| cells.get(cell).copied())
+        };
         values().fold(f64::NEG_INFINITY, f64::max) - values().fold(f64::INFINITY, f64::min)
     };
     let mut order: Vec<(f64, usize)> = (0..GRID * GRID).map(|cell| (range(cell), cell)).collect();

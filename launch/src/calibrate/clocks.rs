@@ -49,7 +49,9 @@ pub fn clocks(args: &ClocksArgs) -> anyhow::Result<()> {
         .collect();
     // A session that has just opened does not know yet who answers.
     let first = cell.wire.key(&Topic::ArmInfo(cell.arm.clone()));
-    joined.session.wait_for_answerer(&first, order::ANSWER_WITHIN)?;
+    joined
+        .session
+        .wait_for_answerer(&first, order::ANSWER_WITHIN)?;
     let bar = ProgressBar::new(args.span_s);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos} of {len} s")?);
     let began = Instant::now();
@@ -88,7 +90,11 @@ fn ask(cell: &Cell, joined: &Joined, asked: &mut Asked) {
     let key = cell.wire.key(&Topic::Clock(asked.name.clone()));
     match joined.session.ping(&key, WITHIN) {
         Ok((clock, exchange)) => {
-            if asked.clock.replace(clock).is_some_and(|known| known != clock) {
+            if asked
+                .clock
+                .replace(clock)
+                .is_some_and(|known| known != clock)
+            {
                 // Another host, or the same after it was started again.
                 asked.tracker = OffsetTracker::default();
             }
@@ -130,7 +136,9 @@ fn table(asked: &[Asked], joined: &Joined) -> Table {
         table.add_row([
             a.name.to_string(),
             clock.to_owned(),
-            offset.map_or(String::new(), |o| plus_minus(1e3 * o.secs, 1e3 * o.bound_secs)),
+            offset.map_or(String::new(), |o| {
+                plus_minus(1e3 * o.secs, 1e3 * o.bound_secs)
+            }),
             offset
                 .and_then(|o| o.drift)
                 .map_or(String::new(), |(d, bound)| plus_minus(1e6 * d, 1e6 * bound)),
