@@ -92,6 +92,7 @@ fn serve(args: &RoleArgs, names: &[String]) -> anyhow::Result<()> {
         cell: cell.wire.clone(),
         cameras: rendered.iter().map(|c| c.name.clone()).collect(),
         rate_hz: first.rate_hz,
+        board: cell.sim.and_then(|sim| sim.board),
     };
     // The renderer stays on this thread, which owns its OpenGL context.
     std::thread::scope(|scope| {

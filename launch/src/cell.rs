@@ -30,6 +30,7 @@ use tactus_control::{
     ScheduleSpec, TeleopSpec, Timing,
 };
 use tactus_host::RealtimeSpec;
+use tactus_sim::BoardPlace;
 use tactus_types::{ArmInfo, Budget, Stage, StageTimes};
 use tactus_wire::Name;
 
@@ -81,6 +82,14 @@ struct RawSim {
     seed: u64,
     variation: bool,
     brakes: Option<bool>,
+    board: Option<RawBoardPlace>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawBoardPlace {
+    Table,
+    Hand,
 }
 
 /// The simulated device of a cell.
@@ -92,6 +101,8 @@ pub struct CellSim {
     pub variation: bool,
     /// The arm has brakes; without them it falls when its torque is off.
     pub brakes: bool,
+    /// A calibration board is in the cell.
+    pub board: Option<BoardPlace>,
 }
 
 /// A legal cell.
@@ -243,10 +254,15 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
                  seed,
                  variation,
                  brakes,
+                 board,
              }| CellSim {
                 seed,
                 variation,
                 brakes: brakes.unwrap_or(true),
+                board: board.map(|place| match place {
+                    RawBoardPlace::Table => BoardPlace::Table,
+                    RawBoardPlace::Hand => BoardPlace::Hand,
+                }),
             },
         ),
         hardware,

@@ -138,6 +138,7 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
         seed: cell.sim.map_or(0, |sim| sim.seed),
         variation: cell.sim.is_some_and(|sim| sim.variation),
         brakes: cell.sim.is_none_or(|sim| sim.brakes),
+        board: cell.sim.and_then(|sim| sim.board),
     };
     device::hurry(&cell);
     device::leave_last(args, &cell, &joined, |end| {

@@ -13,6 +13,7 @@ use tactus_drivers_api::wire::{CameraInfo, Cell, Delivery, Name, Session, SimWor
 use tactus_types::{CameraFrame, Clock, Encoding};
 
 use crate::SimError;
+use crate::board::{self, BoardPlace};
 use crate::device::RunError;
 use crate::render::Renderer;
 use crate::scene::{CAMERA_NAMES, PICTURE_SIZE};
@@ -30,6 +31,8 @@ pub struct CameraOptions {
     pub cameras: Vec<Name>,
     /// Frames per second.
     pub rate_hz: f64,
+    /// A calibration board is in the cell; pictures are then of [`board::PICTURE_SIZE`].
+    pub board: Option<BoardPlace>,
 }
 
 /// The newest world, and whether it has been looked at.
@@ -53,6 +56,7 @@ pub fn run_cameras(
         cell,
         cameras,
         rate_hz,
+        board,
     } = options;
     for camera in cameras {
         if !CAMERA_NAMES.contains(&camera.as_str()) {
@@ -79,11 +83,16 @@ pub fn run_cameras(
             Err(e) => tracing::warn!("world refused: {e}"),
         },
     )?;
-    let mut renderer = Renderer::new()?;
-    let size = PICTURE_SIZE as u32;
+    let (mut renderer, width, height) = match board {
+        None => (Renderer::new()?, PICTURE_SIZE as u32, PICTURE_SIZE as u32),
+        Some(place) => {
+            let (width, height) = board::PICTURE_SIZE;
+            (Renderer::with_board(*place)?, width.into(), height.into())
+        }
+    };
     let info = CameraInfo {
-        width: size,
-        height: size,
+        width,
+        height,
         rate_hz: *rate_hz,
     };
     let mut ports = Vec::with_capacity(cameras.len());
@@ -111,8 +120,8 @@ pub fn run_cameras(
                 captured_at: world.captured_at,
                 received_at: clock.now(),
                 seq: rounds,
-                width: size,
-                height: size,
+                width,
+                height,
                 encoding: Encoding::Jpeg,
                 data: renderer.jpeg(camera)?.into(),
             };

@@ -19,6 +19,7 @@ use tactus_drivers_api::{
 };
 use tactus_types::{ArmGeometry, ArmInfo, Clock, JointLimits, JointState, JointVec, Time};
 
+use crate::board::BoardPlace;
 use crate::error::SimError;
 use crate::scene::{ARM_URDF, JOINT_NAMES, JOINT_RANGE_RAD, STEP_S, STEPS_PER_PERIOD};
 use crate::{Cube, Goal, Judge, Scenario, Score, StartPoses, World, WorldSnapshot};
@@ -51,6 +52,8 @@ pub struct SimOptions {
     pub variation: bool,
     /// Whether the arm has brakes.
     pub brakes: bool,
+    /// A calibration board is in the cell, and the cubes are out of its way.
+    pub board: Option<BoardPlace>,
 }
 
 /// Why the simulated device does not run.
@@ -127,6 +130,7 @@ pub fn run_sim(
         seed,
         variation,
         brakes,
+        board,
     } = options;
     let pending: PendingReset = Arc::default();
     let asked = pending.clone();
@@ -144,7 +148,13 @@ pub fn run_sim(
         seed: *seed,
         variation: *variation,
     };
-    let mut sim = SimDevice::new(first, first_epoch(clock.now()), *brakes, pending, outgoing)?;
+    let mut sim = SimDevice::new(
+        first,
+        first_epoch(clock.now()),
+        (*brakes, *board),
+        pending,
+        outgoing,
+    )?;
     let options = DeviceOptions {
         cell: cell.clone(),
         name: device.clone(),
@@ -183,6 +193,7 @@ struct SimDevice {
     goal: Goal,
     torque: bool,
     brakes: bool,
+    board: Option<BoardPlace>,
     /// Where the brakes keep the arm while torque is off.
     braked: Goal,
     judge: Judge,
@@ -196,7 +207,7 @@ impl SimDevice {
     fn new(
         first: SimReset,
         epoch: u64,
-        brakes: bool,
+        (brakes, board): (bool, Option<BoardPlace>),
         pending: PendingReset,
         outgoing: SyncSender<Outgoing>,
     ) -> Result<Self, SimError> {
@@ -209,6 +220,7 @@ impl SimDevice {
             goal: nowhere,
             torque: true,
             brakes,
+            board,
             braked: nowhere,
             judge: Judge::new(),
             epoch,
@@ -221,7 +233,10 @@ impl SimDevice {
     }
 
     fn reset(&mut self, to: SimReset) {
-        let scenario = Scenario::sample(to.seed, StartPoses::Narrow).looking(to.variation);
+        let mut scenario = Scenario::sample(to.seed, StartPoses::Narrow).looking(to.variation);
+        if let Some(board) = self.board {
+            board.clear(&mut scenario);
+        }
         self.world.reset(&scenario);
         self.goal = Goal {
             q_rad: scenario.q_rad,

@@ -27,6 +27,7 @@ pub mod task;
 pub mod judge;
 
 // What is seen of it.
+pub mod board;
 pub mod camera;
 pub mod render;
 pub mod variation;
@@ -44,6 +45,7 @@ pub mod device;
 
 pub mod error;
 
+pub use board::BoardPlace;
 pub use cameras::{CameraOptions, run_cameras};
 pub use device::{RunError, SimOptions, arm_info, run_sim};
 pub use error::SimError;

@@ -8,6 +8,9 @@ use jpeg_encoder::{ColorType, Encoder};
 use mujoco_rs::prelude::*;
 use mujoco_rs::renderer::MjRenderer;
 
+use tactus_calibration::Board;
+
+use crate::board::{self, BoardPlace};
 use crate::error::SimError;
 use crate::scene::{self, JPEG_QUALITY, PICTURE_SIZE};
 use crate::variation::Variation;
@@ -48,6 +51,20 @@ impl Renderer {
         visual.quality.numslices = 48;
         visual.quality.numstacks = 24;
         visual.quality.numquads = 4;
+        Self::of(Arc::new(model), width, height)
+    }
+
+    /// A renderer of a cell with a calibration board, for measuring cameras: larger pictures with smooth edges.
+    ///
+    /// # Errors
+    /// [`SimError::Render`] without a usable EGL.
+    pub fn with_board(place: BoardPlace) -> Result<Self, SimError> {
+        let mut model = scene::compile(&place.scene(&Board::default()))?;
+        let (width, height) = board::PICTURE_SIZE;
+        let visual = model.vis_mut();
+        visual.global.offwidth = i32::from(width);
+        visual.global.offheight = i32::from(height);
+        visual.quality.offsamples = 4;
         Self::of(Arc::new(model), width, height)
     }
 

@@ -124,7 +124,12 @@ pub fn load() -> Result<Arc<MjModel>, SimError> {
 /// # Errors
 /// [`SimError::Scene`] if MuJoCo refuses it.
 pub fn load_owned() -> Result<MjModel, SimError> {
-    MjModel::from_xml_string(CELL_XML).map_err(|error| SimError::Scene {
+    compile(CELL_XML)
+}
+
+/// Compiles a scene.
+pub(crate) fn compile(xml: &str) -> Result<MjModel, SimError> {
+    MjModel::from_xml_string(xml).map_err(|error| SimError::Scene {
         reason: error.to_string(),
     })
 }

@@ -85,6 +85,7 @@ fn sim(hub: &Session, seed: u64) -> Role {
             seed,
             variation: false,
             brakes: true,
+            board: None,
         };
         run_sim(&options, &session, session.clock().as_ref(), stop).unwrap();
     })
@@ -99,6 +100,7 @@ fn cameras(hub: &Session) -> Role {
                 .map(|name| Name::new(name).unwrap())
                 .to_vec(),
             rate_hz: 20.0,
+            board: None,
         };
         run_cameras(&options, &session, session.clock().as_ref(), stop).unwrap();
     })
@@ -338,6 +340,7 @@ fn an_unknown_camera_is_named() {
         cell: cell(),
         cameras: vec![Name::new("ceiling").unwrap()],
         rate_hz: 20.0,
+        board: None,
     };
     let stop = AtomicBool::new(false);
     let error = run_cameras(&options, &hub, hub.clock().as_ref(), &stop).unwrap_err();

@@ -18,6 +18,14 @@ const DIRECTIONS: usize = 8;
 const ROLLS_DEG: [f64; 3] = [0.0, 35.0, -35.0];
 /// Distances, of the one at the start.
 const DISTANCES: [f64; 2] = [1.0, 1.2];
+/// Where the board's middle is wanted, from the picture's: shares of its width and height.
+const OFFSETS: [[f64; 2]; 5] = [
+    [0.0, 0.0],
+    [-0.14, -0.12],
+    [0.14, 0.12],
+    [0.14, -0.12],
+    [-0.14, 0.12],
+];
 /// Share of the picture that is left free at its edges.
 const EDGE: f64 = 0.04;
 /// How near the tip has to come to a pose: the pose that was reached is what counts.
@@ -89,18 +97,23 @@ impl Scene {
         for distance in DISTANCES {
             for tilt in TILTS_DEG {
                 for direction in 0..DIRECTIONS {
-                    for roll in ROLLS_DEG {
+                    for (k, roll) in ROLLS_DEG.into_iter().enumerate() {
                         let towards = direction as f64 / DIRECTIONS as f64 * std::f64::consts::TAU;
                         let axis = Vector3::new(towards.cos(), towards.sin(), 0.0);
                         let turn = UnitQuaternion::from_scaled_axis(axis * tilt.to_radians())
                             * UnitQuaternion::from_scaled_axis(
                                 Vector3::z() * (upright + roll.to_radians()),
                             );
-                        let at = Vector3::new(0.0, 0.0, depth * distance) - turn * middle;
-                        let view = Isometry3::from_parts(Translation3::from(at), turn);
-                        if self.in_view(&view) {
-                            views.push(view);
-                        }
+                        let depth = depth * distance;
+                        let [fx, fy, ..] = self.lens.camera;
+                        let (w, h) = (f64::from(self.lens.size.0), f64::from(self.lens.size.1));
+                        // Elsewhere in the picture where it fits, so that the whole lens takes part.
+                        let off = OFFSETS[(direction + 2 * k) % OFFSETS.len()];
+                        let views_at = [off, OFFSETS[0]].map(|[x, y]| {
+                            let at = Vector3::new(x * w / fx * depth, y * h / fy * depth, depth);
+                            Isometry3::from_parts(Translation3::from(at - turn * middle), turn)
+                        });
+                        views.extend(views_at.into_iter().find(|view| self.in_view(view)));
                     }
                 }
             }

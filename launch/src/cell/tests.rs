@@ -14,6 +14,7 @@ fn the_demo_cell_is_legal() {
         seed: 0,
         variation: true,
         brakes: true,
+        board: None,
     };
     assert_eq!(cell.sim, Some(sim));
     assert_eq!(cell.bundle, Path::new("cells/../../models/demo/bundle"));
