@@ -314,7 +314,7 @@ impl Runner {
         self.port.publish_clocked(&ClockedFrame {
             frame: CameraFrame {
                 camera: camera.shared(),
-                captured_at: shot.captured_at,
+                captured_at: shot.captured_at.before(self.spec.latency),
                 received_at: now,
                 seq: self.published,
                 width,

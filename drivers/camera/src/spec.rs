@@ -31,6 +31,8 @@ pub struct CameraSpec {
     pub quality: u8,
     /// A picture that does not change for so long is frozen: frames are left out from then on. `None`: never.
     pub frozen_after: Option<Duration>,
+    /// How much earlier than its source says a picture was really captured: taken off every capture time.
+    pub latency: Duration,
 }
 
 /// Where frames come from.

@@ -58,6 +58,7 @@ fn spec(camera: &str, source: SourceSpec) -> CameraSpec {
         rotate: Rotation::None,
         quality: 90,
         frozen_after: None,
+        latency: Duration::ZERO,
     }
 }
 
@@ -376,6 +377,34 @@ fn a_frozen_picture_is_left_out_and_said() {
         (5..=12).contains(&published),
         "{published} in the first 200 ms"
     );
+}
+
+#[test]
+fn a_known_latency_is_taken_off_the_capture_time() {
+    let dir = images(3);
+    let mut late = folder("late", dir.path(), true);
+    late.latency = Duration::from_millis(120);
+    let on_time = folder("front", dir.path(), true);
+    let running = Running::start(vec![
+        Served::new(late, clock()),
+        Served::new(on_time, clock()),
+    ]);
+    let ears = &running.ears;
+    ears.wait("ten frames of each", |e| {
+        e.frames("late").len() >= 10 && e.frames("front").len() >= 10
+    });
+    let youngest = |camera| {
+        let frames = ears.frames(camera);
+        let age = |d: &Delivery<ClockedFrame>| d.received_at.since(d.message.frame.captured_at);
+        frames.iter().map(age).min().expect("frames")
+    };
+    let (late, on_time) = (youngest("late"), youngest("front"));
+    assert!(late >= Duration::from_millis(120), "{late:?}");
+    assert!(
+        late < Duration::from_millis(120) + on_time + Duration::from_millis(60),
+        "{late:?}"
+    );
+    assert!(on_time < Duration::from_millis(100), "{on_time:?}");
 }
 
 #[test]

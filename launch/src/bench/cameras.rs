@@ -205,6 +205,7 @@ fn recorded(args: &CamerasArgs, k: usize, clock: Arc<dyn Clock>) -> anyhow::Resu
         rotate: Rotation::None,
         quality: 90,
         frozen_after: Some(Duration::from_millis(500)),
+        latency: Duration::ZERO,
     };
     let pictures: Vec<Arc<[u8]>> = (0..PICTURES)
         .map(|seed| Ok(picture::encode(&scene(width, height, seed + 100 * k as u32), 90)?.into()))

@@ -36,6 +36,7 @@ pub(super) struct RawCamera {
     rotate: Option<u32>,
     quality: Option<u32>,
     frozen_ms: Option<f64>,
+    latency_ms: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -115,6 +116,7 @@ const BELONGS: &[(&str, &[RawSource])] = &[
     ("camera.rotate", REAL),
     ("camera.quality", REAL),
     ("camera.frozen_ms", REAL),
+    ("camera.latency_ms", &[V4l2, Http, Rtsp]),
 ];
 
 /// A live picture that stands still for so long is frozen, unless the file says otherwise.
@@ -183,6 +185,7 @@ impl RawCamera {
             "camera.rotate" => self.rotate.is_some(),
             "camera.quality" => self.quality.is_some(),
             "camera.frozen_ms" => self.frozen_ms.is_some(),
+            "camera.latency_ms" => self.latency_ms.is_some(),
             _ => false,
         }
     }
@@ -254,6 +257,10 @@ impl RawCamera {
                 None => live.then_some(FROZEN_AFTER),
                 Some(0.0) => None,
                 Some(millis) => Some(check.millis("camera.frozen_ms", millis)?),
+            },
+            latency: match self.latency_ms {
+                None => Duration::ZERO,
+                Some(millis) => check.millis("camera.latency_ms", millis)?,
             },
         })
     }

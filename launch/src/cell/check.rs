@@ -58,6 +58,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("camera.white_balance_k", 1000.0, 20_000.0, "K"),
     ("camera.quality", 1.0, 100.0, ""),
     ("camera.frozen_ms", 20.0, 60_000.0, "ms"),
+    ("camera.latency_ms", 0.0, 1000.0, "ms"),
     ("device.rate_hz", 20.0, 250.0, "Hz"),
     ("device.budget", 0.01, 1.0, ""),
     ("device.max_step_rad", 0.01, 1.0, "rad"),

@@ -662,7 +662,7 @@ fn cameras_are_described_or_refused() {
     let real = |lines: &str| sized(lines).map(|cell| cell.cameras[0].real.clone().expect("real"));
 
     let v4l2 = "source = \"v4l2\"\ndevice = \"/dev/video0\"\n";
-    let spec = real(&format!("{v4l2}format = \"yuyv\"\nexposure_us = 8000\nwhite_balance_k = 4500\ngain = 3\ncrop = [80, 0, 480, 480]\nrotate = 270\nfrozen_ms = 0"))
+    let spec = real(&format!("{v4l2}format = \"yuyv\"\nexposure_us = 8000\nwhite_balance_k = 4500\ngain = 3\nlatency_ms = 35\ncrop = [80, 0, 480, 480]\nrotate = 270\nfrozen_ms = 0"))
         .expect("legal");
     let tactus_camera::SourceSpec::V4l2(device) = &spec.source else {
         panic!("{spec:?}");
@@ -672,8 +672,8 @@ fn cameras_are_described_or_refused() {
         (Some(8000), Some(4500), Some(3))
     );
     assert_eq!(
-        (spec.published_size(), spec.frozen_after),
-        ((480, 480), None)
+        (spec.published_size(), spec.frozen_after, spec.latency),
+        ((480, 480), None, Duration::from_millis(35))
     );
     let spec =
         real("source = \"video\"\npath = \"v.mp4\"\nrepeat = true\nstepped = true").expect("legal");
@@ -756,6 +756,10 @@ fn cameras_are_described_or_refused() {
         (
             format!("{v4l2}quality = 0"),
             "`camera.quality`: expected 1 to 100, got 0",
+        ),
+        (
+            format!("{v4l2}latency_ms = 1001"),
+            "`camera.latency_ms`: expected 0 to 1000 ms, got 1001",
         ),
         (
             format!("{v4l2}frozen_ms = 1"),

@@ -45,6 +45,7 @@ fn spec() -> CameraSpec {
         rotate: Rotation::None,
         quality: 90,
         frozen_after: None,
+        latency: Duration::ZERO,
     }
 }
 
