@@ -18,6 +18,7 @@ mod hand_eye;
 mod intrinsics;
 mod pictures;
 mod plan;
+pub mod scene;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub fn calibrate(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
         CalibrateVerb::Board(args) => board(args).map(|()| ExitCode::SUCCESS),
         CalibrateVerb::Intrinsics(args) => intrinsics::intrinsics(args),
+        CalibrateVerb::Scene(args) => scene::scene(args),
         CalibrateVerb::Clocks(args) => clocks::clocks(args).map(|()| ExitCode::SUCCESS),
         CalibrateVerb::Latency(LatencyVerb::Arm(args)) => {
             arm_latency::arm(args).map(|()| ExitCode::SUCCESS)

@@ -45,7 +45,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/onnx",
         ],
         "models/preflight" => &[],
-        "calibration/latency" => &[],
+        "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],
         "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
         "drivers/camera/cv" => &[

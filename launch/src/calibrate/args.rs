@@ -26,6 +26,8 @@ pub enum CalibrateVerb {
     /// Estimate where a camera is: in the hand (X_EC) or beside the arm (X_BC). The arm moves through poses by itself, under
     /// its limits, or an operator moves it; or poses come from a file.
     HandEye(HandEyeArgs),
+    /// Keep a picture of what a camera sees now, or say by how much it has moved since one was kept, and its light changed.
+    Scene(SceneArgs),
     /// Measure how far the clocks of the cell's processes are apart, with a bound; for cells of several hosts.
     Clocks(ClocksArgs),
     /// Measure how late a camera or an arm is.
@@ -242,4 +244,21 @@ pub struct CameraLatencyArgs {
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// `tactus calibrate scene`.
+#[derive(Debug, Args)]
+pub struct SceneArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Name of the camera.
+    #[arg(long, value_name = "NAME")]
+    pub camera: String,
+    /// JPEG file to keep the picture in; one that is there stays unless the new one will do. `camera.scene` of the cell file names it.
+    #[arg(long, value_name = "FILE.jpg", required_unless_present = "compare")]
+    pub out: Option<PathBuf>,
+    /// Picture that was kept, to compare with; exit code 3 when the camera has moved.
+    #[arg(long, value_name = "FILE.jpg", conflicts_with = "out")]
+    pub compare: Option<PathBuf>,
 }

@@ -37,6 +37,7 @@ pub(super) struct RawCamera {
     quality: Option<u32>,
     frozen_ms: Option<f64>,
     latency_ms: Option<f64>,
+    scene: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -90,6 +91,8 @@ pub struct CellCamera {
     pub name: Name,
     /// Frames per second.
     pub rate_hz: f64,
+    /// Picture that was kept of what it should see (`tactus calibrate scene`).
+    pub scene: Option<PathBuf>,
     /// What it is; `None`: rendered by the simulator.
     pub real: Option<CameraSpec>,
 }
@@ -159,6 +162,7 @@ pub(super) fn read(
         cameras.push(CellCamera {
             name,
             rate_hz,
+            scene: raw.scene.as_ref().map(|file| directory.join(file)),
             real,
         });
     }

@@ -5,16 +5,18 @@
 //! The others fail a `doctor`, and are only said by `tactus run`: an arm that is parked has to be brought to its start by
 //! a cell that runs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tactus_bundle::Bundle;
 use tactus_preflight::{Live, Reference, judge};
 use tactus_types::{ArmInfo, CameraFrame, JointState, Time};
 use tactus_vla::joints::{find, find_all};
-use tactus_wire::{Session, Topic};
+use tactus_wire::{Name, Session, Topic};
 
 use super::{Finding, Verdict};
 use crate::bundle::reference::look;
+use crate::calibrate::scene::{self, Change};
 use crate::cell::{Cell, CellCamera};
 use crate::conformance::heard::{Heard, Stream, sound};
 
@@ -137,6 +139,9 @@ pub fn findings(
         all.push(stream("pictures", &of, frames, camera.rate_hz, |f| {
             f.captured_at
         }));
+        if let (Some(kept), Some(frame)) = (&camera.scene, frames.messages.last()) {
+            all.push(moved(&camera.name, kept, &frame.message));
+        }
         if camera.real.is_some() {
             all.extend(frozen(&of, frames));
         }
@@ -210,6 +215,23 @@ fn frozen(of: &str, frames: &Stream<CameraFrame>) -> Option<Finding> {
     let mend = "its driver hangs, or a file is served: `tactus camera status` counts frozen frames";
     (same && frames.messages.len() > 2)
         .then(|| Finding::warn("pictures", format!("{of}: every picture is the same"), mend))
+}
+
+/// Whether the camera stands where it stood, in the light it had.
+fn moved(camera: &Name, kept: &Path, frame: &CameraFrame) -> Finding {
+    let mend = "put the camera back, or keep a new picture (`tactus calibrate scene`) and calibrate it again";
+    match scene::compare(kept, frame) {
+        Err(e) => Finding::fail("scene", format!("camera `{camera}`: {e:#}"), mend),
+        Ok(since) => {
+            let found = format!("camera `{camera}`: {since}");
+            let expected = scene::expected();
+            match since.verdict() {
+                Change::Small => Finding::pass("scene", found),
+                Change::Some => Finding::warn("scene", found, mend).expecting(expected),
+                Change::Large => Finding::fail("scene", found, mend).expecting(expected),
+            }
+        }
+    }
 }
 
 /// One state and one picture of each camera as the reference has them.
