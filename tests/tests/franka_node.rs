@@ -244,6 +244,8 @@ fn node_an_arm_is_leased_enabled_moved_stopped_recovered_cut_off_and_only_an_ope
         "the arm is not enabled: franka-node is faulted",
         "nothing of franka-node for 1 s",
         "franka-node is back",
+        // Of targets.
+        "refused: 0",
         "the controller holds the arm",
     ] {
         assert!(text.contains(word), "expected `{word}` in: {text}");
