@@ -222,6 +222,7 @@ fn node_an_arm_is_leased_enabled_moved_stopped_recovered_cut_off_and_only_an_ope
     println!("node killed to hold reported: {held:?}");
     assert!(!moving.outcome().0, "the motion is not done");
     robot.does("idle");
+    std::thread::sleep(Duration::from_secs(2));
     let _other = Node::start(dir.path(), &at_node, &robot.host());
     ears.wait("the node is back", 3 * SOON, |e| {
         e.state().is_some_and(|s| s.epoch > epoch && !s.torque)
@@ -243,6 +244,8 @@ fn node_an_arm_is_leased_enabled_moved_stopped_recovered_cut_off_and_only_an_ope
         "the arm is not enabled: franka-node is faulted",
         "nothing of franka-node for 1 s",
         "franka-node is back",
+        // Of targets.
+        "refused: 0",
         "the controller holds the arm",
     ] {
         assert!(text.contains(word), "expected `{word}` in: {text}");

@@ -1,5 +1,9 @@
 //! A leader arm in someone's hand moves a follower through `tactus teleop`, joint to joint: an SO-101 an SO-101, a Koch a Koch.
 //! Both arms are emulated servos, each on a line of its own; everything else are the processes of a cell, in real time.
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each emulator brings the line that its servos are on"
+)]
 
 mod cell;
 mod device_cell;
@@ -11,7 +15,7 @@ mod feetech;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cell::{program, tactus};
@@ -28,6 +32,13 @@ const MOTORS: [&str; 6] = [
 ];
 /// Ticks of 0.5 rad.
 const HALF_RAD: i32 = 326;
+
+/// One at a time: what watches real time is alone with the machine's cores.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An arm's servos on their line.
 trait Line {
@@ -309,6 +320,7 @@ impl<'a, L: Line> Pair<'a, L> {
 
 #[test]
 fn an_so101_leads_an_so101_and_what_is_no_leader_does_not() {
+    let _alone = alone();
     let servos = || {
         let servo = |id: u8| feetech::Servo::new(id).calibrated(10 * i32::from(id), 1000, 3000);
         (1..=6).map(servo).collect()
@@ -348,6 +360,7 @@ fn an_so101_leads_an_so101_and_what_is_no_leader_does_not() {
 
 #[test]
 fn a_koch_leads_a_koch() {
+    let _alone = alone();
     // As the factory leaves them but for ids and rate; `tactus device setup` does the rest, for the leader's own file too.
     let of = |models: [u16; 6]| {
         let each = models.into_iter().zip(1..);

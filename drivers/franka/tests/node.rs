@@ -44,6 +44,8 @@ struct Node {
     asked: Vec<Verb>,
     /// Answers to `acquire` before it sees the token.
     blind: u32,
+    /// It reads the robot no more, and repeats what it read.
+    frozen: bool,
     /// It publishes nothing and answers nothing.
     silent: bool,
     /// Targets that the network loses.
@@ -217,6 +219,7 @@ impl Played {
             last_arrived: Instant::now(),
             asked: Vec::new(),
             blind: 2,
+            frozen: false,
             silent: false,
             lost: 0,
             max_step: 0.2,
@@ -231,7 +234,7 @@ impl Played {
                 let mut node = played.lock().expect("unpoisoned");
                 let millis = at.elapsed().as_millis() as u64;
                 idle += 1;
-                if node.phase == ACTIVE || idle >= 100 {
+                if !node.frozen && (node.phase == ACTIVE || idle >= 100) {
                     node.tick(millis);
                     (idle, at) = (0, Instant::now());
                 }
@@ -521,14 +524,26 @@ fn a_device_that_hangs_is_not_spoken_for() {
 }
 
 #[test]
-fn without_a_session_a_repeated_measurement_is_as_old_as_it_is() {
+fn a_measurement_that_is_repeated_is_as_old_as_it_is_but_for_the_second_between_two_at_rest() {
     let mut shell = Shell::start();
+    let age = |shell: &Shell| shell.clock.now().since(shell.state.captured_at);
     let mut oldest = Duration::ZERO;
     for _ in 0..150 {
         shell.tick();
-        oldest = oldest.max(shell.clock.now().since(shell.state.captured_at));
+        oldest = oldest.max(age(&shell));
     }
-    assert!(oldest > Duration::from_millis(500), "{oldest:?}");
+    assert!(oldest < Duration::from_millis(500), "{oldest:?}");
+    shell.node.node().frozen = true;
+    shell.until("it ages", |s| age(s) > Duration::from_millis(1600));
+    // In a session every state is new, or counts as old.
+    shell.node.node().frozen = false;
+    shell.until("it is young again", |s| age(s) < Duration::from_millis(100));
+    shell.enable();
+    shell.rest(100);
+    shell.node.node().frozen = true;
+    shell.rest(300);
+    let old = age(&shell);
+    assert!(old > Duration::from_millis(200), "{old:?}");
 }
 
 #[test]

@@ -3,14 +3,19 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tactus_types::{Clock, Time};
 
 use super::watch::Sample;
-use super::wire;
+use super::wire::{self, Phase};
 use crate::device::Exchange;
 use crate::modes::Ended;
 use crate::stream::Wanted;
+
+/// Without a session the node reads the robot once a second, and repeats it in between. For so long it is taken for the present:
+/// the controller holds the arm, which then moves only by somebody's hand, and whoever enables it looks whether it did.
+const READS: Duration = Duration::from_millis(1500);
 
 /// What was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +35,8 @@ pub struct Counts {
 /// What the threads share.
 pub(super) struct Shared {
     pub(super) exchange: Exchange<Sample>,
+    /// When the newest measurement first came.
+    pub(super) measured: Time,
     /// When the node last said anything.
     pub(super) heard: Time,
     pub(super) complaint: Option<String>,
@@ -61,6 +68,7 @@ impl Inbox {
         let random = RandomState::new().hash_one((std::process::id(), clock.now().as_nanos()));
         let shared = Shared {
             exchange: Exchange::default(),
+            measured: clock.now(),
             heard: clock.now(),
             complaint: None,
             counts: Counts::default(),
@@ -106,11 +114,17 @@ impl Inbox {
             state,
             client: self.client,
         };
-        // Without a session the node repeats what it read up to a second ago: the measurement is as old as it is.
-        let repeated = shared.exchange.newest.filter(|(before, _)| {
+        let repeats = shared.exchange.newest.is_some_and(|(before, _)| {
             before.state.robot_millis == state.robot_millis && before.state.q == state.q
         });
-        let came = repeated.map_or(now, |(_, came)| came);
+        if !repeats {
+            shared.measured = now;
+        }
+        let rests = matches!(state.phase, Phase::Idle | Phase::Acquired | Phase::Faulted);
+        let came = match rests && now.since(shared.measured) <= READS {
+            true => now,
+            false => shared.measured,
+        };
         shared.exchange.newest = Some((sample, came));
         if !shared.exchange.up {
             // What was wanted before is void: nobody knows what happened in between.
