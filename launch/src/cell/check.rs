@@ -58,6 +58,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("camera.white_balance_k", 1000.0, 20_000.0, "K"),
     ("camera.quality", 1.0, 100.0, ""),
     ("camera.frozen_ms", 20.0, 60_000.0, "ms"),
+    ("camera.calibration_days", 0.1, 3650.0, "days"),
     ("device.rate_hz", 20.0, 250.0, "Hz"),
     ("device.watchdog_ms", 40.0, 2540.0, "ms"),
     ("device.gripper_current_ma", 20.0, 3000.0, "mA"),
