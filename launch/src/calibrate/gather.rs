@@ -32,8 +32,8 @@ const REST: Duration = Duration::from_millis(250);
 /// An arm that is further from where it was did not rest meanwhile, rad.
 const MOVED_RAD: f64 = 0.002;
 /// How long it may take to come to rest, and a frame to come.
-const REST_WITHIN: Duration = Duration::from_secs(5);
-const FRAME_WITHIN: Duration = Duration::from_secs(5);
+const REST_WITHIN: Duration = Duration::from_secs(20);
+const FRAME_WITHIN: Duration = Duration::from_secs(20);
 /// Frames that are tried at a pose.
 const TRIES: usize = 3;
 /// Motions that may fail or show no board, of all.

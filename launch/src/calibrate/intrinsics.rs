@@ -32,7 +32,7 @@ const STILL_PX: f64 = 1.5;
 /// A view whose corners are nearer than this to those of one that was taken, in the mean, is no other view, pixels.
 const OTHER_PX: f64 = 15.0;
 /// How long a camera may be silent.
-const FRAME_WITHIN: Duration = Duration::from_secs(5);
+const FRAME_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the views were made from.
 #[derive(Default)]
