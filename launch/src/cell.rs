@@ -5,6 +5,7 @@
 
 mod arm;
 mod budget;
+mod calibration;
 mod camera;
 mod check;
 mod device;
@@ -389,6 +390,21 @@ impl Cell {
                 let actual = format!("{width}x{height}");
                 return Err(Check { file: &self.file }.error("camera", &expected, actual));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses calibrations of cameras that were measured on another arm than that of `info`.
+    ///
+    /// # Errors
+    /// With the camera's file.
+    pub fn check_places(&self, info: &ArmInfo) -> Result<(), CellError> {
+        for camera in &self.cameras {
+            let checked = camera.calibration.check_arm(camera.name.as_str(), info);
+            checked.map_err(|e| {
+                let expected = format!("the place of `{}` on this arm", camera.name);
+                Check { file: &self.file }.error("camera.hand_eye", &expected, e)
+            })?;
         }
         Ok(())
     }

@@ -122,6 +122,11 @@ pub fn configuration(cell: &Cell) -> anyhow::Result<(BTreeMap<String, String>, V
     if let Ok(manifest) = std::fs::read(cell.bundle.join("bundle.toml")) {
         words.insert("bundle_of_the_cell_file".into(), sha256(&manifest));
     }
+    for camera in &cell.cameras {
+        for (kind, word) in camera.calibration.words() {
+            words.insert(format!("calibration.{}.{kind}", camera.name), word);
+        }
+    }
     words.insert("tactus_version".into(), env!("CARGO_PKG_VERSION").into());
     let attached = Attached {
         name: CELL_FILE.into(),

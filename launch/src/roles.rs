@@ -169,6 +169,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     // The arm's joint names decide which column of the policy is which joint, its links what a tool pose is.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
+    cell.check_places(&info)?;
     let mut policy = open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
     enforce_budget(&cell, &mut policy)?;
     let assembly = cell.assembly(policy.cameras())?;

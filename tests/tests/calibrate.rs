@@ -6,14 +6,13 @@
 mod cell;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use cell::{Cell, program, tactus};
+use cell::{cell_file, program, tactus};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vector3};
 use serde_json::Value;
-use tactus_calibration::{CameraInfo, HandEye, Lens, LensModel, Mount, Pose};
-use tactus_wire::ModeOrder;
+use tactus_calibration::{CameraInfo, HandEye, Mount, Pose};
 
 /// Focal length of a camera of 640x480 that sees so many degrees from top to bottom, pixels.
 fn focal(fovy_deg: f64) -> f64 {
@@ -72,26 +71,97 @@ fn is_built() -> bool {
     built
 }
 
-fn cell(board: &str) -> Cell {
-    Cell::start(|text| {
-        text.replace("proprio_limit_ms = 20 ", "proprio_limit_ms = 400 ")
-            .replace("frame_limit_ms = 150 ", "frame_limit_ms = 2000 ")
-            .replace("answer_within_ms = 250 ", "answer_within_ms = 2000 ")
-            .replace("rate_hz = 20", "rate_hz = 10")
-            .replace(
-                "variation = true ",
-                &format!("board = \"{board}\"\nvariation = false "),
-            )
-    })
+/// The roles that calibration needs of the simulated cell, with a board in it: no policy, so that a busy machine need not be quick
+/// enough for one.
+struct Bench {
+    roles: Vec<Child>,
+    file: String,
+    endpoint: String,
+    dir: tempfile::TempDir,
 }
 
-/// `tactus calibrate hand-eye` of `words`, which succeeds; what it said.
-fn hand_eye(words: &[&str]) -> (bool, String) {
-    let output = tactus(&[&["calibrate", "hand-eye"], words].concat());
+impl Bench {
+    /// Brings them up and enables the arm.
+    fn start(board: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = cell_file(dir.path(), |text| {
+            text.replace("proprio_limit_ms = 20 ", "proprio_limit_ms = 400 ")
+                .replace("track_limit_ms = 100 ", "track_limit_ms = 1000 ")
+                .replace("rate_hz = 20", "rate_hz = 8")
+                .replace(
+                    "variation = true ",
+                    &format!("board = \"{board}\"\nvariation = false "),
+                )
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0");
+        let port = listener
+            .and_then(|l| l.local_addr())
+            .expect("a port")
+            .port();
+        let mut bench = Self {
+            roles: Vec::new(),
+            file: file.display().to_string(),
+            endpoint: format!("tcp/127.0.0.1:{port}"),
+            dir,
+        };
+        bench.role("sim", "--listen");
+        let until = Instant::now() + WITHIN;
+        // The others give up where nobody listens yet.
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "the simulator does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bench.role("arm", "--connect");
+        bench.role("camera", "--connect");
+        while !bench.verb(&["order"], &["enable"]).0 {
+            assert!(Instant::now() < until, "the arm cannot be enabled");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        bench
+    }
+
+    fn role(&mut self, role: &str, way: &str) {
+        let role = Command::new(program())
+            .args([role, "--cell", &self.file, way, &self.endpoint])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.roles.push(role.expect("starts"));
+    }
+
+    /// `tactus VERB .. WORDS` for this cell: whether it succeeded, and what it said.
+    fn verb(&self, verb: &[&str], words: &[&str]) -> (bool, String) {
+        let common = ["--cell", &self.file, "--connect", &self.endpoint];
+        said(&[verb, &common, words].concat())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for role in self.roles.iter_mut().rev() {
+            role.kill().and_then(|()| role.wait()).expect("ended");
+        }
+    }
+}
+
+/// Runs `tactus WORDS`: whether it succeeded, and what it said.
+fn said(words: &[&str]) -> (bool, String) {
+    let output = tactus(words);
     let said =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     println!("{}{}", said[0], said[1]);
     (output.status.success(), said.concat())
+}
+
+/// How long the roles may take to come up.
+const WITHIN: Duration = Duration::from_secs(30);
+
+fn hand_eye(words: &[&str]) -> (bool, String) {
+    said(&[&["calibrate", "hand-eye"], words].concat())
 }
 
 /// A pseudo-random number of mean 0 and deviation 1, near enough to normal: the sum of twelve.
@@ -140,12 +210,13 @@ fn error_of(file: &Path, truth: &Isometry3<f64>) -> (f64, f64) {
 }
 
 /// Errors with the noise of an industrial and of a hobby arm, over some draws: within the bounds.
-fn holds_with_noise(dir: &Path, poses: &Path, camera: &str, truth: &Isometry3<f64>) {
-    let (to, out) = (dir.join("shaken.json"), dir.join("shaken.toml"));
+fn holds_with_noise(bench: &Bench, camera: &str, truth: &Isometry3<f64>) {
+    let [poses, to, out] =
+        ["poses.json", "shaken.json", "shaken.toml"].map(|name| bench.dir.path().join(name));
     let mut hobby = Vec::new();
     for seed in 1..=5 {
         let words = |noise: (f64, f64)| {
-            shaken(poses, &to, noise, seed);
+            shaken(&poses, &to, noise, seed);
             let (mm, deg) = (noise.0.to_string(), noise.1.to_string());
             let files = [to.display().to_string(), out.display().to_string()];
             let (done, said) = hand_eye(&[
@@ -180,20 +251,16 @@ fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
     if !is_built() {
         return;
     }
-    let cell = cell("table");
-    assert!(cell.order(&ModeOrder::Enable).accepted);
-    cell.release();
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    nominal(&dir.path().join("nominal.yaml"), "wrist", 80.0, 1.03);
-    let file = cell.file.display().to_string();
+    let bench = Bench::start("table");
+    let path = |name: &str| bench.path(name);
+    nominal(path("nominal.yaml").as_ref(), "wrist", 80.0, 1.03);
     let common = [
         "--camera",
         "wrist",
         "--cell",
-        &file,
+        &bench.file,
         "--connect",
-        &cell.endpoint,
+        &bench.endpoint,
     ];
 
     // The lens, while the arm goes through the poses of a hand-eye calibration with a rough one.
@@ -205,10 +272,15 @@ fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
             &path("wrist.yaml"),
             "--kalibr",
             &path("chain.yaml"),
+        ])
+        .args([
             "--picture",
             &path("guide.svg"),
+            "--views",
+            "25",
+            "--within",
+            "150",
         ])
-        .args(["--views", "25", "--within", "150"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -220,44 +292,40 @@ fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
         &path("nominal.yaml"),
         "--out",
         &path("rough.toml"),
-        "--count",
-        "30",
     ];
-    hand_eye(&[&common[..], &moves, &rough].concat());
+    hand_eye(&[&common[..], &moves, &rough, &["--count", "30"]].concat());
     let output = intrinsics.wait_with_output().expect("ended");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    println!("{out}{err}");
     assert!(output.status.success());
-    let lens_file = dir.path().join("wrist.yaml");
-    let CameraInfo { lens, seal, .. } = CameraInfo::read(&lens_file).expect("a lens");
+    let lens_file = path("wrist.yaml");
+    let info = CameraInfo::read(lens_file.as_ref()).expect("a lens");
     let f = focal(80.0);
-    let wanted = Lens {
-        size: (640, 480),
-        camera: [f, f, 319.5, 239.5],
-        model: LensModel::PlumbBob,
-        ..lens.clone()
-    };
-    for i in 0..2 {
-        let share = (lens.camera[i] / wanted.camera[i] - 1.0).abs();
-        assert!(share < 0.003, "focal length {:?}", lens.camera);
+    let [fx, fy, cx, cy] = info.lens.camera;
+    for focal in [fx, fy] {
         assert!(
-            (lens.camera[i + 2] - wanted.camera[i + 2]).abs() < 2.0,
-            "centre {:?}",
-            lens.camera
+            (focal / f - 1.0).abs() < 0.003,
+            "{:?}, not {f}",
+            info.lens.camera
         );
     }
     assert!(
-        seal.is_some()
-            && dir.path().join("guide.svg").is_file()
-            && dir.path().join("chain.yaml").is_file()
+        (cx - 319.5).abs() < 2.0 && (cy - 239.5).abs() < 2.0,
+        "{:?}",
+        info.lens.camera
     );
+    assert!(info.seal.is_some());
+    for file in ["guide.svg", "chain.yaml"] {
+        assert!(Path::new(&path(file)).is_file(), "{file}");
+    }
 
     // Its place.
+    let place = path("place.toml");
     let exact = [
         "--intrinsics",
-        &path("wrist.yaml"),
+        &lens_file,
         "--out",
-        &path("place.toml"),
+        &place,
         "--save-poses",
         &path("poses.json"),
     ];
@@ -272,29 +340,23 @@ fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
         [-0.8321, 0.0, 0.5547],
     );
     let truth = Translation3::new(0.0, 0.0, -0.15) * in_hand;
-    let place = dir.path().join("place.toml");
-    let (mm, deg) = error_of(&place, &truth);
+    let (mm, deg) = error_of(place.as_ref(), &truth);
     println!("exact arm: {mm:.3} mm, {deg:.4} degrees");
     assert!(mm < 1.0 && deg < 0.1, "{mm} mm, {deg} degrees");
-    let (read, _) = HandEye::read(&place).expect("a place");
-    assert!(
-        read.mount == Mount::EyeInHand && read.quality.span_deg >= 60.0 && read.quality.poses == 20
-    );
-    assert_eq!(
-        read.lens_sha256,
-        CameraInfo::read(&lens_file).expect("a lens").sha256
-    );
-    holds_with_noise(dir.path(), &dir.path().join("poses.json"), "wrist", &truth);
+    let (read, _) = HandEye::read(place.as_ref()).expect("a place");
+    let quality = &read.quality;
+    assert!(read.mount == Mount::EyeInHand && quality.span_deg >= 60.0 && quality.poses == 20);
+    assert_eq!(read.lens_sha256, info.sha256);
+    holds_with_noise(&bench, "wrist", &truth);
 
     // What says too little is refused, and the old file stays.
     let before = std::fs::read(&place).expect("there");
-    let poses: Value =
-        serde_json::from_slice(&std::fs::read(path("poses.json")).expect("there")).expect("JSON");
+    let poses = std::fs::read(path("poses.json")).expect("there");
+    let poses: Value = serde_json::from_slice(&poses).expect("JSON");
     let (mut few, mut still) = (poses.clone(), poses.clone());
     few["samples"].as_array_mut().expect("samples").truncate(10);
-    let first = poses["samples"][0].clone();
     for sample in still["samples"].as_array_mut().expect("samples") {
-        *sample = first.clone();
+        *sample = poses["samples"][0].clone();
     }
     for (poses, wanted) in [
         (few.to_string(), "too few poses: expected at least 15"),
@@ -311,24 +373,13 @@ fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
             "--poses",
             &path("bad.json"),
             "--out",
-            &path("place.toml"),
+            &place,
         ]);
         assert!(!done && said.contains(wanted), "{said}");
         assert_eq!(std::fs::read(&place).expect("there"), before, "untouched");
     }
-    let (done, said) = hand_eye(
-        &[
-            &common[..],
-            &moves,
-            &[
-                "--intrinsics",
-                &path("chain.yaml"),
-                "--out",
-                &path("place.toml"),
-            ],
-        ]
-        .concat(),
-    );
+    let kalibr = ["--intrinsics", &path("chain.yaml"), "--out", &place];
+    let (done, said) = hand_eye(&[&common[..], &moves, &kalibr].concat());
     assert!(!done && said.contains("field `image_width`"), "{said}");
     assert_eq!(std::fs::read(&place).expect("there"), before, "untouched");
 }
@@ -338,55 +389,99 @@ fn the_camera_beside_the_arm_is_placed_by_a_board_in_the_hand() {
     if !is_built() {
         return;
     }
-    let cell = cell("hand");
-    assert!(cell.order(&ModeOrder::Enable).accepted);
-    cell.release();
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    nominal(&dir.path().join("scene.yaml"), "scene", 37.0, 1.0);
-    let file = cell.file.display().to_string();
+    let bench = Bench::start("hand");
+    let path = |name: &str| bench.path(name);
+    nominal(path("scene.yaml").as_ref(), "scene", 37.0, 1.0);
     // To where the camera sees the board.
-    let turned = tactus(&[
-        "arm",
-        "goto",
-        "0,0.2,1.3,0,-0.5,0",
-        "--cell",
-        &file,
-        "--connect",
-        &cell.endpoint,
-        "--speed",
-        "0.4",
-    ]);
-    assert!(
-        turned.status.success(),
-        "{}",
-        String::from_utf8_lossy(&turned.stderr)
-    );
-    cell.wait("the arm rests", Duration::from_secs(5), || true);
-    let (done, said) = hand_eye(&[
+    let before_the_camera = ["arm", "goto", "0,0.654,1.656,0,-1.571,0"];
+    assert!(bench.verb(&before_the_camera, &["--speed", "0.4"]).0);
+    let words = [
         "--camera",
         "scene",
-        "--cell",
-        &file,
-        "--connect",
-        &cell.endpoint,
         "--eye-to-hand",
         "--speed",
         "0.4",
+        "--board",
+        "charuco:7x5:20:15",
+    ];
+    let files = [
         "--intrinsics",
         &path("scene.yaml"),
         "--out",
         &path("place.toml"),
         "--save-poses",
         &path("poses.json"),
-    ]);
+    ];
+    let (done, said) = bench.verb(&["calibrate", "hand-eye"], &[&words[..], &files].concat());
     assert!(
         done && said.contains("X_BC, camera `scene` in link `base`"),
         "{said}"
     );
     let truth = camera([0.76, 0.0, 0.62], [0.0, 1.0, 0.0], [-0.7385, 0.0, 0.6743]);
-    let (mm, deg) = error_of(&dir.path().join("place.toml"), &truth);
+    let (mm, deg) = error_of(path("place.toml").as_ref(), &truth);
     println!("exact arm: {mm:.3} mm, {deg:.4} degrees");
     assert!(mm < 1.5 && deg < 0.1, "{mm} mm, {deg} degrees");
-    holds_with_noise(dir.path(), &dir.path().join("poses.json"), "scene", &truth);
+    holds_with_noise(&bench, "scene", &truth);
+}
+
+#[test]
+fn pictures_that_say_too_little_are_refused_and_the_old_lens_stays() {
+    if !is_built() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (folder, lens) = (path("views"), path("front.yaml"));
+    std::fs::create_dir(&folder).expect("made");
+    let (done, said_of_it) = said(&["calibrate", "board", "--png", &path("views/1.png")]);
+    assert!(
+        done && said_of_it.contains("charuco:7x5:35:26"),
+        "{said_of_it}"
+    );
+    nominal(lens.as_ref(), "front", 60.0, 1.0);
+    let before = std::fs::read(&lens).expect("there");
+    let intrinsics = |words: &[&str]| {
+        let common = [
+            "calibrate",
+            "intrinsics",
+            "--camera",
+            "front",
+            "--folder",
+            &folder,
+        ];
+        said(&[&common, words].concat())
+    };
+    let out = ["--out", &lens];
+    let refused = |words: &[&str], wanted: &str| {
+        let (done, said) = intrinsics(&[&out, words].concat());
+        assert!(!done && said.contains(wanted), "{said}");
+        assert_eq!(std::fs::read(&lens).expect("there"), before, "untouched");
+    };
+    refused(
+        &[],
+        "too few views: expected at least 12 with the board, got 1",
+    );
+    refused(&["--board", "charuco:7x5:35:20"], "of other dimensions");
+    refused(&["--board", "charuco:5x7:35:26"], "of other dimensions");
+    refused(&["--board", "chessboard:9x6:25"], "of other dimensions");
+    std::fs::write(path("bad.yaml"), "image_width: [").expect("written");
+    refused(&["--start", &path("bad.yaml")], "bad.yaml");
+    refused(
+        &["--start", &lens],
+        "the lens to start from: expected one of",
+    );
+    // Always the same view, and straight on.
+    for k in 2..=14 {
+        std::fs::copy(path("views/1.png"), path(&format!("views/{k}.png"))).expect("copied");
+    }
+    let (done, said_of_it) = intrinsics(&out);
+    assert!(!done, "{said_of_it}");
+    assert_eq!(std::fs::read(&lens).expect("there"), before, "untouched");
+    let (done, said_of_it) = intrinsics(&["--verify", &lens]);
+    assert!(
+        !done && said_of_it.contains("the lens is of 640x480"),
+        "{said_of_it}"
+    );
+    std::fs::write(path("views/15.jpg"), "no picture").expect("written");
+    refused(&[], "15.jpg");
 }

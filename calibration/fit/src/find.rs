@@ -130,6 +130,14 @@ pub fn board(board: &Board, picture: &Grey, name: &str) -> Result<View, Refused>
             "{name}: expected at least {least} corners of {board}, found {n}: bring it nearer, and into sharp focus"
         ));
     }
+    let across = board.corners_across();
+    let one_of =
+        |part: &dyn Fn(usize) -> usize| corners.iter().all(|c| part(c.id) == part(corners[0].id));
+    if one_of(&|id| id / across) || one_of(&|id| id % across) {
+        return Err(format!(
+            "{name}: only one row of corners of {board} found: bring more of it into the picture"
+        ));
+    }
     Ok(View {
         name: name.into(),
         size: picture.size(),

@@ -150,7 +150,7 @@ fn gates(quality: &HandEyeQuality, noise: ArmNoise) -> Result<(), Refused> {
     let [(exact, low), (rough, high)] = HELD_OUT_MM;
     let share = ((noise.mm - exact) / (rough - exact)).clamp(0.0, 1.0);
     let limit = low + share * (high - low);
-    if !(quality.held_out_mm <= limit) {
+    if quality.held_out_mm.is_nan() || quality.held_out_mm > limit {
         return Err(format!(
             "poses that were held out see the board elsewhere: expected within {limit:.1} mm, got {:.1}: did the board or the camera move, is the square as long as was said, is the arm less exact?",
             quality.held_out_mm

@@ -132,14 +132,13 @@ pub fn fit(
 
 fn gates(lens: &Lens, quality: &IntrinsicsQuality) -> Result<(), Refused> {
     let held = quality.held_out_rms_px;
-    // Written so that NaN is refused too.
-    if !(held <= HELD_OUT_PX) {
+    if held.is_nan() || held > HELD_OUT_PX {
         return Err(format!(
             "the lens does not explain views that were held out: expected at most {HELD_OUT_PX} px, got {held:.2}: is the board flat, sharp and of the size that was given?"
         ));
     }
     let share = (quality.std_px[0] / lens.camera[0]).max(quality.std_px[1] / lens.camera[1]);
-    if !(share <= FOCAL_STD) {
+    if share.is_nan() || share > FOCAL_STD {
         return Err(format!(
             "the views do not say how long the focal length is: expected it within {:.1} %, got {:.1} %: tilt the board more, by 30 to 45 degrees each way, and nearer",
             FOCAL_STD * 100.0,

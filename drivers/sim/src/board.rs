@@ -29,14 +29,25 @@ pub enum BoardPlace {
 }
 
 impl BoardPlace {
+    /// The board that is there: nearly as large as A4 on the table, half as large in the hand.
+    pub fn board(self) -> Board {
+        let table = Board::default();
+        match self {
+            Self::Table => table,
+            Self::Hand => Board {
+                square_m: 0.020,
+                marker_m: 0.015,
+                ..table
+            },
+        }
+    }
+
     /// The scene in MuJoCo's XML format, with the board.
-    pub fn scene(self, board: &Board) -> String {
-        let (before, body) = match self {
-            Self::Table => ("    <body name=\"bowl\"", self.body(board)),
-            Self::Hand => (
-                "                  <body name=\"finger_left\"",
-                self.body(board),
-            ),
+    pub fn scene(self) -> String {
+        let body = self.body(&self.board());
+        let before = match self {
+            Self::Table => "    <body name=\"bowl\"",
+            Self::Hand => "                  <body name=\"finger_left\"",
         };
         CELL_XML.replacen(before, &format!("{body}{before}"), 1)
     }

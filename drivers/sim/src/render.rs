@@ -8,8 +8,6 @@ use jpeg_encoder::{ColorType, Encoder};
 use mujoco_rs::prelude::*;
 use mujoco_rs::renderer::MjRenderer;
 
-use tactus_calibration::Board;
-
 use crate::board::{self, BoardPlace};
 use crate::error::SimError;
 use crate::scene::{self, JPEG_QUALITY, PICTURE_SIZE};
@@ -59,7 +57,7 @@ impl Renderer {
     /// # Errors
     /// [`SimError::Render`] without a usable EGL.
     pub fn with_board(place: BoardPlace) -> Result<Self, SimError> {
-        let mut model = scene::compile(&place.scene(&Board::default()))?;
+        let mut model = scene::compile(&place.scene())?;
         let (width, height) = board::PICTURE_SIZE;
         let visual = model.vis_mut();
         visual.global.offwidth = i32::from(width);

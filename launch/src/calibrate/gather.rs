@@ -29,9 +29,11 @@ use crate::{order, result};
 const REST_RAD_PER_SEC: f64 = 0.01;
 /// .. for this long.
 const REST: Duration = Duration::from_millis(250);
+/// An arm that is further from where it was did not rest meanwhile, rad.
+const MOVED_RAD: f64 = 0.002;
 /// How long it may take to come to rest, and a frame to come.
-const REST_WITHIN: Duration = Duration::from_secs(5);
-const FRAME_WITHIN: Duration = Duration::from_secs(5);
+const REST_WITHIN: Duration = Duration::from_secs(20);
+const FRAME_WITHIN: Duration = Duration::from_secs(20);
 /// Frames that are tried at a pose.
 const TRIES: usize = 3;
 /// Motions that may fail or show no board, of all.
@@ -61,8 +63,8 @@ impl Stand<'_> {
             .state
     }
 
-    /// Waits until the arm is at rest: its state, and since when.
-    fn rest(&self) -> anyhow::Result<(JointState, Time)> {
+    /// Waits until the arm is at rest: its state.
+    fn rest(&self) -> anyhow::Result<JointState> {
         let until = Instant::now() + REST_WITHIN;
         let mut since: Option<Time> = None;
         while Instant::now() < until {
@@ -74,7 +76,7 @@ impl Stand<'_> {
             }
             let from = *since.get_or_insert(state.captured_at);
             if state.captured_at.since(from) >= REST {
-                return Ok((state, from));
+                return Ok(state);
             }
         }
         bail!("the arm does not come to rest, or does not say where it is")
@@ -82,7 +84,9 @@ impl Stand<'_> {
 
     /// What is seen where the arm is; the inner error is why it is nothing.
     fn look(&mut self, name: &str) -> anyhow::Result<Result<Sample, String>> {
-        let (_, mut after) = self.rest()?;
+        let rests = self.rest()?;
+        // A camera that stamps frames when they arrive took them before: by no more than the arm has rested already.
+        let mut after = rests.captured_at;
         let mut why = String::new();
         for _ in 0..TRIES {
             let Some((grey, at)) = self.frames.next(after, FRAME_WITHIN)? else {
@@ -95,8 +99,10 @@ impl Stand<'_> {
             let found = self.fitter.find(name, &self.board, &grey)?;
             match found.and_then(|(view, seen)| seen.refusal(name).map_or(Ok(view), Err)) {
                 Ok(view) => {
-                    // As it was when the frame was taken: at rest, so that the newest will do.
-                    let (state, _) = self.rest()?;
+                    let state = self.rest()?;
+                    if state.q.zip(&rests.q, |a, b| a - b).max_abs() > MOVED_RAD {
+                        return Ok(Err("the arm moved meanwhile".into()));
+                    }
                     let x_be = self.reach.chain().forward(&state.q).into();
                     return Ok(Ok(Sample { view, x_be }));
                 }
@@ -153,14 +159,14 @@ impl Stand<'_> {
             Ok(sample) => sample,
             Err(reason) => bail!("where the arm is now the board has to be in view: {reason}"),
         };
-        let (home, _) = self.rest()?;
+        let home = self.rest()?;
         let (start, mut failures) = (first.x_be.isometry(), 0);
         let mut samples = vec![first];
         let mut rough = Vec::new();
         for axis in [Vector3::x(), Vector3::y(), Vector3::z()] {
             for way in [EXPLORE_RAD, -EXPLORE_RAD] {
                 let turn = UnitQuaternion::from_scaled_axis(axis * way);
-                let (here, _) = self.rest()?;
+                let here = self.rest()?;
                 let to = start * turn;
                 let Some(target) = self.reach.target(&to, &here.q, &[home.q, here.q]) else {
                     continue;
@@ -180,7 +186,7 @@ impl Stand<'_> {
         while samples.len() < count {
             self.stopped()?;
             let taken: Vec<Isometry3<f64>> = samples.iter().map(|s| s.x_be.isometry()).collect();
-            let (here, _) = self.rest()?;
+            let here = self.rest()?;
             let seeds = [home.q, here.q];
             let Some(target) = self
                 .reach

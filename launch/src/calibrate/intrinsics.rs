@@ -25,14 +25,14 @@ use crate::{camera, result, roles};
 
 /// A lens that explains views worse than this is not theirs, pixels.
 const VERIFIED_PX: f64 = 1.0;
-/// Less of the picture's regions is refused: nothing is known of the rest.
-const LEAST_COVERAGE: f64 = 0.6;
+/// Less of the picture's regions is refused: nothing is known of the rest. A camera in the hand sees the hand in a third.
+const LEAST_COVERAGE: f64 = 0.4;
 /// A board that moves further between two frames is not still, pixels.
 const STILL_PX: f64 = 1.5;
 /// A view whose corners are nearer than this to those of one that was taken, in the mean, is no other view, pixels.
 const OTHER_PX: f64 = 15.0;
 /// How long a camera may be silent.
-const FRAME_WITHIN: Duration = Duration::from_secs(5);
+const FRAME_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the views were made from.
 #[derive(Default)]

@@ -5,7 +5,7 @@
 //! limits in space. Pure: the same scene and arm give the same poses.
 
 use nalgebra::{Isometry3, Point3, Translation3, UnitQuaternion, Vector3};
-use tactus_calibration::{Board, Lens, Mount};
+use tactus_calibration::{Board, Lens, Mount, Pattern};
 use tactus_control::Guard;
 use tactus_kinematics::{Chain, Inverse, InverseSpec, KinematicsError};
 use tactus_types::{ArmInfo, JointVec};
@@ -21,10 +21,10 @@ const DISTANCES: [f64; 2] = [1.0, 1.2];
 /// Where the board's middle is wanted, from the picture's: shares of its width and height.
 const OFFSETS: [[f64; 2]; 5] = [
     [0.0, 0.0],
-    [-0.14, -0.12],
-    [0.14, 0.12],
-    [0.14, -0.12],
-    [-0.14, 0.12],
+    [-0.2, -0.17],
+    [0.2, 0.17],
+    [0.2, -0.17],
+    [-0.2, 0.17],
 ];
 /// Share of the picture that is left free at its edges.
 const EDGE: f64 = 0.04;
@@ -74,8 +74,13 @@ impl Scene {
 
     fn in_view(&self, x_cw: &Isometry3<f64>) -> bool {
         let (w, h) = (f64::from(self.lens.size.0), f64::from(self.lens.size.1));
-        let [bw, bh] = self.board.size_m();
-        [[0.0, 0.0], [bw, 0.0], [bw, bh], [0.0, bh]]
+        // Of a ChArUco board the corners between squares are enough.
+        let rim = match self.board.pattern {
+            Pattern::Charuco => self.board.square_m,
+            Pattern::Chessboard => 0.0,
+        };
+        let [right, low] = self.board.size_m().map(|m| m - rim);
+        [[rim, rim], [right, rim], [right, low], [rim, low]]
             .iter()
             .all(|[x, y]| {
                 let at = x_cw * Point3::new(*x, *y, 0.0);

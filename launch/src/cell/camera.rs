@@ -12,6 +12,7 @@ use tactus_camera::http::Url;
 use tactus_camera::{CameraSpec, Crop, PixelFormat, PlaybackSpec, Rotation, SourceSpec, V4l2Spec};
 use tactus_wire::Name;
 
+use super::calibration::{CellCalibration, Named};
 use super::{CellError, Check};
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,9 @@ pub(super) struct RawCamera {
     frozen_ms: Option<f64>,
     latency_ms: Option<f64>,
     scene: Option<PathBuf>,
+    intrinsics: Option<PathBuf>,
+    hand_eye: Option<PathBuf>,
+    calibration_days: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -95,6 +99,8 @@ pub struct CellCamera {
     pub scene: Option<PathBuf>,
     /// What it is; `None`: rendered by the simulator.
     pub real: Option<CameraSpec>,
+    /// What is known of it.
+    pub calibration: CellCalibration,
 }
 
 use RawSource::{Folder, Http, Rtsp, Sim, V4l2, Video};
@@ -159,11 +165,18 @@ pub(super) fn read(
             Sim => None,
             _ => Some(raw.spec(name.clone(), rate_hz, check, directory)?),
         };
+        let named = Named {
+            intrinsics: raw.intrinsics.as_deref(),
+            hand_eye: raw.hand_eye.as_deref(),
+            days: raw.calibration_days,
+        };
+        let calibration = named.read(name.as_str(), check, directory)?;
         cameras.push(CellCamera {
             name,
             rate_hz,
             scene: raw.scene.as_ref().map(|file| directory.join(file)),
             real,
+            calibration,
         });
     }
     Ok(cameras)

@@ -274,9 +274,14 @@ fn live(
         };
         match look(&frame.message, spec, &mut pixels) {
             Ok(look) => looks.push(look),
+            // The engine refuses such a picture by itself; who calibrates the camera wants it as it is.
             Err(e) => {
                 let mend = "the camera's size, crop and rotate in the cell file";
-                return fail(format!("{e:#}"), mend);
+                let finding = Finding::fail("as in training", format!("{e:#}"), mend);
+                return Err(Box::new(Finding {
+                    sure: false,
+                    ..finding
+                }));
             }
         }
     }
