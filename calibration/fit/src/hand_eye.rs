@@ -51,7 +51,7 @@ pub fn fit(
     samples: &[Sample],
     roughly: bool,
 ) -> Result<Answer, Refused> {
-    let both_odd = (board.columns + board.rows) % 2 == 0;
+    let both_odd = (board.columns + board.rows).is_multiple_of(2);
     if board.pattern == Pattern::Chessboard && both_odd {
         return Err(format!(
             "{board} looks the same upside down: expected a ChArUco board, or a chessboard with an odd number of squares one way and an even number the other"
