@@ -192,7 +192,7 @@ impl Panel {
             address: String::new(),
         };
         let said = panel.child.stdout.take().context("the panel's words")?;
-        let (to, line) = std::sync::mpsc::channel();
+        let (to, line) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("panel-said".into())
             .spawn(move || {
