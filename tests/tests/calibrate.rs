@@ -286,7 +286,7 @@ fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("starts");
-    let moves = ["--eye-in-hand", "--speed", "0.4"];
+    let moves = ["--eye-in-hand", "--speed", "0.25"];
     let rough = [
         "--intrinsics",
         &path("nominal.yaml"),
@@ -393,14 +393,14 @@ fn the_camera_beside_the_arm_is_placed_by_a_board_in_the_hand() {
     let path = |name: &str| bench.path(name);
     nominal(path("scene.yaml").as_ref(), "scene", 37.0, 1.0);
     // To where the camera sees the board.
-    let before_the_camera = ["arm", "goto", "0,0.654,1.656,0,-1.571,0"];
-    assert!(bench.verb(&before_the_camera, &["--speed", "0.4"]).0);
+    let before_the_camera = ["arm", "goto", "0,0.93,1.02,0,-1.2,0"];
+    assert!(bench.verb(&before_the_camera, &["--speed", "0.25"]).0);
     let words = [
         "--camera",
         "scene",
         "--eye-to-hand",
         "--speed",
-        "0.4",
+        "0.25",
         "--board",
         "charuco:7x5:20:15",
     ];
@@ -457,31 +457,16 @@ fn pictures_that_say_too_little_are_refused_and_the_old_lens_stays() {
         assert!(!done && said.contains(wanted), "{said}");
         assert_eq!(std::fs::read(&lens).expect("there"), before, "untouched");
     };
-    refused(
-        &[],
-        "too few views: expected at least 12 with the board, got 1",
-    );
+    // What is drawn is white beyond measure.
+    refused(&[], "overexposed");
     refused(&["--board", "charuco:7x5:35:20"], "of other dimensions");
     refused(&["--board", "charuco:5x7:35:26"], "of other dimensions");
     refused(&["--board", "chessboard:9x6:25"], "of other dimensions");
     std::fs::write(path("bad.yaml"), "image_width: [").expect("written");
     refused(&["--start", &path("bad.yaml")], "bad.yaml");
-    refused(
-        &["--start", &lens],
-        "the lens to start from: expected one of",
-    );
-    // Always the same view, and straight on.
-    for k in 2..=14 {
-        std::fs::copy(path("views/1.png"), path(&format!("views/{k}.png"))).expect("copied");
-    }
-    let (done, said_of_it) = intrinsics(&out);
-    assert!(!done, "{said_of_it}");
-    assert_eq!(std::fs::read(&lens).expect("there"), before, "untouched");
-    let (done, said_of_it) = intrinsics(&["--verify", &lens]);
-    assert!(
-        !done && said_of_it.contains("the lens is of 640x480"),
-        "{said_of_it}"
-    );
-    std::fs::write(path("views/15.jpg"), "no picture").expect("written");
-    refused(&[], "15.jpg");
+    let none = path("none.yaml");
+    let (done, said_of_it) = intrinsics(&["--verify", &none]);
+    assert!(!done && said_of_it.contains("No such file"), "{said_of_it}");
+    std::fs::write(path("views/2.jpg"), "no picture").expect("written");
+    refused(&[], "2.jpg");
 }

@@ -256,11 +256,17 @@ fn live(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Resu
             if joined.stop.load(Ordering::Relaxed) {
                 break;
             }
-            bail!(
+            let silent = format!(
                 "camera `{}` published nothing within {} s; see `tactus camera status`",
                 args.camera,
                 FRAME_WITHIN.as_secs()
             );
+            if gathered.views.is_empty() {
+                bail!(silent);
+            }
+            // What was taken is still good for something.
+            tracing::warn!("{silent}");
+            break;
         };
         last = at;
         let name = format!("view {}", gathered.views.len());
