@@ -334,7 +334,8 @@ fn camera_latency(late_ms: u64) -> serde_json::Value {
         .expect("starts");
     let light = Light::default();
     let to = light.clone();
-    let screen = std::thread::spawn(move || watch(std::fs::File::from(master), &clock, &to));
+    let watching = move || watch(std::fs::File::from(master), &clock, &to);
+    let screen = std::thread::Builder::new().spawn(watching).expect("starts");
     let key = wire().key(&Topic::CameraImage(name("scene")));
     let images = session.publisher::<CameraFrame>(&key).expect("publishes");
     let (dark, bright) = (picture(20), picture(200));

@@ -276,7 +276,7 @@ impl Stage {
         };
         Self {
             end,
-            thread: Some(std::thread::spawn(play)),
+            thread: Some(std::thread::Builder::new().spawn(play).expect("starts")),
             _info: queryable,
         }
     }

@@ -75,7 +75,7 @@ pub fn edges(
     };
     let (dark, bright) = (quantile(0.1), quantile(0.9));
     let contrast = bright - dark;
-    if !(contrast > LEAST_CONTRAST) {
+    if contrast.is_nan() || contrast <= LEAST_CONTRAST {
         return Err(EdgeError::Flat { actual: contrast });
     }
     let share = |p: &Sampled| (p.value - dark) / contrast;

@@ -117,7 +117,8 @@ impl Gate {
         if let Some(origin) = asking.origin {
             let from = origin.split_once("://").map(|(_, authority)| authority);
             let own = from.is_some() && from == asking.host;
-            if !own && !(self.apps && is_foxglove(origin)) {
+            let app = self.apps && is_foxglove(origin);
+            if !(own || app) {
                 return Err(Refused::Origin);
             }
         }

@@ -334,7 +334,7 @@ mod tests {
                 state: vec![joint, 1.0 - joint],
                 looks: (0..2).map(|k| look(joint, k, &mut rng)).collect(),
                 episode: i / 5,
-                first: i % 5 == 0,
+                first: i.is_multiple_of(5),
             }
         };
         (0..200).map(sample).collect()
