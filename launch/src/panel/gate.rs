@@ -117,7 +117,7 @@ impl Gate {
         if let Some(origin) = asking.origin {
             let from = origin.split_once("://").map(|(_, authority)| authority);
             let own = from.is_some() && from == asking.host;
-            if !own && !(self.apps && is_foxglove(origin)) {
+            if !(own || self.apps && is_foxglove(origin)) {
                 return Err(Refused::Origin);
             }
         }

@@ -235,10 +235,7 @@ impl Exporter {
             return;
         }
         let request = request(traces, &self.resource, self.unix_offset);
-        let failed = match self.collector.post(&request.encode_to_vec()) {
-            Ok(()) => None,
-            Err(e) => Some(e),
-        };
+        let failed = self.collector.post(&request.encode_to_vec()).err();
         match &failed {
             Some(e) if !self.failed => tracing::warn!(
                 "traces are dropped until {} takes them: {e:#}",
@@ -464,7 +461,7 @@ mod tests {
         for (answer, taken) in answers {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             let at = listener.local_addr().expect("an address");
-            let serving = std::thread::spawn(move || {
+            let serve = move || {
                 let (mut stream, _) = listener.accept().expect("a post");
                 let mut seen = Vec::new();
                 let mut part = [0; 256];
@@ -474,7 +471,9 @@ mod tests {
                 }
                 stream.write_all(answer).expect("answered");
                 String::from_utf8(seen).expect("text")
-            });
+            };
+            let serving = std::thread::Builder::new().name("collector".into());
+            let serving = serving.spawn(serve).expect("a thread");
             let collector: Collector = format!("http://{at}").parse().expect("an address");
             assert_eq!(collector.post(b"body").is_ok(), taken, "{answer:?}");
             let seen = serving.join().expect("served");
