@@ -117,8 +117,7 @@ impl Gate {
         if let Some(origin) = asking.origin {
             let from = origin.split_once("://").map(|(_, authority)| authority);
             let own = from.is_some() && from == asking.host;
-            let app = self.apps && is_foxglove(origin);
-            if !(own || app) {
+            if !(own || self.apps && is_foxglove(origin)) {
                 return Err(Refused::Origin);
             }
         }

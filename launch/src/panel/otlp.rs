@@ -472,7 +472,8 @@ mod tests {
                 stream.write_all(answer).expect("answered");
                 String::from_utf8(seen).expect("text")
             };
-            let serving = std::thread::Builder::new().spawn(serve).expect("starts");
+            let serving = std::thread::Builder::new().name("collector".into());
+            let serving = serving.spawn(serve).expect("a thread");
             let collector: Collector = format!("http://{at}").parse().expect("an address");
             assert_eq!(collector.post(b"body").is_ok(), taken, "{answer:?}");
             let seen = serving.join().expect("served");
