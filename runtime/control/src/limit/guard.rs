@@ -22,7 +22,7 @@ use tactus_types::{ArmInfo, ClampedBy, JointVec, MAX_JOINTS};
 use super::stop::{Bound, Motion, Stop};
 
 /// Most configurations that are looked at along one stop.
-pub const MAX_LOOKS: usize = 6;
+pub const MAX_LOOKS: usize = 8;
 
 /// How far outside a stop may pass between two looks, m, however it moves.
 const BETWEEN_M: f64 = 0.5e-3;
