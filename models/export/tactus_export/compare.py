@@ -3,7 +3,8 @@
     python -m tactus_export.compare BUNDLE BUNDLE
 
 Decides: what counts as the same. Ids, indices and bytes: equal; numbers: within 1e-5 of the tensor's largest magnitude,
-since another processor adds up in another order. JPEG files may differ where their pixels do not: encoders change.
+since another processor adds up in another order. JPEG files may differ where their pixels do not: encoders change. A
+reference is not compared: it is not the exporter's.
 """
 
 import sys
@@ -22,6 +23,8 @@ def differences(a: Path, b: Path) -> list[str]:
     one, other = (tomllib.loads((bundle / "bundle.toml").read_text(encoding="utf-8")) for bundle in (a, b))
     for manifest in (one, other):
         del manifest["files"], manifest["source"]
+        # Learnt from recordings afterwards, by `tactus bundle reference`.
+        manifest.pop("reference", None)
     out += [f"bundle.toml: `{key}` differs" for key in sorted(one | other) if one.get(key) != other.get(key)]
     for case in one["golden"]["cases"]:
         tensors, others = load_file(a / case), load_file(b / case)
