@@ -247,7 +247,8 @@ fn holds_with_noise(bench: &Bench, camera: &str, truth: &Isometry3<f64>) {
 }
 
 #[test]
-fn the_wrist_camera_is_measured_from_its_lens_to_its_place() {
+#[ignore = "some minutes; ./tests/run --long"]
+fn long_the_wrist_camera_is_measured_from_its_lens_to_its_place() {
     if !is_built() {
         return;
     }
