@@ -1,7 +1,8 @@
 //! `tactus doctor`: is this machine fit for this cell, and if not, what to do about it. One line per finding.
 //!
 //! Looks at the machine ([`host`]), at the arm of `[device]` ([`device`]), at cell, bundle and budget ([`cell`]), without
-//! a running cell; and at what one shows ([`live`]), where there is one. Decides what is a failure (the cell cannot run, or cannot keep its times: exit code 3) and what a warning
+//! a running cell; and at what one shows ([`live`]), where there is one. Decides what is a failure (the cell cannot run, or
+//! cannot keep its times: exit code 3) and what a warning
 //! (it runs, and could run better).
 //! Changes nothing.
 
@@ -93,6 +94,14 @@ impl Finding {
             verdict: Verdict::Fail,
             mend: Some(mend.into()),
             ..Self::pass(name, found)
+        }
+    }
+
+    /// Something harmless may explain it: a machine that is busy, a cell that is being set up.
+    fn doubtful(self) -> Self {
+        Self {
+            sure: false,
+            ..self
         }
     }
 

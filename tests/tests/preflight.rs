@@ -630,6 +630,16 @@ fn a_cell_that_does_not_fit_is_not_brought_up() {
     assert!(!logs[0].join("arm.log").exists(), "an arm host was started");
 }
 
+/// A camera that sees something else than it did is said, and may be what the cell is brought up to mend.
+#[test]
+fn a_camera_that_has_moved_does_not_keep_a_cell_down() {
+    let kept = cell::checkout().join("models/demo/golden/0-wrist.jpg");
+    let _up = cell::Cell::start(|text| {
+        let scene = format!("name = \"scene\"\nscene = \"{}\"", kept.display());
+        text.replacen("name = \"scene\"", &scene, 1)
+    });
+}
+
 /// `bytes` with each `a` where `b` was, and the other way round.
 fn exchange(bytes: &[u8], a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();

@@ -15,12 +15,12 @@ use ratatui::crossterm::style::{Color, ResetColor, SetBackgroundColor};
 use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::crossterm::{cursor, execute};
 use serde_json::json;
-use tactus_camera::picture::{Picture, decode};
 use tactus_latency::{Sampled, edges};
-use tactus_types::{CameraFrame, Clock, Encoding, Time};
+use tactus_types::{CameraFrame, Clock, Time};
 use tactus_wire::Topic;
 
 use super::args::CameraLatencyArgs;
+use super::pictures::decoded;
 use crate::conformance::heard::Heard;
 use crate::roles;
 use crate::{camera, cell, result};
@@ -141,18 +141,11 @@ impl Drop for Screen {
 
 /// Mean level of each cell of a grid, 0 to 1.
 fn reduced(frame: &CameraFrame) -> anyhow::Result<Vec<f64>> {
-    let picture = match frame.encoding {
-        Encoding::Jpeg => decode(&frame.data)?,
-        Encoding::Rgb8 => Picture {
-            width: frame.width,
-            height: frame.height,
-            rgb: frame.data.to_vec(),
-        },
-    };
+    let picture = decoded(frame)?;
     let (width, height) = (picture.width as usize, picture.height as usize);
-    if width < GRID || height < GRID || picture.rgb.len() != width * height * 3 {
+    if width < GRID || height < GRID {
         bail!(
-            "camera `{}`: a frame of {width}x{height} is no picture",
+            "camera `{}`: a frame of {width}x{height} is too small",
             frame.camera
         );
     }

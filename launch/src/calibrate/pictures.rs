@@ -94,10 +94,9 @@ impl Frames {
         loop {
             if let Some(frame) = slot.take().filter(|frame| frame.captured_at > after) {
                 drop(slot);
-                let grey = self
-                    .grey(&frame)
-                    .with_context(|| format!("camera `{}`", self.camera))?;
-                return Ok(Some((grey, frame.captured_at)));
+                let picture = decoded(&frame);
+                let picture = picture.with_context(|| format!("camera `{}`", self.camera))?;
+                return Ok(Some((Grey::from(&picture), frame.captured_at)));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -107,23 +106,27 @@ impl Frames {
             slot = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
 
-    fn grey(&self, frame: &CameraFrame) -> anyhow::Result<Grey> {
-        let picture = match frame.encoding {
-            Encoding::Jpeg => decode(&frame.data)?,
-            Encoding::Rgb8 => Picture {
-                width: frame.width,
-                height: frame.height,
-                rgb: frame.data.to_vec(),
-            },
-        };
-        if picture.rgb.len() != picture.width as usize * picture.height as usize * 3 {
-            bail!(
-                "a frame of {}x{} has not as many bytes",
-                picture.width,
-                picture.height
-            );
-        }
-        Ok(Grey::from(&picture))
+/// The picture of a frame.
+///
+/// # Errors
+/// When its bytes are no picture, or not one of its size.
+pub fn decoded(frame: &CameraFrame) -> anyhow::Result<Picture> {
+    let picture = match frame.encoding {
+        Encoding::Jpeg => decode(&frame.data)?,
+        Encoding::Rgb8 => Picture {
+            width: frame.width,
+            height: frame.height,
+            rgb: frame.data.to_vec(),
+        },
+    };
+    if picture.rgb.len() != picture.width as usize * picture.height as usize * 3 {
+        bail!(
+            "a frame of {}x{} has not as many bytes",
+            picture.width,
+            picture.height
+        );
     }
+    Ok(picture)
 }

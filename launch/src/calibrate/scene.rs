@@ -16,6 +16,7 @@ use tactus_types::{CameraFrame, Encoding};
 use tactus_wire::{Delivery, Topic};
 
 use super::args::SceneArgs;
+use super::pictures::decoded;
 use crate::{camera, cell, result, roles};
 
 /// How long a camera may take to deliver a picture.
@@ -54,7 +55,7 @@ pub fn scene(args: &SceneArgs) -> anyhow::Result<ExitCode> {
         });
     }
     let out = args.out.as_deref().context("--out or --compare")?;
-    let grey = grey(&picture(&frame)?)?;
+    let grey = grey(&decoded(&frame)?)?;
     // What cannot be found again in itself cannot be found in another.
     let parts = drift(&grey, &grey)?.parts;
     if frame.encoding != Encoding::Jpeg {
@@ -150,23 +151,12 @@ pub fn compare(kept: &Path, frame: &CameraFrame) -> anyhow::Result<Since> {
     let of = || format!("kept picture {}", kept.display());
     let bytes = std::fs::read(kept).with_context(of)?;
     let then = decode(&bytes).with_context(of)?;
-    let now = picture(frame)?;
+    let now = decoded(frame)?;
     let moved = drift(&grey(&then).with_context(of)?, &grey(&now)?).with_context(of)?;
     Ok(Since {
         moved,
         light: light_drift(&then.rgb, &now.rgb),
         width: f64::from(now.width),
-    })
-}
-
-fn picture(frame: &CameraFrame) -> anyhow::Result<Picture> {
-    Ok(match frame.encoding {
-        Encoding::Jpeg => decode(&frame.data)?,
-        Encoding::Rgb8 => Picture {
-            width: frame.width,
-            height: frame.height,
-            rgb: frame.data.to_vec(),
-        },
     })
 }
 

@@ -127,20 +127,16 @@ pub fn findings(
     let named = all.iter().all(|f| f.verdict == Verdict::Pass);
     let of = format!("joint states of `{}`", cell.device);
     let rate = info.state_rate_hz;
-    all.push(stream("joint states", &of, &shown.states, rate, |s| {
-        s.captured_at
-    }));
+    all.push(stream("joint states", &of, &shown.states, rate, |s| s.captured_at).doubtful());
     let state = shown.states.messages.last().map(|d| d.message);
     if let Some(state) = state {
         all.extend(inside(info, &state));
     }
     for (camera, frames) in &shown.cameras {
         let of = format!("camera `{}`", camera.name);
-        all.push(stream("pictures", &of, frames, camera.rate_hz, |f| {
-            f.captured_at
-        }));
+        all.push(stream("pictures", &of, frames, camera.rate_hz, |f| f.captured_at).doubtful());
         if let (Some(kept), Some(frame)) = (&camera.scene, frames.messages.last()) {
-            all.push(moved(&camera.name, kept, &frame.message));
+            all.push(moved(&camera.name, kept, &frame.message).doubtful());
         }
         if camera.real.is_some() {
             all.extend(frozen(&of, frames));
@@ -278,10 +274,7 @@ fn live(
             Err(e) => {
                 let mend = "the camera's size, crop and rotate in the cell file";
                 let finding = Finding::fail("as in training", format!("{e:#}"), mend);
-                return Err(Box::new(Finding {
-                    sure: false,
-                    ..finding
-                }));
+                return Err(Box::new(finding.doubtful()));
             }
         }
     }
