@@ -44,7 +44,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/bundle",
             "models/onnx",
         ],
-        "models/preflight" => &[],
+        "models/fast" | "models/preflight" => &[],
         "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],
         "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
