@@ -105,21 +105,24 @@ impl Sums {
         })
     }
 
-    /// To be kept between runs.
+    /// To be kept between runs. As words: a number of JSON need not come back to the last bit.
     pub fn kept(&self) -> Value {
+        let words =
+            |list: &[f64]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };
         json!([
-            self.least,
-            self.greatest,
-            self.sum,
-            self.squares,
-            [self.count, self.of]
+            words(&self.least),
+            words(&self.greatest),
+            words(&self.sum),
+            words(&self.squares),
+            words(&[self.count, self.of])
         ])
     }
 
     /// The other way round.
     pub fn of(kept: &Value) -> Option<Self> {
         let list = |i: usize| -> Option<Vec<f64>> {
-            kept.get(i)?.as_array()?.iter().map(Value::as_f64).collect()
+            let words = kept.get(i)?.as_array()?.iter();
+            words.map(|word| word.as_str()?.parse().ok()).collect()
         };
         let counts = list(4)?;
         Some(Self {
@@ -152,6 +155,7 @@ mod tests {
         values[..2].iter().for_each(|v| a.take(*v));
         values[2..].iter().for_each(|v| b.take(*v));
         let kept = Sums::of(&b.kept()).expect("reads back");
+        assert_eq!(kept, b);
         a.add(&kept);
         assert_eq!(a, all);
         // numpy: mean 1.4, 0.1; std 3.6796739, 1.8547237.
@@ -166,5 +170,18 @@ mod tests {
             "{words}"
         );
         assert_eq!(words["count"], json!([5]));
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_to_the_last_bit_also_through_a_file() {
+        let mut sums = Sums::default();
+        let mut x = 0.1;
+        for _ in 0..1000 {
+            x = 3.9 * x * (1.0 - x);
+            sums.take([x, x * 1e-3, -x * 1e7]);
+            let line = sums.kept().to_string();
+            let line: Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(Sums::of(&line).as_ref(), Some(&sums));
+        }
     }
 }
