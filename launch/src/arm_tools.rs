@@ -154,7 +154,7 @@ pub fn go(
         std::thread::sleep(LOOK);
         if joined.stop.load(Ordering::Relaxed) && !held {
             held = true;
-            let key = cell.wire.key(&Topic::ArmMode(cell.arm.clone()));
+            let key = joined.session.order_key(&cell.wire, &cell.arm);
             order::send(&joined.session, &key, &ModeOrder::Hold)?;
         }
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);

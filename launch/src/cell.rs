@@ -15,6 +15,7 @@ mod gripper;
 mod pose;
 mod record;
 mod schedule;
+mod security;
 mod space;
 mod teleop;
 #[cfg(test)]
@@ -33,7 +34,7 @@ use tactus_control::{
 use tactus_host::RealtimeSpec;
 use tactus_sim::BoardPlace;
 use tactus_types::{ArmInfo, Budget, Stage, StageTimes};
-use tactus_wire::Name;
+use tactus_wire::{Members, Name};
 
 pub use camera::CellCamera;
 pub use check::CellError;
@@ -42,6 +43,7 @@ pub use franka::CellFranka;
 pub use gripper::{CellGripper, GripperLine};
 pub use pose::CellPoses;
 pub use record::CellRecord;
+pub use security::CellSecurity;
 
 use arm::{CellArm, RawArm, RawResume};
 use budget::RawBudget;
@@ -51,6 +53,7 @@ use device::RawHardware;
 use engine::{CellEngine, RawEngine};
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
+use security::RawSecurity;
 use space::Space;
 use teleop::RawTeleop;
 
@@ -75,6 +78,7 @@ struct RawCell {
     sim: Option<RawSim>,
     device: Option<RawHardware>,
     record: Option<RawRecord>,
+    security: Option<RawSecurity>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,6 +153,8 @@ pub struct Cell {
     pub schedule: ScheduleSpec,
     /// The black box, where the file says something about it.
     pub record: Option<CellRecord>,
+    /// The cell's keys, where it has any.
+    pub security: Option<CellSecurity>,
     request: RequestSpec,
     /// How enabling is verified.
     pub enable: EnableSpec,
@@ -274,6 +280,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             None => None,
             Some(record) => Some(record.read(&check, directory)?),
         },
+        security: match raw.security {
+            None => None,
+            Some(security) => Some(security.read(&check, directory)?),
+        },
         request,
         ladder,
         resume,
@@ -318,6 +328,19 @@ pub fn period(rate_hz: f64) -> Duration {
 }
 
 impl Cell {
+    /// Who belongs to the cell, where it has keys.
+    pub fn members(&self) -> Option<Members> {
+        let security = self.security.as_ref()?;
+        Some(Members {
+            cell: self.wire.clone(),
+            arm: self.arm.clone(),
+            device: self.device.clone(),
+            engine: self.engine.clone(),
+            cameras: self.cameras.iter().map(|c| c.name.clone()).collect(),
+            operators: security.operators.clone(),
+        })
+    }
+
     /// What the arm host of the arm of `info` is configured with; `boot` is drawn once per start of it.
     ///
     /// # Errors

@@ -390,8 +390,12 @@ impl Running {
     }
 }
 
-/// A loopback endpoint that nothing listens on at the moment.
-pub fn free_endpoint() -> anyhow::Result<String> {
+/// A loopback endpoint that nothing listens on at the moment; encrypted where the cell has keys.
+pub fn free_endpoint(cell: &Cell) -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").context("a free loopback port")?;
-    Ok(format!("tcp/{}", listener.local_addr()?))
+    let protocol = match cell.security {
+        Some(_) => "tls",
+        None => "tcp",
+    };
+    Ok(format!("{protocol}/{}", listener.local_addr()?))
 }

@@ -23,6 +23,12 @@ pub struct Cli {
     /// What is logged to stderr: error, warn, info, debug or trace.
     #[arg(long, global = true, default_value = "info")]
     pub log: String,
+    /// In a cell with keys: which of its operators you are. Default: the only one whose key is there.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub operator: Option<String>,
+    /// Listen beyond this host although the cell has no keys: whoever reaches the address can then move the arm.
+    #[arg(long, global = true)]
+    pub plain_network: bool,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -33,6 +39,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run the built-in simulated cell and watch a policy do what the sentence says with the cube that it names.
     Demo(DemoArgs),
+    /// Keys of a cell: certificates, so that only its members are heard, and each only in what it may say.
+    Keys(crate::keys::KeysArgs),
     /// Bring up all processes of a cell and supervise them until Ctrl-C.
     Run(RunArgs),
     /// Run the policy: frames, joint states and requests in, action chunks out.

@@ -96,7 +96,7 @@ pub fn real_time(
         Some((_, shared)) => shared.clone(),
         None => Shared::new(cell, episodes, !live_view),
     };
-    let endpoint = children::free_endpoint()?;
+    let endpoint = children::free_endpoint(cell)?;
     let role = RoleArgs {
         cell: cell.file.clone(),
         connect: vec![],

@@ -20,6 +20,7 @@ mod drill;
 mod eval;
 mod foxglove;
 mod holds;
+mod keys;
 mod live;
 mod lockstep;
 mod log;
@@ -36,6 +37,7 @@ mod shadow;
 mod sim_tools;
 mod summary;
 mod teleop;
+mod trust;
 mod view;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ use cli::{Cli, Verb};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(&cli.log);
+    trust::set(cli.operator, cli.plain_network);
     roles::outlive_full_disks();
     match dispatch(cli.verb) {
         Ok(code) => code,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Demo(args) => conductor::demo(&args),
+        Verb::Keys(args) => keys::keys(&args).map(|()| ExitCode::SUCCESS),
         Verb::Run(args) => run::run(&args),
         Verb::Engine(args) => roles::engine(&args).map(|()| ExitCode::SUCCESS),
         Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),

@@ -28,7 +28,7 @@ pub fn order(args: &OrderArgs) -> anyhow::Result<()> {
     let cell = cell::load(&args.role.cell)?;
     let joined = roles::join(&args.role, "order")?;
     let session = &joined.session;
-    let key = cell.wire.key(&Topic::ArmMode(cell.arm.clone()));
+    let key = session.order_key(&cell.wire, &cell.arm);
     // This process has just opened its session; whoever answers may not be known to it yet.
     session.wait_for_answerer(&key, ANSWER_WITHIN)?;
     let under_lease = |order: &ModeOrder| {
@@ -77,7 +77,7 @@ pub fn authority(
     verb: &str,
     rank: Rank,
 ) -> anyhow::Result<Authority> {
-    let key = cell.wire.key(&Topic::ArmLease(cell.arm.clone()));
+    let key = session.lease_key(&cell.wire, &cell.arm);
     session.wait_for_answerer(&key, ANSWER_WITHIN)?;
     let holder = format!("{verb}-{}", std::process::id());
     Authority::acquire(session, &cell.wire, &cell.arm, &holder, rank, TTL)

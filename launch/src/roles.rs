@@ -9,11 +9,12 @@ use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
 use tactus_types::{ArmInfo, Clock, Conditioning, Policy};
 use tactus_vla::{Provider, VlaOptions, VlaPolicy};
-use tactus_wire::{MonotonicClock, Name, Session, SessionOptions, Topic};
+use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
+use tactus_wire::{MonotonicClock, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell};
 use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
-use crate::holds;
+use crate::{holds, log, trust};
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -40,8 +41,8 @@ pub fn join(args: &RoleArgs, source: &str) -> anyhow::Result<Joined> {
     let stop = stop_flag(args.supervised)?;
     let (session, clock) = open(args, source)?;
     // Whoever measures clocks can ask this process for its own.
-    let name = Name::new(&source.replace('/', "-"))?;
-    session.answer_pings(&cell::load(&args.cell)?.wire.key(&Topic::Clock(name)))?;
+    let name = Topic::Clock(session.who().clone());
+    session.answer_pings(&cell::load(&args.cell)?.wire.key(&name))?;
     Ok(Joined {
         session,
         clock,
@@ -61,6 +62,12 @@ fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<Monotonic
         connect_timeout: CONNECT_WITHIN,
         ..SessionOptions::default()
     };
+    let cell = cell::load(&args.cell)?;
+    options.plain_network = trust::get().plain_network;
+    options.security = trust::security(&cell, source)?;
+    if options.security.is_some() {
+        options.listen = vec![LOOPBACK_ENCRYPTED.into()];
+    }
     if !args.listen.is_empty() {
         options.listen = args.listen.clone();
     }
@@ -208,6 +215,8 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
         )?,
         budget: cell.budget,
         realtime: cell.realtime,
+        members: cell.members(),
+        denied: log::count_denials(),
     };
     if options.spec.guard.is_none() {
         tracing::warn!(

@@ -19,7 +19,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stop = roles::stop_flag(false)?;
     let endpoint = match &args.listen {
         Some(endpoint) => endpoint.clone(),
-        None => children::free_endpoint()?,
+        None => children::free_endpoint(&cell)?,
     };
     let role = RoleArgs {
         cell: args.cell.clone(),

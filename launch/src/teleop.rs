@@ -87,7 +87,7 @@ pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
     let reference = args.reference.map_or(reference, Reference::from);
     let seen = Arc::new(Seen::new(&info, source.name(), reference, &cell));
     let _subscriptions = seen.follow(&cell, session)?;
-    let publisher = session.publisher(&cell.wire.key(&Topic::ArmSetpoint(cell.arm.clone())))?;
+    let publisher = session.publisher(&session.setpoint_key(&cell.wire, &cell.arm))?;
 
     let (asked_of, asked) = sync_channel(WAITING);
     let ask = Ask::new(seen.clone(), asked_of);

@@ -23,7 +23,7 @@ fn patient() -> Cell {
 }
 
 fn raw_order(cell: &Cell, order: ModeOrder, under: Option<Under>) -> ModeOrderReply {
-    let key = cell.wire.key(&Topic::ArmMode(arm()));
+    let key = cell.session.order_key(&cell.wire, &arm());
     let reply = cell
         .session
         .query(&key, &LeasedOrder { order, under }, WAIT);
@@ -197,7 +197,7 @@ fn anyone_may_stop_with_whatever_message() {
 #[test]
 fn a_bound_episode_ends_in_a_hold_when_its_holder_falls_silent() {
     let cell = patient();
-    let lease_key = cell.wire.key(&Topic::ArmLease(arm()));
+    let lease_key = cell.session.lease_key(&cell.wire, &arm());
     let acquire = LeaseRequest::Acquire {
         holder: "mortal".into(),
         rank: Rank::Policy,

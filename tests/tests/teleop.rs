@@ -82,7 +82,7 @@ struct Hand {
 
 impl Hand {
     fn start(cell: &Cell, lease: LeaseId, from: JointVec, opening: f64) -> Self {
-        let key = cell.wire.key(&Topic::ArmSetpoint(arm()));
+        let key = cell.session.setpoint_key(&cell.wire, &arm());
         let publisher = cell
             .session
             .publisher::<OperatorSetpoint>(&key)
@@ -492,7 +492,7 @@ fn the_keys_of_a_terminal_take_over_jog_and_hand_back() {
     let _subscriber = cell
         .session
         .subscribe(
-            &cell.wire.key(&Topic::ArmSetpoint(arm())),
+            &cell.wire.said_to(&arm(), Said::Setpoint),
             move |m: Result<Delivery<OperatorSetpoint>, _>| {
                 if let Ok(delivery) = m {
                     let sequence = delivery.message.sequence;

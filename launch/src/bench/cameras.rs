@@ -211,7 +211,7 @@ fn recorded(args: &CamerasArgs, k: usize, clock: Arc<dyn Clock>) -> anyhow::Resu
         .map(|seed| Ok(picture::encode(&scene(width, height, seed + 100 * k as u32), 90)?.into()))
         .collect::<anyhow::Result<_>>()?;
     let length = WARM_UP + Duration::from_secs(u64::from(args.secs) + 5);
-    let period = Duration::from_secs(1) / args.rate_hz.into();
+    let period = Duration::from_secs(1) / u32::from(args.rate_hz);
     let frames = (length.as_secs_f64() / period.as_secs_f64()) as u32;
     let buffers = (0..frames).map(|n| {
         let at = OFFSET * k as u32 + period * n;

@@ -51,7 +51,7 @@ impl Operator {
     pub fn new(cell: &Cell, name: &str, listen: Option<&str>) -> anyhow::Result<Self> {
         let endpoint = match listen {
             Some(endpoint) => endpoint.to_owned(),
-            None => children::free_endpoint()?,
+            None => children::free_endpoint(cell)?,
         };
         let role = RoleArgs {
             cell: cell.file.clone(),

@@ -27,7 +27,6 @@ pub fn topics(cell: &Cell) -> Vec<Topic> {
         Topic::ArmApplied(arm()),
         Topic::ArmRequest(arm()),
         Topic::ArmChunk(arm()),
-        Topic::ArmSetpoint(arm()),
         Topic::ArmInfo(arm()),
         Topic::ArmTicks(arm()),
         Topic::DeviceState(device()),

@@ -210,7 +210,7 @@ impl Inner {
     }
 
     fn send(&self, order: &ModeOrder) -> anyhow::Result<String> {
-        let key = self.cell.wire.key(&Topic::ArmMode(self.cell.arm.clone()));
+        let key = self.session.order_key(&self.cell.wire, &self.cell.arm);
         let reply = order::send(&self.session, &key, order)?;
         Ok(format!("mode: {}", reply.mode))
     }

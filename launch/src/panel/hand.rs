@@ -14,7 +14,7 @@ use tactus_teleop::filter::Shaping;
 use tactus_teleop::keyboard::Keys;
 use tactus_teleop::{Jog, JogSpec, Keyboard, Pilot, Source, Wish};
 use tactus_types::{ArmInfo, Clock, Reference};
-use tactus_wire::{MonotonicClock, Session, Topic};
+use tactus_wire::{MonotonicClock, Session};
 
 use crate::cell::{Cell, period};
 use crate::roles;
@@ -65,7 +65,7 @@ impl Hand {
         let feed = Feed {
             source,
             pilot: Pilot::new(jog, Shaping::NONE),
-            publisher: session.publisher(&cell.wire.key(&Topic::ArmSetpoint(cell.arm.clone())))?,
+            publisher: session.publisher(&session.setpoint_key(&cell.wire, &cell.arm))?,
             seen: seen.clone(),
             clock: clock.clone(),
             period: period(RATE_HZ),

@@ -78,6 +78,16 @@ pub fn text(lately: &Lately, facts: &Facts, pictures: &[(u64, Option<f64>)], now
                 "Setpoints of humans that were refused.",
                 c.setpoints_refused,
             ),
+            (
+                "tactus_turned_away_total",
+                "Said under a lease, in a name or for a rank that was not its sender's; setpoints that were none.",
+                c.turned_away,
+            ),
+            (
+                "tactus_denied_total",
+                "Dropped by the network because the sender may not say it.",
+                c.denied,
+            ),
         ] {
             out.counter(name, help, [(String::new(), value)]);
         }

@@ -87,7 +87,7 @@ impl<'a> Commander<'a> {
             Wish::TakeOver => self.take_over(),
             Wish::HandBack => self.hand_back(),
             Wish::Hold => {
-                let key = self.cell.wire.key(&Topic::ArmMode(self.cell.arm.clone()));
+                let key = self.session.order_key(&self.cell.wire, &self.cell.arm);
                 order::send(self.session, &key, &ModeOrder::Hold)?;
                 self.release();
                 self.seen

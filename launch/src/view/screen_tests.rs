@@ -64,6 +64,8 @@ fn busy(cell: &Cell) -> Live {
                 chunks_discarded: 3,
                 orders_refused: 0,
                 setpoints_refused: 0,
+                turned_away: 0,
+                denied: 0,
             },
             lease: None,
         }),

@@ -9,7 +9,7 @@
 //!   another is executed, and [`plan`], the smooth motion between its actions.
 //! - [`supervise`]: faults -> mode; whose setpoint counts. [`ladder`] is the table that it follows.
 //! - [`limit`]: setpoint -> command inside the arm's limits; [`limit::guard`]: those in space, by `tactus-kinematics`.
-//! - [`authority`]: who may begin motion; [`enable`]: torque on and off; [`goto`]: a motion to a named pose;
+//! - [`authority`]: who may begin motion; [`bearer`]: whose a lease is; [`enable`]: torque on and off; [`goto`]: a motion to a named pose;
 //!   [`teleop`]: a human in command.
 //! - [`cycle`]: one control tick through the last four, and the counters.
 //! - [`feasible`]: before anything moves, whether the times of all of it fit together.
@@ -19,6 +19,7 @@
 
 pub mod assemble;
 pub mod authority;
+pub mod bearer;
 pub mod cycle;
 pub mod dispatch;
 pub mod enable;
@@ -35,6 +36,7 @@ pub mod teleop;
 
 pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
 pub use authority::{Authority, Grant, LeaseRefused};
+pub use bearer::{Bearers, Stolen};
 pub use cycle::{
     ArmCycle, ArmSpec, Counters, Order, OrderRefused, StartPose, TickInput, TickOutput,
 };

@@ -19,13 +19,13 @@ use tactus_types::{
     Mode, OperatorSetpoint, Time,
 };
 use tactus_wire::{
-    Asked, Cell, ChunkReply, Delivery, EngineStatus, ModeWord, Name, Role, Session, SessionError,
-    Topic,
+    Asked, Cell, ChunkReply, Delivery, EngineStatus, Members, ModeWord, Name, Role, Session,
+    SessionError, Sparse, Topic,
 };
 
 use crate::account::Account;
 use crate::messenger::{Messenger, MessengerOptions};
-use crate::orders::{self, Answer, Orders};
+use crate::orders::{self, Answer, Door, Orders};
 use crate::realtime::{Grant, Realtime, RealtimeSpec};
 use crate::tick::{Tick, Ticker};
 use crate::witness::witness;
@@ -56,6 +56,10 @@ pub struct ArmOptions {
     pub budget: Budget,
     /// How the control thread wants to run.
     pub realtime: RealtimeSpec,
+    /// Where the cell has keys: who belongs to it.
+    pub members: Option<Members>,
+    /// Messages that the network dropped because their sender may not say them, so far.
+    pub denied: Arc<AtomicU64>,
 }
 
 /// Why an arm host did not start or run.
@@ -155,6 +159,7 @@ pub fn run_arm(
 
     // A ring has one producer; Zenoh may call from any of its threads. The lock is on their side only.
     let to_control = Mutex::new(to_control);
+    let refused = Sparse::default();
     let chunk_key = cell.key(&Topic::ArmChunk(arm.clone()));
     let _chunks = session.subscribe(
         &chunk_key,
@@ -165,17 +170,27 @@ pub fn run_arm(
                     tracing::error!("chunk dropped: the control thread does not take them");
                 }
             }
-            Err(e) => tracing::warn!("chunk refused: {e}"),
+            Err(e) => {
+                if let Some(times) = refused.told() {
+                    tracing::warn!(times, "chunk refused: {e}");
+                }
+            }
         },
     )?;
-    let (orders, _order_keys) = orders::listen(session, cell, arm)?;
+    let door = Door::new(options.members.clone());
+    let (orders, _order_keys) = orders::listen(session, cell, arm, &door)?;
     let (heard, ears) = (alive.clone(), clock.clone());
+    let refused = Sparse::default();
     let status_key = cell.key(&Topic::EngineStatus(engine.clone()));
     let _status = session.subscribe(
         &status_key,
         move |status: Result<Delivery<EngineStatus>, _>| match status {
             Ok(_) => heard.heard.store(ears.now().as_nanos(), Ordering::Relaxed),
-            Err(e) => tracing::warn!("engine status refused: {e}"),
+            Err(e) => {
+                if let Some(times) = refused.told() {
+                    tracing::warn!(times, "engine status refused: {e}");
+                }
+            }
         },
     )?;
     let (watched, names, own_engine) = (alive.clone(), cameras.clone(), engine.clone());
@@ -205,6 +220,8 @@ pub fn run_arm(
         boot: options.spec.boot,
         spec: digest(&options.spec),
         teller: teller.clone(),
+        door,
+        denied: options.denied.clone(),
     };
     let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
     // The witness listens for as long as anybody may tell.

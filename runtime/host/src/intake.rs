@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tactus_types::{CameraFrame, InferenceRequest, JointState};
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, Key, Message, Name, Session, SessionError, Subscriber, Topic,
-    WireError,
+    Cell, ChunkReply, Delivery, Key, Message, Name, Session, SessionError, Sparse, Subscriber,
+    Topic, WireError,
 };
 
 /// Messages kept for the inference thread; more arrive only when it hangs, and then the oldest are worthless.
@@ -106,9 +106,14 @@ impl Intake {
         inbound: impl Fn(Delivery<M>) -> Inbound + Send + Sync + 'static,
     ) -> Result<(), SessionError> {
         let to = self.inbox.clone();
+        let refused = Sparse::default();
         let taken = move |delivery: Result<Delivery<M>, WireError>| match delivery {
             Ok(delivery) => to.push(inbound(delivery)),
-            Err(e) => tracing::warn!("message refused: {e}"),
+            Err(e) => {
+                if let Some(times) = refused.told() {
+                    tracing::warn!(times, "message refused: {e}");
+                }
+            }
         };
         self.subscriptions.push(session.subscribe(key, taken)?);
         Ok(())

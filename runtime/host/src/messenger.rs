@@ -3,7 +3,7 @@
 //! Publishes requests at once, joint states and applied commands decimated, the mode on every change and ten times a
 //! second, telemetry per chunk. Answers orders. Drops what the control thread received. Decides nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tactus_wire::{
 use crate::account::{Account, ChunkTimes};
 use crate::arm::{Event, TickRecord};
 use crate::motion::MotionMeter;
+use crate::orders::Door;
 use crate::witness::{Miss, Teller, Testimony};
 
 /// Longest sleep between two looks at the ring: a joint state reaches the engine this much later at most.
@@ -51,6 +52,8 @@ pub(crate) struct MessengerOptions {
     pub boot: u64,
     pub spec: u64,
     pub teller: Teller,
+    pub door: Door,
+    pub denied: Arc<AtomicU64>,
 }
 
 /// Publishers and what was counted.
@@ -82,6 +85,8 @@ pub(crate) struct Messenger {
     put_errors: u64,
     period_secs: f64,
     teller: Teller,
+    door: Door,
+    denied: Arc<AtomicU64>,
     /// Of the episode that is under way.
     motion: Option<MotionMeter>,
     /// Of it so far, or of the last one.
@@ -103,6 +108,8 @@ impl Messenger {
             boot,
             spec,
             teller,
+            door,
+            denied,
         } = options;
         let notes = TickBatch {
             boot: *boot,
@@ -144,6 +151,8 @@ impl Messenger {
             put_errors: 0,
             period_secs: *period_secs,
             teller: teller.clone(),
+            door: door.clone(),
+            denied: denied.clone(),
             motion: None,
             quality: MotionQuality::default(),
             clock,
@@ -190,7 +199,7 @@ impl Messenger {
                 accepted,
                 at,
             } => self.reply(&delivery, accepted, at),
-            Event::Answer(answer) => answer.send(),
+            Event::Answer(answer) => answer.send(&self.door),
             Event::Asked(asked) => self.asked.push(asked),
         }
     }
@@ -426,6 +435,8 @@ impl Messenger {
                 chunks_discarded: chunks_foreign + chunks_late + chunks_flawed,
                 orders_refused,
                 setpoints_refused,
+                turned_away: self.door.turned_away(),
+                denied: self.denied.load(Ordering::Relaxed),
             },
             lease: record.lease.clone(),
         };

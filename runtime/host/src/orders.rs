@@ -2,22 +2,24 @@
 //! a flood of one kind keeps no other waiting.
 //!
 //! ```text
-//!   arm/<name>/mode  --ModeOrder-----> orders -+
-//!   arm/<name>/lease --LeaseRequest--> leases -+-> control thread, one of each per tick
-//!   arm/<name>/stop  --anything------> stops  -+
-//!   arm/<name>/setpoint --OperatorSetpoint---> setpoints: all that came, the newest counts
+//!   arm/<name>/order/<who> --LeasedOrder--> orders -+
+//!   arm/<name>/lease/<who> --LeaseRequest-> leases -+-> control thread, one of each per tick
+//!   arm/<name>/stop        --anything-----> stops  -+
+//!   arm/<name>/setpoint/<who> --OperatorSetpoint--> setpoints: all that came, the newest counts
 //! ```
-//! Decides nothing: which order is carried out, and who gets the lease, is decided in `tactus-control`. A stop is taken
-//! whatever its payload, header or clock: whoever reaches the key may stop the arm.
+//! Decides nothing: which order is carried out, who gets the lease, and whose a lease is, is decided in `tactus-control`; which
+//! rank somebody may ask for, in the table of the cell's members. What is said under another's lease is refused and counted
+//! here. A stop is taken whatever its payload, header or clock: whoever reaches the key may stop the arm.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
-use tactus_control::{ArmCycle, LeaseRefused, Order, OrderRefused, Pose, TickInput};
-use tactus_types::{OperatorSetpoint, Time};
+use tactus_control::{ArmCycle, Bearers, LeaseRefused, Order, OrderRefused, Pose, TickInput};
+use tactus_types::{LeaseId, OperatorSetpoint, Time};
 use tactus_wire::{
-    Asked as Note, Cell, Delivery, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder,
-    ModeOrderReply, ModeWord, Name, Queryable, Responder, Session, SessionError, Subscriber, Topic,
+    Asked as Note, Cell, Delivery, LeaseReply, LeaseRequest, LeasedOrder, Members, ModeOrder,
+    ModeOrderReply, ModeWord, Name, Queryable, Responder, Said, Session, SessionError, Sparse,
+    Subscriber, Topic, decode, who_of,
 };
 
 /// Setpoints of humans that may wait for a tick.
@@ -35,6 +37,77 @@ pub(crate) struct Orders {
     setpoints: Consumer<OperatorSetpoint>,
     /// Waits to hear how switching torque went.
     switching: Option<Responder<ModeOrderReply>>,
+}
+
+/// Judges by whom something is said; shared by the threads that receive and the one that answers.
+#[derive(Clone, Default)]
+pub(crate) struct Door {
+    bearers: Arc<Mutex<Bearers>>,
+    /// Where the cell has keys: who may ask for which rank.
+    members: Option<Arc<Members>>,
+    turned_away: Arc<Sparse>,
+}
+
+impl Door {
+    pub(crate) fn new(members: Option<Members>) -> Self {
+        Self {
+            members: members.map(Arc::new),
+            ..Self::default()
+        }
+    }
+
+    /// How often somebody spoke under a lease, in a name or for a rank that is not theirs, or sent a setpoint that is none.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.turned_away.count()
+    }
+
+    fn judge(&self, who: Option<&Name>, lease: Option<LeaseId>) -> Result<(), String> {
+        let judged = match (who, lease) {
+            (None, _) => Err("a question is asked by one, in a name of its own".to_owned()),
+            (Some(_), None) => Ok(()),
+            (Some(who), Some(lease)) => {
+                let bearers = self.bearers.lock().unwrap_or_else(PoisonError::into_inner);
+                bearers
+                    .judge(lease, who.as_str())
+                    .map_err(|e| e.to_string())
+            }
+        };
+        self.counted(judged)
+    }
+
+    fn judge_wish(&self, who: Option<&Name>, request: &LeaseRequest) -> Result<(), String> {
+        match request {
+            LeaseRequest::Renew { lease } | LeaseRequest::Release { lease } => {
+                self.judge(who, Some(*lease))
+            }
+            LeaseRequest::Acquire { rank, .. } => {
+                self.judge(who, None)?;
+                let Some((members, who)) = self.members.as_ref().zip(who) else {
+                    return Ok(());
+                };
+                self.counted(match members.rank(who) {
+                    Some(most) if *rank <= most => Ok(()),
+                    _ => Err(format!("`{who}` may not ask for rank {}", rank.word())),
+                })
+            }
+        }
+    }
+
+    fn counted(&self, judged: Result<(), String>) -> Result<(), String> {
+        if let Err(why) = &judged {
+            if let Some(times) = self.turned_away.told() {
+                tracing::warn!(times, "turned away: {why}");
+            }
+        }
+        judged
+    }
+
+    fn granted(&self, who: Option<&Name>, reply: &LeaseReply) {
+        if let (Some(who), LeaseReply::Granted { lease, .. }) = (who, reply) {
+            let mut bearers = self.bearers.lock().unwrap_or_else(PoisonError::into_inner);
+            bearers.given(*lease, who.as_str());
+        }
+    }
 }
 
 /// Keeps the keys declared.
@@ -63,42 +136,61 @@ pub(crate) fn listen(
     session: &Session,
     cell: &Cell,
     arm: &Name,
+    door: &Door,
 ) -> Result<(Orders, OrderKeys), SessionError> {
     let (to_orders, orders) = RingBuffer::new(WAITING);
     let (to_leases, leases) = RingBuffer::new(WAITING);
     let (to_stops, stops) = RingBuffer::new(WAITING);
-    let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
     // A ring has one producer; Zenoh may call from any of its threads. The locks are on their side only.
     let to_orders = Mutex::new(to_orders);
+    let at = door.clone();
     let mode = session.queryable(
-        &key(Topic::ArmMode),
-        move |q: Delivery<LeasedOrder>, responder| {
-            let order = order_of(&q.message.order);
-            push(&to_orders, (order, q.message), responder);
+        &cell.said_to(arm, Said::Order),
+        move |q: Delivery<LeasedOrder>, responder: Responder<ModeOrderReply>| {
+            let lease = q.message.under.map(|under| under.lease);
+            match at.judge(responder.asker().as_ref(), lease) {
+                Ok(()) => {
+                    let order = order_of(&q.message.order);
+                    push(&to_orders, (order, q.message), responder);
+                }
+                Err(why) => responder.refuse(&why),
+            }
         },
     )?;
     let to_leases = Mutex::new(to_leases);
+    let at = door.clone();
     let lease = session.queryable(
-        &key(Topic::ArmLease),
-        move |q: Delivery<LeaseRequest>, responder| push(&to_leases, q.message, responder),
+        &cell.said_to(arm, Said::Lease),
+        move |q: Delivery<LeaseRequest>, responder: Responder<LeaseReply>| match at
+            .judge_wish(responder.asker().as_ref(), &q.message)
+        {
+            Ok(()) => push(&to_leases, q.message, responder),
+            Err(why) => responder.refuse(&why),
+        },
     )?;
     let to_stops = Mutex::new(to_stops);
-    let stop = session.queryable_unchecked(&key(Topic::ArmStop), move |responder| {
+    let stop_key = cell.key(&Topic::ArmStop(arm.clone()));
+    let stop = session.queryable_unchecked(&stop_key, move |responder| {
         push(&to_stops, (), responder);
     })?;
     let (to_setpoints, setpoints) = RingBuffer::new(SETPOINTS);
     let to_setpoints = Mutex::new(to_setpoints);
-    let setpoint = session.subscribe(
-        &key(Topic::ArmSetpoint),
-        move |setpoint: Result<Delivery<OperatorSetpoint>, _>| match setpoint {
-            // A ring that is full loses the setpoint: the next one says the same and more.
-            Ok(delivery) => {
-                let mut ring = to_setpoints.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = ring.push(delivery.message);
+    let (at, clock) = (door.clone(), session.clock().id());
+    let setpoint = session.subscribe_raw(&cell.said_to(arm, Said::Setpoint), move |raw| {
+        let setpoint: Delivery<OperatorSetpoint> = match decode(&raw, clock) {
+            Ok(setpoint) => setpoint,
+            Err(e) => {
+                let _ = at.counted(Err(e.to_string()));
+                return;
             }
-            Err(e) => tracing::warn!("setpoint refused: {e}"),
-        },
-    )?;
+        };
+        let lease = Some(setpoint.message.lease);
+        if at.judge(who_of(raw.key).as_ref(), lease).is_ok() {
+            // A ring that is full loses the setpoint: the next one says the same and more.
+            let mut ring = to_setpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = ring.push(setpoint.message);
+        }
+    })?;
     let orders = Orders {
         orders,
         leases,
@@ -284,10 +376,13 @@ impl Answered {
 }
 
 impl Answer {
-    /// Sends it.
-    pub(crate) fn send(self) {
+    /// Sends it; a lease is its bearer's from before the bearer hears of it.
+    pub(crate) fn send(self, door: &Door) {
         match self {
-            Self::Lease(responder, reply) => responder.answer(&reply),
+            Self::Lease(responder, reply) => {
+                door.granted(responder.asker().as_ref(), &reply);
+                responder.answer(&reply);
+            }
             Self::Order(responder, result, mode) => {
                 let accepted = result.is_ok();
                 let message = match result {

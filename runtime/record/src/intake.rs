@@ -298,7 +298,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::DeviceCommand(_) => of::<DeviceCommand>(raw, clock, |_| Said::Nothing),
         Topic::DeviceInfo(_) | Topic::ArmInfo(_) => of::<ArmInfo>(raw, clock, |_| Said::Nothing),
         Topic::ArmRequest(_) => of::<InferenceRequest>(raw, clock, |_| Said::Nothing),
-        Topic::ArmSetpoint(_) => of::<OperatorSetpoint>(raw, clock, |_| Said::Nothing),
+        Topic::ArmSetpoint(..) => of::<OperatorSetpoint>(raw, clock, |_| Said::Nothing),
         Topic::ArmChunk(_) => of::<ChunkReply>(raw, clock, |reply| match reply {
             ChunkReply::Chunk(chunk) => Said::Bundle(chunk.bundle_id),
             ChunkReply::Refusal(_) => Said::Nothing,
@@ -322,7 +322,8 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::Eval => None,
         // Questions only: nothing is published there.
         Topic::CameraStep(_)
-        | Topic::ArmLease(_)
+        | Topic::ArmOrder(..)
+        | Topic::ArmLease(..)
         | Topic::ArmStop(_)
         | Topic::EvalPicture
         | Topic::SimReset
@@ -402,9 +403,7 @@ mod tests {
             Topic::ArmRequest,
             Topic::ArmChunk,
             Topic::ArmApplied,
-            Topic::ArmSetpoint,
             Topic::ArmMode,
-            Topic::ArmLease,
             Topic::ArmTelemetry,
             Topic::ArmTicks,
             Topic::EngineStatus,

@@ -17,7 +17,7 @@ use tactus_types::{LeaseId, Rank, Under};
 
 use crate::{
     Cell, Key, LeaseReply, LeaseRequest, LeasedOrder, ModeOrder, ModeOrderReply, Name, QueryError,
-    Session, Topic,
+    Session,
 };
 
 /// How long an arm host may take to answer about a lease.
@@ -63,7 +63,7 @@ struct State {
 pub struct Authority {
     session: Session,
     lease_key: Key,
-    mode_key: Key,
+    order_key: Key,
     lease: LeaseId,
     sequence: AtomicU64,
     shared: Arc<Shared>,
@@ -84,7 +84,7 @@ impl Authority {
         rank: Rank,
         ttl: Duration,
     ) -> Result<Self, AuthorityError> {
-        let lease_key = cell.key(&Topic::ArmLease(arm.clone()));
+        let lease_key = session.lease_key(cell, arm);
         let question = LeaseRequest::Acquire {
             holder: holder.into(),
             rank,
@@ -98,7 +98,7 @@ impl Authority {
         let shared = Arc::new(Shared::default());
         let mut authority = Self {
             session: session.clone(),
-            mode_key: cell.key(&Topic::ArmMode(arm.clone())),
+            order_key: session.order_key(cell, arm),
             lease,
             sequence: AtomicU64::new(0),
             shared: shared.clone(),
@@ -135,7 +135,7 @@ impl Authority {
                 bound,
             }),
         };
-        let answer = self.session.query(&self.mode_key, &order, timeout)?;
+        let answer = self.session.query(&self.order_key, &order, timeout)?;
         Ok(answer.message)
     }
 

@@ -30,7 +30,7 @@ impl Guest {
     /// # Errors
     /// [`SessionError`] naming the endpoint; at the latest shortly after `within`.
     pub fn open(endpoint: &str, within: Duration, lease: Duration) -> Result<Self, SessionError> {
-        check_endpoint("connect", endpoint)?;
+        check_endpoint("connect", endpoint, false)?;
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let text = json!({
             "mode": "peer",

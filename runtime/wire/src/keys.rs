@@ -3,7 +3,8 @@
 //! ```text
 //! camera/<name>/{image,info}
 //! device/<name>/{state,command,info}
-//! arm/<name>/{state,info,request,chunk,applied,setpoint,mode,lease,stop,telemetry,ticks}
+//! arm/<name>/{state,info,request,chunk,applied,mode,stop,telemetry,ticks}
+//! arm/<name>/{lease,order,setpoint}/<who>
 //! engine/<name>/status
 //! episode
 //! eval, eval/picture
@@ -11,7 +12,8 @@
 //! clock/<name>
 //! alive/<role>/<name>
 //! ```
-//! A name is 1 to 64 characters of `a-z`, `0-9`, `_` and `-`, so that no name can hold a wildcard or a separator.
+//! `who` is whoever asks or sends, in the name it has in the cell: where the cell has keys, its certificate's, and nobody
+//! else can write there. A name is 1 to 64 characters of `a-z`, `0-9`, `_` and `-`, so that no name can hold a wildcard or a separator.
 
 use std::{fmt, sync::Arc};
 
@@ -109,6 +111,36 @@ impl Role {
     }
 }
 
+/// What is said to an arm host by somebody in particular.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// [`Topic::ArmSetpoint`].
+    Setpoint,
+    /// [`Topic::ArmOrder`].
+    Order,
+    /// [`Topic::ArmLease`].
+    Lease,
+}
+
+impl Said {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Setpoint, Self::Order, Self::Lease];
+
+    /// Word in keys.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Setpoint => "setpoint",
+            Self::Order => "order",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// Who wrote on `key`, the last chunk of it; `None` where that is no name.
+pub fn who_of(key: &str) -> Option<Name> {
+    Name::new(key.rsplit('/').next()?).ok()
+}
+
 /// What a key is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Topic {
@@ -136,12 +168,14 @@ pub enum Topic {
     ArmChunk(Name),
     /// [`crate::AppliedBatch`].
     ArmApplied(Name),
-    /// [`tactus_types::OperatorSetpoint`] of a human.
-    ArmSetpoint(Name),
-    /// [`crate::ModeReport`], published; [`crate::LeasedOrder`] as a query.
+    /// [`tactus_types::OperatorSetpoint`] of a human, by whoever sends it.
+    ArmSetpoint(Name, Name),
+    /// [`crate::ModeReport`].
     ArmMode(Name),
-    /// [`crate::LeaseRequest`] as a query.
-    ArmLease(Name),
+    /// [`crate::LeasedOrder`] as a query, by whoever asks.
+    ArmOrder(Name, Name),
+    /// [`crate::LeaseRequest`] as a query, by whoever asks.
+    ArmLease(Name, Name),
     /// Controlled stop: any query, whatever its payload.
     ArmStop(Name),
     /// [`crate::Telemetry`].
@@ -181,9 +215,10 @@ impl fmt::Display for Topic {
             Self::ArmRequest(name) => write!(f, "arm/{name}/request"),
             Self::ArmChunk(name) => write!(f, "arm/{name}/chunk"),
             Self::ArmApplied(name) => write!(f, "arm/{name}/applied"),
-            Self::ArmSetpoint(name) => write!(f, "arm/{name}/setpoint"),
+            Self::ArmSetpoint(name, who) => write!(f, "arm/{name}/setpoint/{who}"),
             Self::ArmMode(name) => write!(f, "arm/{name}/mode"),
-            Self::ArmLease(name) => write!(f, "arm/{name}/lease"),
+            Self::ArmOrder(name, who) => write!(f, "arm/{name}/order/{who}"),
+            Self::ArmLease(name, who) => write!(f, "arm/{name}/lease/{who}"),
             Self::ArmStop(name) => write!(f, "arm/{name}/stop"),
             Self::ArmTelemetry(name) => write!(f, "arm/{name}/telemetry"),
             Self::ArmTicks(name) => write!(f, "arm/{name}/ticks"),
@@ -204,6 +239,9 @@ impl Topic {
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('/').collect();
         let named = |name: &str, topic: fn(Name) -> Self| Name::new(name).ok().map(topic);
+        let by = |name: &str, who: &str, topic: fn(Name, Name) -> Self| {
+            Some(topic(Name::new(name).ok()?, Name::new(who).ok()?))
+        };
         match parts.as_slice() {
             ["camera", name, "image"] => named(name, Self::CameraImage),
             ["camera", name, "info"] => named(name, Self::CameraInfo),
@@ -217,9 +255,10 @@ impl Topic {
             ["arm", name, "request"] => named(name, Self::ArmRequest),
             ["arm", name, "chunk"] => named(name, Self::ArmChunk),
             ["arm", name, "applied"] => named(name, Self::ArmApplied),
-            ["arm", name, "setpoint"] => named(name, Self::ArmSetpoint),
+            ["arm", name, "setpoint", who] => by(name, who, Self::ArmSetpoint),
             ["arm", name, "mode"] => named(name, Self::ArmMode),
-            ["arm", name, "lease"] => named(name, Self::ArmLease),
+            ["arm", name, "order", who] => by(name, who, Self::ArmOrder),
+            ["arm", name, "lease", who] => by(name, who, Self::ArmLease),
             ["arm", name, "stop"] => named(name, Self::ArmStop),
             ["arm", name, "telemetry"] => named(name, Self::ArmTelemetry),
             ["arm", name, "ticks"] => named(name, Self::ArmTicks),
@@ -289,6 +328,11 @@ impl Cell {
         Key(format!("tactus/{}/alive/**", self.0).into())
     }
 
+    /// Key expression of what everyone says to arm `arm` of one kind: `setpoint`, `order` or `lease`.
+    pub fn said_to(&self, arm: &Name, kind: Said) -> Key {
+        Key(format!("tactus/{}/arm/{arm}/{}/*", self.0, kind.word()).into())
+    }
+
     /// Topic of `key` in this cell.
     ///
     /// # Errors
@@ -316,7 +360,7 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 19] = [
+        let named: [fn(Name) -> Topic; 18] = [
             Topic::Clock,
             Topic::CameraImage,
             Topic::CameraInfo,
@@ -331,13 +375,16 @@ mod tests {
             Topic::ArmChunk,
             Topic::ArmApplied,
             Topic::ArmMode,
-            Topic::ArmLease,
             Topic::ArmStop,
             Topic::ArmTelemetry,
             Topic::ArmTicks,
             Topic::EngineStatus,
         ];
+        let said: [fn(Name, Name) -> Topic; 3] =
+            [Topic::ArmSetpoint, Topic::ArmOrder, Topic::ArmLease];
         prop_oneof![
+            (prop::sample::select(said.to_vec()), name(), name())
+                .prop_map(|(topic, arm, who)| topic(arm, who)),
             (prop::sample::select(named.to_vec()), name()).prop_map(|(topic, name)| topic(name)),
             Just(Topic::Episode),
             Just(Topic::Eval),
@@ -355,6 +402,24 @@ mod tests {
             let cell = Cell(cell);
             let key = cell.key(&topic);
             prop_assert_eq!(cell.topic(key.as_str()), Ok(topic));
+        }
+
+        #[test]
+        fn what_is_said_says_by_whom(cell in name(), arm in name(), who in name(), kind in 0..3usize) {
+            let cell = Cell(cell);
+            let topic = match Said::ALL[kind] {
+                Said::Setpoint => Topic::ArmSetpoint(arm.clone(), who.clone()),
+                Said::Order => Topic::ArmOrder(arm.clone(), who.clone()),
+                Said::Lease => Topic::ArmLease(arm.clone(), who.clone()),
+            };
+            let key = cell.key(&topic);
+            prop_assert_eq!(who_of(key.as_str()), Some(who));
+            let everyone = cell.said_to(&arm, Said::ALL[kind]);
+            let expression = |key: &Key| zenoh::key_expr::KeyExpr::try_from(key.as_str().to_owned());
+            let (one, all) = (expression(&key).expect("a key"), expression(&everyone).expect("a pattern"));
+            prop_assert!(all.includes(&one));
+            // Whoever asks everyone at once is nobody.
+            prop_assert_eq!(who_of(everyone.as_str()), None);
         }
 
         #[test]

@@ -7,7 +7,9 @@
 //! - [`message`]: the [`Message`] trait: a noun, its schema, its quality of service; [`decode`] from hostile bytes.
 //! - [`messages`]: nouns of this crate, and the encodings of those of `tactus-types`.
 //! - [`schema`]: the descriptors of the messages, for files that have to explain themselves.
+//! - [`members`]: who belongs to a cell, and what each may say; [`security`]: that table, and certificates, as Zenoh takes them.
 //! - [`session`]: a Zenoh peer session; [`publish`], [`subscribe`], [`query`], [`alive`] on it.
+//! - [`sparse`]: what may come in floods is counted, and seldom told.
 //! - [`guest`]: a session on another system's network, for drivers that speak its keys.
 //! - [`authority`]: a client that holds an arm's lease and gives orders under it.
 //!
@@ -34,6 +36,7 @@ pub mod error;
 pub mod guest;
 pub mod header;
 pub mod keys;
+pub mod members;
 pub mod message;
 pub mod messages;
 pub mod offset;
@@ -42,7 +45,9 @@ mod proto;
 pub mod publish;
 pub mod query;
 pub mod schema;
+pub mod security;
 pub mod session;
+pub mod sparse;
 pub mod subscribe;
 
 pub use alive::{AliveToken, AliveWatch};
@@ -51,7 +56,8 @@ pub use clock::MonotonicClock;
 pub use error::WireError;
 pub use guest::Guest;
 pub use header::{Header, SCHEMA_VERSION};
-pub use keys::{Cell, Key, KeyError, Name, Role, Topic};
+pub use keys::{Cell, Key, KeyError, Name, Role, Said, Topic, who_of};
+pub use members::{Act, Member, Members};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};
 pub use messages::{
     AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
@@ -64,5 +70,7 @@ pub use offset::{Backwards, Exchange, Offset, OffsetTracker};
 pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};
 pub use schema::{descriptor_set, schema_of};
+pub use security::Security;
 pub use session::{Session, SessionError, SessionOptions};
+pub use sparse::Sparse;
 pub use subscribe::Subscriber;

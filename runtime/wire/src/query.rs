@@ -14,8 +14,8 @@ use zenoh::{
 };
 
 use crate::{
-    Delivery, Key, Message, Session, SessionError, WireError, message::decode, session::Stamper,
-    subscribe::raw,
+    Delivery, Key, Message, Name, Session, SessionError, Sparse, WireError, message::decode,
+    session::Stamper, subscribe::raw, who_of,
 };
 
 /// Time between two looks for somebody who answers.
@@ -63,6 +63,11 @@ pub struct Responder<A> {
 }
 
 impl<A: Message> Responder<A> {
+    /// Who asked, on a key that says so; `None` where that is no name.
+    pub fn asker(&self) -> Option<Name> {
+        who_of(self.query.key_expr().as_str())
+    }
+
     /// Answers.
     pub fn answer(self, answer: &A) {
         let header = self.stamper.header(answer.captured_at(), answer.seq());
@@ -98,6 +103,7 @@ impl Session {
     ) -> Result<Queryable, SessionError> {
         let stamper = self.stamper.clone();
         let nothing = ZBytes::new();
+        let refused = Sparse::default();
         self.zenoh
             .declare_queryable(key.as_str().to_owned())
             .complete(true)
@@ -118,7 +124,9 @@ impl Session {
                 match question {
                     Ok(question) => on_question(question, responder),
                     Err(e) => {
-                        tracing::warn!("question refused: {e}");
+                        if let Some(times) = refused.told() {
+                            tracing::warn!(times, "question refused: {e}");
+                        }
                         responder.refuse(&e.to_string());
                     }
                 }

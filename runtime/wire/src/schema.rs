@@ -46,7 +46,7 @@ pub fn schema_of(topic: &Topic) -> Option<&'static str> {
         Topic::ArmRequest(_) => InferenceRequest::SCHEMA,
         Topic::ArmChunk(_) => ChunkReply::SCHEMA,
         Topic::ArmApplied(_) => AppliedBatch::SCHEMA,
-        Topic::ArmSetpoint(_) => OperatorSetpoint::SCHEMA,
+        Topic::ArmSetpoint(..) => OperatorSetpoint::SCHEMA,
         Topic::ArmMode(_) => ModeReport::SCHEMA,
         Topic::ArmTelemetry(_) => Telemetry::SCHEMA,
         Topic::ArmTicks(_) => TickBatch::SCHEMA,
@@ -55,7 +55,8 @@ pub fn schema_of(topic: &Topic) -> Option<&'static str> {
         Topic::Eval => EvalReport::SCHEMA,
         Topic::SimWorld => SimWorld::SCHEMA,
         Topic::CameraStep(_)
-        | Topic::ArmLease(_)
+        | Topic::ArmOrder(..)
+        | Topic::ArmLease(..)
         | Topic::ArmStop(_)
         | Topic::EvalPicture
         | Topic::Clock(_)

@@ -20,7 +20,7 @@ use serde_json::json;
 use tactus_types::{Clock, ClockId, Time};
 use zenoh::{Wait, config::EndPoint};
 
-use crate::Header;
+use crate::{Cell, Header, Key, Name, Security, Topic};
 
 /// The endpoint that a process listens on unless it is told otherwise: any free port of the loopback interface.
 pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
@@ -29,6 +29,9 @@ pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
 /// drops messages of a short burst on a busy machine, where its sending thread waits for a core.
 const REAL_TIME_BATCHES: u32 = 16;
 const DATA_BATCHES: u32 = 8;
+
+/// Longest message that is put together from its fragments: a raw picture of 12 megapixels. Zenoh's default is a gigabyte.
+const MAX_MESSAGE_BYTES: usize = 48 << 20;
 
 /// How long a `put` waits for room before it drops the message. Zenoh's default is 1 ms; no thread that ticks puts.
 const WAIT_BEFORE_DROP_MICROS: u32 = 5000;
@@ -42,6 +45,10 @@ pub struct SessionOptions {
     pub connect: Vec<String>,
     /// How long to try to reach them. Default: 5 s.
     pub connect_timeout: Duration,
+    /// What this process is in a cell that has keys; without it nothing is encrypted, and nobody is who they say. Default: none.
+    pub security: Option<Security>,
+    /// Without keys, listen beyond this host all the same. Default: no.
+    pub plain_network: bool,
 }
 
 impl Default for SessionOptions {
@@ -50,6 +57,8 @@ impl Default for SessionOptions {
             listen: vec![LOOPBACK.into()],
             connect: Vec::new(),
             connect_timeout: Duration::from_secs(5),
+            security: None,
+            plain_network: false,
         }
     }
 }
@@ -148,11 +157,12 @@ impl Stamper {
 pub struct Session {
     pub(crate) zenoh: zenoh::Session,
     pub(crate) stamper: Stamper,
+    who: Name,
 }
 
 impl Session {
     /// Opens a session. `source` names this process in every message, for example `camera/scene`; `clock` stamps them
-    /// and is the cell's clock for everything received.
+    /// and is the cell's clock for everything received. Who it is on the wire is in its certificate, or, without one, `source`.
     ///
     /// # Errors
     /// [`SessionError`] naming the option or the endpoint; at the latest shortly after the connect timeout.
@@ -165,12 +175,30 @@ impl Session {
             listen,
             connect,
             connect_timeout,
+            security,
+            plain_network,
         } = options;
         for (field, endpoints) in [("listen", listen), ("connect", connect)] {
             for endpoint in endpoints {
-                check_endpoint(field, endpoint)?;
+                check_endpoint(field, endpoint, security.is_some())?;
             }
         }
+        if security.is_none() && !plain_network {
+            listen
+                .iter()
+                .try_for_each(|endpoint| stays_here(endpoint))?;
+        }
+        let who = match security {
+            Some(security) => {
+                security.check()?;
+                security.who()?
+            }
+            None => Name::new(&source.replace('/', "-")).map_err(|e| SessionError::Option {
+                field: "source",
+                expected: "names, with a slash between them".into(),
+                actual: e.to_string(),
+            })?,
+        };
         if connect_timeout.is_zero() {
             return Err(SessionError::Option {
                 field: "connect_timeout",
@@ -201,7 +229,28 @@ impl Session {
         Ok(Self {
             zenoh,
             stamper: Stamper::new(clock, source),
+            who,
         })
+    }
+
+    /// Who this process is on the wire, in keys that say so.
+    pub fn who(&self) -> &Name {
+        &self.who
+    }
+
+    /// Where this process asks `arm` for its lease.
+    pub fn lease_key(&self, cell: &Cell, arm: &Name) -> Key {
+        cell.key(&Topic::ArmLease(arm.clone(), self.who.clone()))
+    }
+
+    /// Where this process gives `arm` orders.
+    pub fn order_key(&self, cell: &Cell, arm: &Name) -> Key {
+        cell.key(&Topic::ArmOrder(arm.clone(), self.who.clone()))
+    }
+
+    /// Where this process sends `arm` a human's setpoints.
+    pub fn setpoint_key(&self, cell: &Cell, arm: &Name) -> Key {
+        cell.key(&Topic::ArmSetpoint(arm.clone(), self.who.clone()))
     }
 
     /// The endpoints that others can connect to, with the ports that were chosen.
@@ -234,19 +283,67 @@ impl Session {
     }
 }
 
-pub(crate) fn check_endpoint(field: &'static str, endpoint: &str) -> Result<(), SessionError> {
+/// Refuses an endpoint that is not one of `tls/` or `tcp/`, as the cell has keys or not.
+pub(crate) fn check_endpoint(
+    field: &'static str,
+    endpoint: &str,
+    keys: bool,
+) -> Result<(), SessionError> {
+    let protocol = if keys { "tls" } else { "tcp" };
     match endpoint.parse::<EndPoint>() {
-        Ok(parsed) if parsed.protocol().as_str() == "tcp" => Ok(()),
+        Ok(parsed) if parsed.protocol().as_str() == protocol => Ok(()),
         Ok(_) | Err(_) => Err(SessionError::Option {
             field,
-            expected: "an endpoint such as `tcp/127.0.0.1:7447`".into(),
+            expected: match keys {
+                true => "an endpoint such as `tls/192.168.1.2:7447`, since the cell has keys",
+                false => "an endpoint such as `tcp/127.0.0.1:7447`",
+            }
+            .into(),
             actual: endpoint.into(),
         }),
     }
 }
 
+/// Refuses an endpoint to listen on that others than this host can reach.
+fn stays_here(endpoint: &str) -> Result<(), SessionError> {
+    let parsed = endpoint.parse::<EndPoint>();
+    let address = parsed
+        .as_ref()
+        .map_or("", |e| e.address().as_str())
+        .to_owned();
+    let host = address
+        .rsplit_once(':')
+        .map_or(address.as_str(), |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let here = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    if here {
+        return Ok(());
+    }
+    Err(SessionError::Option {
+        field: "listen",
+        expected: "an address of this host alone, or a cell with keys (`tactus keys init`), or the flag --plain-network, \
+                   with which whoever reaches the address can move the arm"
+            .into(),
+        actual: endpoint.into(),
+    })
+}
+
 fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
     let timeout_millis = u64::try_from(options.connect_timeout.as_millis()).unwrap_or(u64::MAX);
+    let mut link = json!({ "rx": { "max_message_size": MAX_MESSAGE_BYTES }, "tx": { "queue": {
+        "size": { "real_time": REAL_TIME_BATCHES, "data": DATA_BATCHES },
+        "congestion_control": { "drop": { "wait_before_drop": WAIT_BEFORE_DROP_MICROS } },
+    } } });
+    let mut access = json!({ "enabled": false });
+    if let Some(security) = &options.security {
+        link["tls"] = security.link();
+        // What gossip tells of is no other way in.
+        link["protocols"] = json!(["tls"]);
+        access = security.access();
+    }
     let text = json!({
         "mode": "peer",
         "listen": { "endpoints": options.listen },
@@ -264,10 +361,8 @@ fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
                 "autoconnect_strategy": { "peer": { "to_peer": "greater-zid" } },
             },
         },
-        "transport": { "link": { "tx": { "queue": {
-            "size": { "real_time": REAL_TIME_BATCHES, "data": DATA_BATCHES },
-            "congestion_control": { "drop": { "wait_before_drop": WAIT_BEFORE_DROP_MICROS } },
-        } } } },
+        "transport": { "link": link },
+        "access_control": access,
     });
     zenoh::Config::from_json5(&text.to_string()).map_err(|e| e.to_string())
 }

@@ -306,7 +306,7 @@ fn junk_on_a_key_is_an_error_that_names_it() {
 fn orders_are_answered_once_or_refused_with_a_reason() {
     let a = open("arm/a", &[]);
     let b = open("run", &a.endpoints());
-    let key = cell().key(&Topic::ArmMode(name("a")));
+    let key = b.order_key(&cell(), &name("a"));
     let ask = |order: &ModeOrder| b.query::<_, ModeOrderReply>(&key, order, WAIT);
 
     let nobody = ask(&ModeOrder::Enable).expect_err("nobody is there");

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tactus_types::{Applied, Clock, JointState, Rank, Time};
 use tactus_wire::{
-    AppliedBatch, Authority, AuthorityError, Cell as WireCell, Delivery, EngineStatus, ModeOrder,
-    ModeOrderReply, ModeReport, MonotonicClock, Name, Nothing, Session, SessionOptions, SimReset,
-    SimResetReply, Subscriber, Topic,
+    AppliedBatch, Authority, AuthorityError, Cell as WireCell, Delivery, EngineStatus, Member,
+    Members, ModeOrder, ModeOrderReply, ModeReport, MonotonicClock, Name, Nothing, Security,
+    Session, SessionOptions, SimReset, SimResetReply, Subscriber, Topic,
 };
 
 /// The folder that holds the workspace.
@@ -64,6 +64,42 @@ pub fn cell_file(dir: &Path, edit: impl Fn(String) -> String) -> PathBuf {
     file
 }
 
+/// Where the cell of `file` has keys: they are made, and this is what operator `name` brings along.
+pub fn operator(file: &Path, name: &str) -> Option<Security> {
+    let text = std::fs::read_to_string(file).expect("a cell file");
+    if !text.contains("[security]") {
+        return None;
+    }
+    let made = tactus(&["keys", "init", &file.display().to_string()]);
+    assert!(made.status.success(), "{made:?}");
+    let legal = |text: &str| Name::new(text).expect("legal");
+    Some(Security {
+        member: Member::Operator(legal(name)),
+        members: Members {
+            cell: WireCell::new("demo").expect("legal"),
+            arm: arm(),
+            device: legal("sim"),
+            engine: legal("engine"),
+            cameras: vec![legal("scene"), legal("wrist")],
+            operators: vec![legal("anna"), legal("ben")],
+        },
+        keys: file.parent().expect("a folder").join("keys"),
+    })
+}
+
+/// How a session of such a member is opened.
+pub fn options_as(security: Option<Security>) -> SessionOptions {
+    let plain = SessionOptions::default();
+    SessionOptions {
+        listen: match security {
+            Some(_) => vec![tactus_wire::security::LOOPBACK.into()],
+            None => plain.listen.clone(),
+        },
+        security,
+        ..plain
+    }
+}
+
 /// A running `tactus run`, seen from its wire.
 pub struct Cell {
     run: Child,
@@ -92,7 +128,9 @@ impl Cell {
             .and_then(|l| l.local_addr())
             .expect("a port")
             .port();
-        let endpoint = format!("tcp/127.0.0.1:{port}");
+        let security = operator(&file, "anna");
+        let protocol = if security.is_some() { "tls" } else { "tcp" };
+        let endpoint = format!("{protocol}/127.0.0.1:{port}");
         let run = Command::new(program())
             .args(["run", &file.display().to_string(), "--listen", &endpoint])
             .stdin(Stdio::null())
@@ -103,7 +141,7 @@ impl Cell {
         let options = SessionOptions {
             connect: vec![endpoint.clone()],
             connect_timeout: Duration::from_secs(10),
-            ..SessionOptions::default()
+            ..options_as(security)
         };
         let session = Session::open(&options, "test", clock).expect("reaches the cell");
         let wire = WireCell::new("demo").expect("legal");
@@ -240,7 +278,7 @@ impl Cell {
 
     /// An order without a lease.
     pub fn order_without_lease(&self, order: &ModeOrder) -> ModeOrderReply {
-        let key = self.wire.key(&Topic::ArmMode(arm()));
+        let key = self.session.order_key(&self.wire, &arm());
         let reply = self.session.query(&key, order, Duration::from_secs(5));
         reply.expect("the arm host answers").message
     }

@@ -39,8 +39,12 @@ impl Flood {
     ) -> anyhow::Result<Self> {
         let done = Arc::<AtomicBool>::default();
         let key = |topic: fn(Name) -> Topic| cell.key(&topic(arm.clone()));
-        let publishers = [Topic::ArmSetpoint, Topic::ArmChunk, Topic::ArmMode]
-            .map(|topic| session.publisher_raw(&key(topic), Qos::RealTime));
+        let publishers = [
+            session.setpoint_key(cell, arm),
+            key(Topic::ArmChunk),
+            key(Topic::ArmMode),
+        ]
+        .map(|key| session.publisher_raw(&key, Qos::RealTime));
         let mut sends = Vec::new();
         for publisher in publishers {
             sends.push(publisher?);
@@ -64,7 +68,8 @@ impl Flood {
                 .name("flood".into())
                 .spawn(send)?,
         ];
-        let (mode, lease) = (key(Topic::ArmMode), key(Topic::ArmLease));
+        let order_key = session.order_key(cell, arm);
+        let lease = session.lease_key(cell, arm);
         let status = cell.key(&Topic::EngineStatus(engine.clone()));
         let orders = [
             ModeOrder::Enable,
@@ -80,7 +85,7 @@ impl Flood {
             let mut turns = orders.iter().cycle();
             while !over.load(Ordering::Relaxed) {
                 if let Some(order) = turns.next() {
-                    let _ = session.query::<_, ModeOrderReply>(&mode, order, PATIENCE);
+                    let _ = session.query::<_, ModeOrderReply>(&order_key, order, PATIENCE);
                 }
                 let question = LeaseRequest::Acquire {
                     holder: "flood".into(),

@@ -122,7 +122,7 @@ impl<'a> Stage<'a> {
 
         let endpoint = match &args.listen {
             Some(endpoint) => endpoint.clone(),
-            None => children::free_endpoint()?,
+            None => children::free_endpoint(cell)?,
         };
         let clock = Arc::new(tactus_wire::MonotonicClock::new()?);
         let options = SessionOptions {
@@ -308,7 +308,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When nobody answers.
     pub fn hold(&self) -> anyhow::Result<()> {
-        let key = self.sides.near.key(&Topic::ArmMode(self.cell.arm.clone()));
+        let key = self.session.order_key(&self.sides.near, &self.cell.arm);
         order::send(&self.session, &key, &ModeOrder::Hold).map(drop)
     }
 
@@ -338,8 +338,7 @@ impl<'a> Stage<'a> {
         self.human_leaves();
         let lease = order::authority(&self.session, self.cell, "human", Rank::Teleop)?;
         let state = self.observer.state().context("no joint state")?;
-        let near = &self.sides.near;
-        let key = near.key(&Topic::ArmSetpoint(self.cell.arm.clone()));
+        let key = self.session.setpoint_key(&self.sides.near, &self.cell.arm);
         let human = LiveHuman::start(&self.session, &key, lease.lease(), &state)?;
         self.authority = Some(lease);
         self.human = Some(human);
@@ -405,7 +404,7 @@ impl<'a> Stage<'a> {
                 Some(ModeWord::Policy | ModeWord::Align | ModeWord::Teleop | ModeWord::Hold)
             )
         {
-            let key = self.sides.near.key(&Topic::ArmMode(self.cell.arm.clone()));
+            let key = self.session.order_key(&self.sides.near, &self.cell.arm);
             order::send(&self.session, &key, &ModeOrder::StopEpisode).map(drop)?;
             let ready = |o: &Observer| {
                 o.mode()

@@ -113,6 +113,11 @@ pub struct Counters {
     pub orders_refused: u64,
     /// Setpoints of humans that were refused.
     pub setpoints_refused: u64,
+    /// Orders, questions for a lease and setpoints under a lease, in a name or for a rank that was not their sender's; and
+    /// setpoints that were none.
+    pub turned_away: u64,
+    /// Messages that the network dropped because their sender may not say them; in cells with keys.
+    pub denied: u64,
 }
 
 /// What an arm host is doing; published on every change and periodically.
@@ -151,6 +156,8 @@ impl Message for ModeReport {
             chunks_discarded,
             orders_refused,
             setpoints_refused,
+            turned_away,
+            denied,
         } = self.counters;
         pb::ModeReport {
             mode: word_to(self.mode),
@@ -168,6 +175,8 @@ impl Message for ModeReport {
                 chunks_discarded,
                 orders_refused,
                 setpoints_refused,
+                turned_away,
+                denied,
             }),
             lease: self.lease.as_ref().map(holder_to),
             fault: self.fault.map_or("", FaultKind::name).to_owned(),
@@ -187,6 +196,8 @@ impl Message for ModeReport {
             chunks_discarded,
             orders_refused,
             setpoints_refused,
+            turned_away,
+            denied,
         } = envelope.present("counters", report.counters)?;
         Ok(Self {
             mode: word_from(report.mode, envelope)?,
@@ -214,6 +225,8 @@ impl Message for ModeReport {
                 chunks_discarded,
                 orders_refused,
                 setpoints_refused,
+                turned_away,
+                denied,
             },
             lease: report
                 .lease
