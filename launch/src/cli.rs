@@ -1004,6 +1004,26 @@ pub enum BenchVerb {
     /// What pages on a slow link do to the control loop of the cell that they watch, and to the panel's memory: the simulated
     /// cell with its panel, in turns with and without pages.
     Panel(PanelBenchArgs),
+    /// What encryption and access rules cost between a camera's frame and the chunk that is made of it: two processes, in turns
+    /// over links in the clear and over those of a cell with keys.
+    Keys(KeysBenchArgs),
+}
+
+/// `tactus bench keys`.
+#[derive(Debug, Args)]
+pub struct KeysBenchArgs {
+    /// Chunks of a turn, 20 a second.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(10..=10_000))]
+    pub chunks: u16,
+    /// Turns of each kind.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub turns: u16,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The other process: answers, in the cell of this file.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub be_engine: Option<PathBuf>,
 }
 
 /// `tactus bench panel`.

@@ -55,7 +55,15 @@ pub enum KeysVerb {
 /// Does it.
 pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
     match &args.verb {
-        KeysVerb::Init { cell, days } => init(&cell::load(cell)?, i64::from(*days)),
+        KeysVerb::Init { cell, days } => {
+            let cell = cell::load(cell)?;
+            make(&cell, i64::from(*days), |said| result::line(said))?;
+            let (_, folder) = secured(&cell)?;
+            result::line(format_args!(
+                "keys: {}\nEach host needs `ca.pem` and the two files of what runs there; `ca.key` belongs on none of them.",
+                folder.display()
+            ))
+        }
         KeysVerb::Show { cell } => show(&cell::load(cell)?),
     }
 }
@@ -70,11 +78,19 @@ fn secured(cell: &Cell) -> anyhow::Result<(Members, &Path)> {
     Ok((members, &security.keys))
 }
 
-fn init(cell: &Cell, days: i64) -> anyhow::Result<()> {
+/// Makes what is missing of the cell's keys, good for `days`, and says what.
+///
+/// # Errors
+/// Where the cell has no section for them, or a file is in the way, missing or cannot be written.
+pub fn make(
+    cell: &Cell,
+    days: i64,
+    mut say: impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let (members, folder) = secured(cell)?;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| format!("folder {}", folder.display()))?;
-    let authority = authority(cell, folder)?;
+    let authority = authority(cell, folder, &mut say)?;
     for member in members.all() {
         let who = members.who(&member);
         let (certificate, key) = (
@@ -83,7 +99,7 @@ fn init(cell: &Cell, days: i64) -> anyhow::Result<()> {
         );
         match (certificate.exists(), key.exists()) {
             (true, true) => {
-                result::line(format_args!("{who}: there already"))?;
+                say(format!("{who}: there already"))?;
                 continue;
             }
             (false, false) => {}
@@ -110,12 +126,9 @@ fn init(cell: &Cell, days: i64) -> anyhow::Result<()> {
             .context("a certificate")?;
         write_new(&key, &pair.serialize_pem(), 0o600)?;
         write_new(&certificate, &signed.pem(), 0o644)?;
-        result::line(format_args!("{who}: made, good for {days} days"))?;
+        say(format!("{who}: made, good for {days} days"))?;
     }
-    result::line(format_args!(
-        "keys: {}\nEach host needs `ca.pem` and the two files of what runs there; `ca.key` belongs on none of them.",
-        folder.display()
-    ))
+    Ok(())
 }
 
 fn day(days: i64) -> time::OffsetDateTime {
@@ -129,7 +142,11 @@ fn named(common: &str) -> DistinguishedName {
 }
 
 /// The authority in `folder`; a new one where there is none at all.
-fn authority(cell: &Cell, folder: &Path) -> anyhow::Result<Issuer<'static, KeyPair>> {
+fn authority(
+    cell: &Cell,
+    folder: &Path,
+    say: &mut impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<Issuer<'static, KeyPair>> {
     let (certificate, key) = (Security::authority(folder), folder.join("ca.key"));
     if certificate.exists() {
         let text = std::fs::read_to_string(&key).with_context(|| {
@@ -160,7 +177,7 @@ fn authority(cell: &Cell, folder: &Path) -> anyhow::Result<Issuer<'static, KeyPa
     let signed = params.self_signed(&pair).context("a certificate")?;
     write_new(&key, &pair.serialize_pem(), 0o600)?;
     write_new(&certificate, &signed.pem(), 0o644)?;
-    result::line(format_args!("authority: made"))?;
+    say("authority: made".into())?;
     Ok(Issuer::new(params, pair))
 }
 

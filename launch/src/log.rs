@@ -21,8 +21,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 static ASIDE: Mutex<Option<File>> = Mutex::new(None);
 
 /// Libraries are heard from `warn` on. Zenoh's orchestrator warns when a peer that gossip told of is gone by the time it
-/// is called, as every short-lived process (`tactus order`) soon is; what a user can mend comes back as an error.
-const LIBRARIES: &str = "zenoh=warn,zenoh::net::runtime::orchestrator=error,ort=warn";
+/// is called, as every short-lived process (`tactus order`) soon is; what a user can mend comes back as an error. Its TLS
+/// warns that names of machines are not checked, which is as it is meant.
+const LIBRARIES: &str = "zenoh=warn,zenoh::net::runtime::orchestrator=error,\
+     zenoh_link_tls::utils=error,ort=warn";
 
 /// Where Zenoh says what became of a message by its access rules; for whoever wants to know, at the level `trace`.
 const ACCESS: &str = "zenoh::net::routing::interceptor::access_control";

@@ -12,8 +12,8 @@
 //! sequence, or under a lease that is not in force, is refused with its reason and counted.
 //!
 //! Decides nothing about the arm: what needs a lease, and what becomes of a motion whose lease ends, is the cycle's.
-//! Whoever stops or holds the arm needs no lease and never comes here. A lease is not authentication: it keeps honest
-//! processes out of each other's way, and anyone who can write on the wire can claim a higher rank.
+//! Whoever stops or holds the arm needs no lease and never comes here. Whose a lease is is [`crate::bearer`]'s,
+//! and who may ask for which rank is decided where a question comes in.
 
 use std::sync::Arc;
 use std::time::Duration;

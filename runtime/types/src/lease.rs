@@ -1,6 +1,6 @@
 //! Command authority: who may begin motion on an arm. What follows from it is decided in `tactus-control`.
 //!
-//! A lease is an agreement between well-behaved processes, not authentication: its number is no secret on the wire.
+//! Its number is no secret on the wire: a lease is worth something only from whom it was given to.
 
 use std::sync::Arc;
 
