@@ -16,7 +16,7 @@ use tactus_types::{
     Source, Time,
 };
 use tactus_wire::{
-    Authority, Delivery, ModeOrder, ModeReport, ModeWord, MonotonicClock, Nothing, Topic,
+    Authority, Delivery, ModeOrder, ModeReport, ModeWord, MonotonicClock, Nothing, Said, Topic,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
