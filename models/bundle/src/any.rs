@@ -2,13 +2,21 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::{bundle::Bundle, error::BundleError, outline::Outline};
+use crate::{
+    bundle::{Bundle, MANIFEST, manifest_bytes, utf8},
+    direct::{self, DirectBundle},
+    error::BundleError,
+    outline::Outline,
+    validate,
+};
 
 /// A checked bundle of one of the families.
 #[derive(Debug, Clone)]
 pub enum AnyBundle {
     /// A language model and a flow-matching head.
     Vla(Box<Bundle>),
+    /// One graph from pictures and state to a chunk.
+    Direct(Box<DirectBundle>),
 }
 
 impl AnyBundle {
@@ -17,13 +25,20 @@ impl AnyBundle {
     /// # Errors
     /// [`BundleError`] for the first thing that is wrong.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, BundleError> {
-        Ok(Self::Vla(Box::new(Bundle::open(dir)?)))
+        let dir = dir.as_ref();
+        let bytes = manifest_bytes(dir)?;
+        let family = validate::family(utf8(MANIFEST, &bytes)?)?;
+        Ok(match family == direct::FAMILY {
+            true => Self::Direct(Box::new(DirectBundle::of(dir, &bytes)?)),
+            false => Self::Vla(Box::new(Bundle::of(dir.to_path_buf(), &bytes)?)),
+        })
     }
 
     /// Directory of the bundle.
     pub fn dir(&self) -> &Path {
         match self {
             Self::Vla(bundle) => bundle.dir(),
+            Self::Direct(bundle) => bundle.dir(),
         }
     }
 
@@ -31,6 +46,7 @@ impl AnyBundle {
     pub fn id(&self) -> &Arc<str> {
         match self {
             Self::Vla(bundle) => bundle.id(),
+            Self::Direct(bundle) => bundle.id(),
         }
     }
 
@@ -38,6 +54,7 @@ impl AnyBundle {
     pub fn outline(&self) -> Outline {
         match self {
             Self::Vla(bundle) => bundle.manifest().into(),
+            Self::Direct(bundle) => bundle.outline().clone(),
         }
     }
 
@@ -48,6 +65,7 @@ impl AnyBundle {
     pub fn reference(&self) -> Result<Option<Vec<u8>>, BundleError> {
         match self {
             Self::Vla(bundle) => bundle.reference(),
+            Self::Direct(bundle) => bundle.reference(),
         }
     }
 }

@@ -23,12 +23,14 @@
 //! - [`stats`]: what `stats.json` says.
 //! - [`golden`]: golden cases.
 //! - [`bundle`]: opening a directory.
+//! - [`direct`]: the other family's manifest and directory: one graph, whoever exported it.
 //! - [`outline`]: what every policy says of itself; [`any`]: a bundle of whichever family.
 #![forbid(unsafe_code)]
 
 pub mod any;
 mod bounds;
 pub mod bundle;
+pub mod direct;
 pub mod error;
 mod files;
 pub mod golden;
@@ -40,6 +42,7 @@ mod validate;
 
 pub use any::AnyBundle;
 pub use bundle::Bundle;
+pub use direct::DirectBundle;
 pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{

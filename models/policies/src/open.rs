@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tactus_bundle::{AnyBundle, BundleError};
+use tactus_direct::DirectPolicy;
 use tactus_vla::{VlaError, VlaOptions, VlaPolicy};
 
 use crate::served::Served;
@@ -37,5 +38,6 @@ pub fn open(source: Source<'_>, options: Options<'_>) -> Result<Box<dyn Served>,
     let Source::Bundle(dir) = source;
     match AnyBundle::open(dir)? {
         AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
+        AnyBundle::Direct(bundle) => Ok(Box::new(DirectPolicy::open(*bundle, options)?)),
     }
 }

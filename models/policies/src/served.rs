@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tactus_bundle::Outline;
+use tactus_direct::DirectPolicy;
 use tactus_types::{
     ActionChunk, CameraFrame, Conditioning, InferenceRequest, Observation, Policy, PolicyError,
     StageTimes,
@@ -29,8 +30,8 @@ pub trait Served: Policy {
     /// Makes a chunk of grey pictures of an arm at rest and returns what each stage took.
     ///
     /// # Errors
-    /// [`PolicyError`] as [`Policy::infer`].
-    fn warm_up(&mut self) -> Result<StageTimes, PolicyError>;
+    /// [`OpenError`] when it cannot be made.
+    fn warm_up(&mut self) -> Result<StageTimes, OpenError>;
 
     /// Measures at most `chunks` chunks of `conditioning`, and ends after `within` with at least one.
     ///
@@ -83,8 +84,8 @@ impl Served for VlaPolicy {
         Self::features_every(self)
     }
 
-    fn warm_up(&mut self) -> Result<StageTimes, PolicyError> {
-        Self::warm_up(self)
+    fn warm_up(&mut self) -> Result<StageTimes, OpenError> {
+        Ok(Self::warm_up(self).map_err(tactus_vla::VlaError::from)?)
     }
 
     fn probe(
@@ -94,5 +95,24 @@ impl Served for VlaPolicy {
         within: Duration,
     ) -> Result<Probe, OpenError> {
         Ok(Self::probe(self, conditioning, chunks, within, || ())?)
+    }
+}
+
+impl Served for DirectPolicy {
+    fn outline(&self) -> Outline {
+        self.bundle().outline().clone()
+    }
+
+    fn warm_up(&mut self) -> Result<StageTimes, OpenError> {
+        Ok(Self::warm_up(self)?)
+    }
+
+    fn probe(
+        &mut self,
+        _: Conditioning,
+        chunks: usize,
+        within: Duration,
+    ) -> Result<Probe, OpenError> {
+        Ok(Self::probe(self, chunks, within, |_| ())?)
     }
 }
