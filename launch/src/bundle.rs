@@ -3,8 +3,10 @@
 mod copy;
 mod cost;
 mod degrade;
+mod direct;
 mod inspect;
 pub mod reference;
+mod wrap;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,8 +14,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tactus_bundle::Bundle;
-use tactus_vla::{Provider, RunOptions, VerifyReport, VerifyRow, measure, verify};
+use tactus_bundle::AnyBundle;
+use tactus_policies::{measure, verify};
+use tactus_vla::{Provider, RunOptions, VerifyReport, VerifyRow};
 
 use crate::cli::{BundleArgs, BundleVerb, GraphArgs, ProviderWord};
 use crate::result;
@@ -21,7 +24,11 @@ use crate::result;
 /// Runs the verb; exit code 3 when a boundary is off.
 pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
-        BundleVerb::Inspect { bundle } => result::line(inspect::page(&Bundle::open(bundle)?)),
+        BundleVerb::Inspect { bundle } => result::line(match AnyBundle::open(bundle)? {
+            AnyBundle::Vla(bundle) => inspect::page(&bundle),
+            AnyBundle::Direct(bundle) => direct::page(&bundle),
+        }),
+        BundleVerb::Wrap(args) => result::line(wrap::wrap(args, &options(&args.run))?),
         BundleVerb::Verify { bundle, run, json } => {
             let report = verify(bundle, &options(run))?;
             write_json(json.as_deref(), || rows(&report))?;

@@ -1251,6 +1251,13 @@ pub enum BundleVerb {
         #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
         each: u16,
     },
+    /// Make a bundle of an ONNX file that anybody exported (ACT, Diffusion Policy, ..), or of a `policy_package` folder: one
+    /// graph from pictures and state to a chunk.
+    ///
+    /// What its inputs and output mean is inferred from names, shapes and statistics where that is certain, asked at a terminal
+    /// where it is not, and otherwise said by --map and --set. The bundle is opened and run once before it is put there. See
+    /// models/direct/README.md.
+    Wrap(WrapArgs),
     /// Measure what a chunk costs, stage by stage, beside what the machine does at best.
     Bench {
         /// Bundle directory.
@@ -1265,6 +1272,34 @@ pub enum BundleVerb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+}
+
+/// `tactus bundle wrap`.
+#[derive(Debug, Args)]
+pub struct WrapArgs {
+    /// ONNX file, or folder of a `policy_package` (manifest.json).
+    pub file: PathBuf,
+    /// Directory to write; must not exist.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// What is said of the graph: a TOML file, every field of which may be left out.
+    #[arg(long, value_name = "FILE")]
+    pub map: Option<PathBuf>,
+    /// A line of such a file, for example 'period_s = 0.05'. May be repeated; later ones count.
+    #[arg(long, value_name = "LINE")]
+    pub set: Vec<String>,
+    /// Statistics of the training data: LeRobot's stats.json, or a stats.safetensors.
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+    /// Cell that it shall run in: names and sizes of cameras, joints of a simulated arm.
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Golden case that goes into the bundle, for `bundle verify`. May be repeated.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub golden: Vec<PathBuf>,
+    /// How graphs are run.
+    #[command(flatten)]
+    pub run: GraphArgs,
 }
 
 /// `tactus report`.

@@ -44,6 +44,20 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/bundle",
             "models/onnx",
         ],
+        // Pictures, columns and what actions mean are the same for every family.
+        "models/direct" => &[
+            "runtime/types",
+            "models/bundle",
+            "models/onnx",
+            "models/vla",
+        ],
+        // Where the families meet.
+        "models/policies" => &[
+            "runtime/types",
+            "models/bundle",
+            "models/vla",
+            "models/direct",
+        ],
         "models/fast" | "models/preflight" => &[],
         "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],

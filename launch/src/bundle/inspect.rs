@@ -25,11 +25,6 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
         denoise,
         ..
     } = manifest;
-    let columns = |joints: &[String], gripper: bool| {
-        let gripper = gripper.then_some("gripper");
-        let names = joints.iter().map(String::as_str).chain(gripper);
-        names.collect::<Vec<_>>().join(", ")
-    };
     let padding = match &backbone.padding {
         None => "prompts are not filled up".to_owned(),
         Some(padding) => format!(
@@ -116,8 +111,15 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Names of columns.
+pub fn columns(joints: &[String], gripper: bool) -> String {
+    let gripper = gripper.then_some("gripper");
+    let names = joints.iter().map(String::as_str).chain(gripper);
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// What the columns of an action mean.
-fn meaning(action: &Action) -> String {
+pub fn meaning(action: &Action) -> String {
     let mut parts = vec![action.representation.word().to_owned()];
     if let Some(tool) = &action.tool {
         let (tip, base) = (&tool.tool_link, &tool.base_link);

@@ -38,6 +38,14 @@ pub(crate) const FEATURE_AGE_SECS: Bound = bound("action.max_feature_age_s", 0.0
 pub(crate) const STEPS: Bound = bound("denoise.steps", 1.0, 100.0);
 pub(crate) const BUCKETS: Bound = bound("denoise.buckets", 1.0, 1e6);
 
+pub(crate) const HISTORY_STEPS: Bound = bound("history.steps", 1.0, 64.0);
+pub(crate) const HISTORY_PERIOD_SECS: Bound = bound("history.period_s", 0.0, 10.0);
+pub(crate) const NOISE_SIDE: Bound = bound("noise.shape", 1.0, 4096.0);
+pub(crate) const PICTURE_TOP: Bound = bound("camera[].top", 1e-3, 1e3);
+pub(crate) const PICTURE_MEAN: Bound = bound("camera[].mean", -1e3, 1e3);
+pub(crate) const PICTURE_STD: Bound = bound("camera[].std", 1e-6, 1e3);
+pub(crate) const JOINT_ZERO: Bound = bound("units.zero", -1e6, 1e6);
+
 impl Bound {
     /// `value` as a count inside the bound.
     pub(crate) fn count(&self, value: i64) -> Result<usize, BundleError> {

@@ -36,25 +36,17 @@ impl Bundle {
     /// [`BundleError`] for the first thing that is wrong. Nothing of a bundle is used before all of it was checked.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, BundleError> {
         let dir = dir.as_ref().to_path_buf();
-        let bytes = match std::fs::read(dir.join(MANIFEST)) {
-            Ok(bytes) => bytes,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                return Err(BundleError::NotABundle { dir });
-            }
-            Err(source) => {
-                return Err(BundleError::Read {
-                    file: MANIFEST.into(),
-                    source,
-                });
-            }
-        };
-        let manifest = validate::manifest(utf8(MANIFEST, &bytes)?)?;
+        let bytes = manifest_bytes(&dir)?;
+        Self::of(dir, &bytes)
+    }
+
+    /// As [`Bundle::open`], with the bytes of the manifest.
+    pub(crate) fn of(dir: PathBuf, bytes: &[u8]) -> Result<Self, BundleError> {
+        let manifest = validate::manifest(utf8(MANIFEST, bytes)?)?;
         files::check(&dir, &manifest.files)?;
         let stats = Stats::parse(utf8(STATS, &read(&dir, STATS)?)?, &manifest)?;
         Ok(Self {
-            id: files::sha256(&bytes).into(),
+            id: files::sha256(bytes).into(),
             dir,
             manifest,
             stats,
@@ -111,14 +103,28 @@ impl Bundle {
     }
 }
 
-fn read(dir: &Path, file: &str) -> Result<Vec<u8>, BundleError> {
+/// Bytes of the manifest in `dir`.
+pub(crate) fn manifest_bytes(dir: &Path) -> Result<Vec<u8>, BundleError> {
+    match std::fs::read(dir.join(MANIFEST)) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(BundleError::NotABundle { dir: dir.into() })
+        }
+        Err(source) => Err(BundleError::Read {
+            file: MANIFEST.into(),
+            source,
+        }),
+    }
+}
+
+pub(crate) fn read(dir: &Path, file: &str) -> Result<Vec<u8>, BundleError> {
     std::fs::read(dir.join(file)).map_err(|source| BundleError::Read {
         file: file.into(),
         source,
     })
 }
 
-fn utf8<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, BundleError> {
+pub(crate) fn utf8<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, BundleError> {
     std::str::from_utf8(bytes).map_err(|error| BundleError::Syntax {
         file: file.into(),
         reason: error.to_string(),

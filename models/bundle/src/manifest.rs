@@ -36,6 +36,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words!(
     /// Which architecture the graphs implement.
     Family {
@@ -83,6 +85,8 @@ words!(
         MinMax = "min_max",
         /// First to last percentile, `q01..q99`, to `-1..1`; what lies outside is not clipped.
         Quantile = "quantile",
+        /// Not at all, or inside the graph: the columns are what they mean.
+        AsIs = "as_is",
     }
 );
 words!(
@@ -451,6 +455,8 @@ pub enum Graph {
     Denoise,
     /// One Euler step that is pulled towards given actions by the gradient; not in every bundle.
     DenoiseVjp,
+    /// Everything at once: the one graph of the direct family.
+    Policy,
 }
 
 impl Graph {
@@ -465,6 +471,7 @@ impl Graph {
             Self::Context => "context",
             Self::Denoise => "denoise",
             Self::DenoiseVjp => "denoise_vjp",
+            Self::Policy => "policy",
         }
     }
 }
@@ -536,6 +543,7 @@ impl Manifest {
                 self.graphs.get(graph as usize)
             }
             Graph::DenoiseVjp => self.denoise_vjp.as_ref(),
+            Graph::Policy => None,
         }
     }
 

@@ -11,6 +11,12 @@ pub(crate) struct RawSchema {
     pub schema: i64,
 }
 
+/// The one that says who reads the rest.
+#[derive(Deserialize)]
+pub(crate) struct RawFamily {
+    pub family: String,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawManifest {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     bundle::STATS,
     error::BundleError,
-    manifest::{Manifest, Normalisation},
+    manifest::{Action, Manifest, Normalisation, State},
 };
 
 /// `value = offset + scale * normalised`, per column. Units are those of the column: rad, or opening fraction for the
@@ -43,12 +43,13 @@ struct RawStats {
 }
 
 impl Normalisation {
-    /// The two keys of `stats.json`.
-    fn keys(self) -> [&'static str; 2] {
+    /// The keys of `stats.json`: two, or none.
+    pub fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::MeanStd => ["mean", "std"],
-            Self::MinMax => ["min", "max"],
-            Self::Quantile => ["q01", "q99"],
+            Self::MeanStd => &["mean", "std"],
+            Self::MinMax => &["min", "max"],
+            Self::Quantile => &["q01", "q99"],
+            Self::AsIs => &[],
         }
     }
 }
@@ -60,20 +61,8 @@ impl Stats {
     /// [`BundleError::Syntax`] or [`BundleError::Field`]: other keys than the normalisation's, a wrong length, a number
     /// that is not finite, a column without extent, a gripper column that is not the declared mapping of -1..1 to 0..1.
     pub(crate) fn parse(text: &str, manifest: &Manifest) -> Result<Self, BundleError> {
-        let raw: RawStats = serde_json::from_str(text).map_err(|error| BundleError::Syntax {
-            file: STATS.into(),
-            reason: error.to_string(),
-        })?;
         let Manifest { state, action, .. } = manifest;
-        let stats = Self {
-            state: affine("state", &raw.state, state.normalisation, state.columns())?,
-            action: affine(
-                "action",
-                &raw.action,
-                action.normalisation,
-                action.columns(),
-            )?,
-        };
+        let stats = Self::columns(text, state, action)?;
         if action.gripper {
             let column = action.columns() - 1;
             let (offset, scale) = (stats.action.offset[column], stats.action.scale[column]);
@@ -87,6 +76,23 @@ impl Stats {
             }
         }
         Ok(stats)
+    }
+
+    /// As [`Stats::parse`], whatever a gripper's numbers mean.
+    pub(crate) fn columns(text: &str, state: &State, action: &Action) -> Result<Self, BundleError> {
+        let raw: RawStats = serde_json::from_str(text).map_err(|error| BundleError::Syntax {
+            file: STATS.into(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            state: affine("state", &raw.state, state.normalisation, state.columns())?,
+            action: affine(
+                "action",
+                &raw.action,
+                action.normalisation,
+                action.columns(),
+            )?,
+        })
     }
 }
 
@@ -106,13 +112,25 @@ fn affine(
     columns: usize,
 ) -> Result<Affine, BundleError> {
     let keys = normalisation.keys();
-    if !raw.keys().eq(sorted(keys).iter()) {
+    let mut sorted = keys.to_vec();
+    sorted.sort_unstable();
+    if !raw.keys().eq(sorted.iter()) {
         let word = normalisation.word();
         let found: Vec<&str> = raw.keys().map(String::as_str).collect();
-        let expected = format!("the keys {} of `{word}`", keys.join(" and "));
+        let expected = match keys {
+            [] => format!("no keys, as of `{word}`"),
+            keys => format!("the keys {} of `{word}`", keys.join(" and ")),
+        };
         return Err(field(of.into(), expected, found.join(", ")));
     }
-    let [first, second] = keys.map(|key| (key, &raw[key]));
+    let [first, second] = keys else {
+        return Ok(Affine {
+            offset: vec![0.0; columns],
+            scale: vec![1.0; columns],
+            range: vec![1.0; columns],
+        });
+    };
+    let [first, second] = [first, second].map(|key| (*key, &raw[*key]));
     for (key, values) in [first, second] {
         if values.len() != columns {
             let expected = format!("{columns} numbers (the columns of `{of}` in bundle.toml)");
@@ -131,7 +149,7 @@ fn affine(
         }
         let (offset, scale, range, least) = match normalisation {
             Normalisation::MeanStd => (*a, *b, 4.0 * b, 0.0),
-            Normalisation::MinMax | Normalisation::Quantile => {
+            Normalisation::MinMax | Normalisation::Quantile | Normalisation::AsIs => {
                 (f64::midpoint(*a, *b), (b - a) / 2.0, b - a, *a)
             }
         };
@@ -147,19 +165,14 @@ fn affine(
     Ok(out)
 }
 
-fn sorted(keys: [&'static str; 2]) -> [String; 2] {
-    let mut keys = keys.map(String::from);
-    keys.sort();
-    keys
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(normalisation: Normalisation, first: f64, second: f64) -> Result<Affine, String> {
-        let [a, b] = normalisation.keys();
-        let raw = BTreeMap::from([(a.into(), vec![first]), (b.into(), vec![second])]);
+        let values = [first, second].map(|v| vec![v]);
+        let keys = normalisation.keys().iter().map(ToString::to_string);
+        let raw = keys.zip(values).collect();
         affine("state", &raw, normalisation, 1).map_err(|e| e.to_string())
     }
 

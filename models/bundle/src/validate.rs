@@ -1,6 +1,6 @@
 //! The way from `bundle.toml` as written to the validated [`Manifest`]: the first thing wrong is the error.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tactus_types::MAX_JOINTS;
 
@@ -15,8 +15,8 @@ use crate::{
         Tool, Variant, Vision, WayFrame,
     },
     raw::{
-        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDenoise, RawGraph, RawManifest,
-        RawPrompt, RawSchema, RawState, RawTool, RawVision,
+        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDenoise, RawFamily, RawGraph,
+        RawManifest, RawPrompt, RawSchema, RawState, RawTool, RawVision,
     },
 };
 
@@ -26,56 +26,9 @@ use crate::{
 /// [`BundleError::Syntax`] for what is not TOML or has unknown, missing or mistyped fields; [`BundleError::Field`]
 /// for a value out of range. A schema other than [`SCHEMA`] is said before anything else about the file.
 pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
-    let syntax = |error: toml::de::Error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = 1 + text
-            .bytes()
-            .take(start)
-            .filter(|byte| *byte == b'\n')
-            .count();
-        let reason = format!("line {line}: {}", error.message());
-        BundleError::Syntax {
-            file: MANIFEST.into(),
-            reason,
-        }
-    };
-    let RawSchema { schema } = toml::from_str(text).map_err(syntax)?;
-    if schema != SCHEMA {
-        let expected = match schema > SCHEMA {
-            true => format!("{SCHEMA} (the bundle is newer than this runtime)"),
-            false => SCHEMA.to_string(),
-        };
-        return Err(BundleError::manifest("schema", expected, schema));
-    }
-    let raw: RawManifest = toml::from_str(text).map_err(syntax)?;
-    let files = raw.files;
-    for (file, digest) in &files {
-        let field = format!("files.\"{file}\"");
-        relative("files", file)?;
-        if digest.len() != 64
-            || !digest
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            let expected = "64 lower-case hexadecimal digits";
-            return Err(BundleError::manifest(
-                field,
-                expected,
-                format!("`{digest}`"),
-            ));
-        }
-    }
-    let listed = |field: &str, file: String| {
-        relative(field, &file)?;
-        match files.contains_key(&file) {
-            true => Ok(file),
-            false => Err(BundleError::manifest(
-                field,
-                "a file listed in `files`",
-                format!("`{file}`"),
-            )),
-        }
-    };
+    let raw: RawManifest = parse(text)?;
+    let files = FileTable::new(raw.files)?;
+    let listed = |field: &str, file: String| files.listed(field, file);
     listed("files", STATS.into())?;
     let graph = |name: &str, raw: RawGraph| {
         let RawGraph {
@@ -149,8 +102,84 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         denoise_vjp,
         golden,
         reference,
-        files,
+        files: files.into_table(),
     })
+}
+
+/// The family that the text of a `bundle.toml` of this schema names.
+pub(crate) fn family(text: &str) -> Result<String, BundleError> {
+    let RawFamily { family } = parse(text)?;
+    Ok(family)
+}
+
+/// Parses the text of a `bundle.toml`; a schema other than [`SCHEMA`] is said before anything else about the file.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, BundleError> {
+    let syntax = |error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = 1 + text
+            .bytes()
+            .take(start)
+            .filter(|byte| *byte == b'\n')
+            .count();
+        let reason = format!("line {line}: {}", error.message());
+        BundleError::Syntax {
+            file: MANIFEST.into(),
+            reason,
+        }
+    };
+    let RawSchema { schema } = toml::from_str(text).map_err(syntax)?;
+    if schema != SCHEMA {
+        let expected = match schema > SCHEMA {
+            true => format!("{SCHEMA} (the bundle is newer than this runtime)"),
+            false => SCHEMA.to_string(),
+        };
+        return Err(BundleError::manifest("schema", expected, schema));
+    }
+    toml::from_str(text).map_err(syntax)
+}
+
+/// The files of a bundle, each inside it.
+pub(crate) struct FileTable(BTreeMap<String, String>);
+
+impl FileTable {
+    /// Checks the table `files`.
+    pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, BundleError> {
+        for (file, digest) in &files {
+            let field = format!("files.\"{file}\"");
+            relative("files", file)?;
+            if digest.len() != 64
+                || !digest
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                let expected = "64 lower-case hexadecimal digits";
+                return Err(BundleError::manifest(
+                    field,
+                    expected,
+                    format!("`{digest}`"),
+                ));
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// `file`, which `field` names and which has to be in the table.
+    pub(crate) fn listed(&self, field: &str, file: String) -> Result<String, BundleError> {
+        relative(field, &file)?;
+        match self.0.contains_key(&file) {
+            true => Ok(file),
+            false => Err(BundleError::manifest(
+                field,
+                "a file listed in `files`",
+                format!("`{file}`"),
+            )),
+        }
+    }
+
+    /// The table.
+    pub(crate) fn into_table(self) -> BTreeMap<String, String> {
+        self.0
+    }
 }
 
 fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, BundleError> {
@@ -245,7 +274,7 @@ fn vision(raw: RawVision, family: Family) -> Result<Vision, BundleError> {
     Ok(out)
 }
 
-fn cameras(raw: Vec<RawCamera>) -> Result<Vec<CameraSpec>, BundleError> {
+pub(crate) fn cameras(raw: Vec<RawCamera>) -> Result<Vec<CameraSpec>, BundleError> {
     bounds::CAMERAS.count(i64::try_from(raw.len()).unwrap_or(i64::MAX))?;
     let mut out: Vec<CameraSpec> = Vec::with_capacity(raw.len());
     for (
@@ -301,7 +330,7 @@ fn prompt(tokenizer: String, raw: RawPrompt) -> Result<Prompt, BundleError> {
     })
 }
 
-fn state(raw: RawState) -> Result<State, BundleError> {
+pub(crate) fn state(raw: RawState) -> Result<State, BundleError> {
     Ok(State {
         joints: joints("state.joints", raw.joints)?,
         gripper: raw.gripper,
@@ -309,7 +338,7 @@ fn state(raw: RawState) -> Result<State, BundleError> {
     })
 }
 
-fn action(raw: RawAction) -> Result<Action, BundleError> {
+pub(crate) fn action(raw: RawAction) -> Result<Action, BundleError> {
     let horizon = bounds::HORIZON.count(raw.horizon)?;
     let max_prefix = match usize::try_from(raw.max_prefix) {
         Ok(max_prefix) if max_prefix < horizon => max_prefix,
@@ -487,7 +516,7 @@ fn none_of(field: &str, actual: i64, why: &str) -> Result<(), BundleError> {
     }
 }
 
-fn non_empty(field: &str, text: String) -> Result<String, BundleError> {
+pub(crate) fn non_empty(field: &str, text: String) -> Result<String, BundleError> {
     match text.is_empty() {
         false => Ok(text),
         true => Err(BundleError::manifest(field, "a name", "an empty text")),

@@ -24,6 +24,7 @@ use crate::{
 pub trait Scalar: PrimitiveTensorElementType + std::fmt::Debug + Copy + 'static {}
 impl Scalar for f32 {}
 impl Scalar for i64 {}
+impl Scalar for u8 {}
 
 /// Where a buffer lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

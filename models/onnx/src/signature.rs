@@ -11,6 +11,8 @@ pub enum Element {
     F32,
     /// Indices and ids.
     I64,
+    /// Bytes: pixels of graphs that scale them by themselves.
+    U8,
     /// Anything else; no Tactus tensor has it.
     Other(String),
 }
@@ -20,6 +22,7 @@ impl std::fmt::Display for Element {
         match self {
             Self::F32 => f.write_str("f32"),
             Self::I64 => f.write_str("i64"),
+            Self::U8 => f.write_str("u8"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -63,6 +66,7 @@ impl TensorSpec {
                 element: match ty {
                     TensorElementType::Float32 => Element::F32,
                     TensorElementType::Int64 => Element::I64,
+                    TensorElementType::Uint8 => Element::U8,
                     other => Element::Other(other.to_string()),
                 },
                 dims: shape
@@ -90,7 +94,7 @@ impl TensorSpec {
     }
 
     /// Type and shape, for example `f32 [1, ?, 128]`.
-    fn shape(&self) -> String {
+    pub fn shape(&self) -> String {
         let dims: Vec<String> = self
             .dims
             .iter()

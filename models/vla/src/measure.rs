@@ -16,7 +16,7 @@ use tactus_types::{Encoding, Stage};
 use crate::{error::VlaError, golden::GoldenInput, policy::VlaPolicy, verify::RunOptions};
 
 /// Chunks before the first that counts: ONNX Runtime allocates in the first runs.
-pub(crate) const WARM_UP: usize = 5;
+pub const WARM_UP: usize = 5;
 
 /// The stages of a chunk that happen inside the policy.
 pub const STAGES: [Stage; 6] = [
@@ -165,7 +165,7 @@ fn floor_of(bundle: &Bundle, stage: Stage) -> Option<impl Fn(Ceiling) -> Duratio
 }
 
 /// Quantiles of `times`.
-pub(crate) fn cost(mut times: Vec<Duration>, floor: Option<Duration>) -> StageCost {
+pub fn cost(mut times: Vec<Duration>, floor: Option<Duration>) -> StageCost {
     times.sort_unstable();
     let at = |share: f64| {
         let index = (share * times.len() as f64) as usize;

@@ -4,7 +4,7 @@
 //! `(value - offset) / scale` of its statistics in f64, f32 at the graphs. What an action's columns mean is decided by
 //! [`crate::represent`]; its gripper column is absolute, and -1..1 is opening 0..1.
 
-use tactus_bundle::{Affine, BinaryGripper, Bundle};
+use tactus_bundle::{Affine, BinaryGripper, Bundle, State};
 use tactus_types::{Action, ArmInfo, JointState};
 
 use crate::{
@@ -61,8 +61,15 @@ impl StateColumns {
     /// # Errors
     /// [`VlaError::Joints`] when the arm lacks a joint.
     pub fn new(bundle: &Bundle, arm: &[String]) -> Result<Self, VlaError> {
-        let state = &bundle.manifest().state;
-        let columns = columns(&bundle.stats().state);
+        Self::of(&bundle.manifest().state, &bundle.stats().state, arm)
+    }
+
+    /// As [`StateColumns::new`], for columns declared elsewhere.
+    ///
+    /// # Errors
+    /// As [`StateColumns::new`].
+    pub fn of(state: &State, affine: &Affine, arm: &[String]) -> Result<Self, VlaError> {
+        let columns = columns(affine);
         let indices = joints::find("state.joints", &state.joints, arm)?;
         let gripper = state
             .gripper
@@ -107,9 +114,21 @@ impl ActionColumns {
     /// [`VlaError`] when the bundle's and the arm's joints are not the same set, or the arm does not describe the links that
     /// tool poses are between.
     pub fn new(bundle: &Bundle, arm: &[String], info: Option<&ArmInfo>) -> Result<Self, VlaError> {
-        let action = &bundle.manifest().action;
+        Self::of(&bundle.manifest().action, &bundle.stats().action, arm, info)
+    }
+
+    /// As [`ActionColumns::new`], for columns declared elsewhere.
+    ///
+    /// # Errors
+    /// As [`ActionColumns::new`].
+    pub fn of(
+        action: &tactus_bundle::Action,
+        affine: &Affine,
+        arm: &[String],
+        info: Option<&ArmInfo>,
+    ) -> Result<Self, VlaError> {
         Ok(Self {
-            columns: columns(&bundle.stats().action),
+            columns: columns(affine),
             represent: Represent::new(action, arm, info)?,
             gripper: action.gripper,
             binary: action.binary_gripper,
@@ -207,11 +226,7 @@ impl ActionColumns {
 
     /// What the rows of a chunk say in SI, without an arm: numbers of tool poses stay what they are, openings are as of
     /// [`ActionColumns::actions`].
-    pub(crate) fn said<'a>(
-        &self,
-        rows: impl Iterator<Item = &'a [f32]>,
-        mut open: bool,
-    ) -> Vec<f64> {
+    pub fn said<'a>(&self, rows: impl Iterator<Item = &'a [f32]>, mut open: bool) -> Vec<f64> {
         let of = |row| {
             let mut values = self.values(row);
             if self.gripper

@@ -97,7 +97,7 @@ impl std::fmt::Display for VerifyReport {
 }
 
 /// Largest difference of two slices; NaN when their lengths differ or any difference is not a number.
-pub(crate) fn largest<T: Copy + Into<Comparable>>(ours: &[T], golden: &[T]) -> f64 {
+pub fn largest<T: Copy + Into<Comparable>>(ours: &[T], golden: &[T]) -> f64 {
     if ours.len() != golden.len() {
         return f64::NAN;
     }
@@ -114,7 +114,7 @@ pub(crate) fn largest<T: Copy + Into<Comparable>>(ours: &[T], golden: &[T]) -> f
 }
 
 /// A value as f64; ids are far below 2^53.
-pub(crate) struct Comparable(f64);
+pub struct Comparable(f64);
 
 impl From<u8> for Comparable {
     fn from(value: u8) -> Self {
@@ -135,7 +135,7 @@ impl From<i64> for Comparable {
 }
 
 /// Cosine of the angle between two vectors; `None` when one has no direction or their lengths differ.
-pub(crate) fn cosine(ours: &[f32], golden: &[f32]) -> Option<f64> {
+pub fn cosine(ours: &[f32], golden: &[f32]) -> Option<f64> {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         let product = |(a, b): (&f32, &f32)| f64::from(*a) * f64::from(*b);
         a.iter().zip(b).map(product).sum()

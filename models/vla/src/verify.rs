@@ -81,7 +81,7 @@ impl Default for RunOptions {
 
 impl RunOptions {
     /// The same for a policy whose arm has just the bundle's joints.
-    pub(crate) fn policy<'a>(&self, joints: &'a [String]) -> VlaOptions<'a> {
+    pub fn policy<'a>(&self, joints: &'a [String]) -> VlaOptions<'a> {
         VlaOptions {
             ort_library: self.ort_library.clone(),
             intra_threads: self.intra_threads,
