@@ -44,6 +44,8 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/bundle",
             "models/onnx",
         ],
+        // Where the families meet.
+        "models/policies" => &["runtime/types", "models/bundle", "models/vla"],
         "models/preflight" => &[],
         "models/openpi" => &["runtime/types"],
         "calibration/latency" | "calibration/drift" => &[],

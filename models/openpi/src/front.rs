@@ -192,7 +192,7 @@ impl Front {
         let request = InferenceRequest {
             id: self.answered,
             generation: Generation::default(),
-            instruction: prompt.into(),
+            instruction: prompt,
             observe_after: now,
             deadline: now + DEADLINE,
             expected_delay: Duration::ZERO,
@@ -241,16 +241,16 @@ impl Front {
     }
 
     /// What a client sees, as the policy sees it, and the instruction.
-    fn observation<'v>(
+    fn observation(
         &mut self,
-        value: &'v Value<'_>,
+        value: &Value<'_>,
         now: Time,
-    ) -> Result<(Observation, &'v str), FrontError> {
+    ) -> Result<(Observation, Arc<str>), FrontError> {
         if !matches!(value, Value::Map(_)) {
             return Err(wrong("", "a dictionary", value.describe()));
         }
         let mapping = &self.spec.mapping;
-        let prompt = prompt(value, mapping)?;
+        let prompt = prompt(value, mapping)?.into();
         let mut at = Action {
             q: JointVec::zeros(self.spec.reads.joints.len()),
             opening: 0.0,
