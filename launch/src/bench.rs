@@ -6,6 +6,7 @@ mod contenders;
 mod latency;
 mod latency_pace;
 mod latency_plot;
+mod openpi;
 mod panel;
 mod record;
 
@@ -19,5 +20,6 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         BenchVerb::Cameras(args) => cameras::cameras(args),
         BenchVerb::Record(args) => record::record_bench(args),
         BenchVerb::Panel(args) => panel::panel_bench(args),
+        BenchVerb::Openpi(args) => openpi::openpi(args),
     }
 }

@@ -23,6 +23,7 @@ mod holds;
 mod live;
 mod lockstep;
 mod log;
+mod openpi;
 mod order;
 mod panel;
 mod probe;

@@ -45,7 +45,12 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/onnx",
         ],
         // Where the families meet.
-        "models/policies" => &["runtime/types", "models/bundle", "models/vla"],
+        "models/policies" => &[
+            "runtime/types",
+            "models/bundle",
+            "models/openpi",
+            "models/vla",
+        ],
         "models/preflight" => &[],
         "models/openpi" => &["runtime/types"],
         "calibration/latency" | "calibration/drift" => &[],

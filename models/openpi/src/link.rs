@@ -198,7 +198,10 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
+        let mut state = self.shared.lock();
+        state.stop = true;
+        give_up(&mut state, "closed here");
+        drop(state);
         self.shared.changed.notify_all();
         // While it connects it may take seconds to notice; nobody waits for that.
         drop(self.keeper.take());

@@ -95,17 +95,18 @@ pub struct RemotePolicy {
     cameras: Vec<Arc<str>>,
     pixels: Vec<Pixels>,
     link: Link,
-    clock: Arc<dyn Clock>,
+    clock: Option<Arc<dyn Clock>>,
     id: Arc<str>,
     provider: String,
 }
 
 impl RemotePolicy {
-    /// Connects to the server of `spec`; `clock` is the clock of requests' deadlines.
+    /// Connects to the server of `spec`; `clock` is the clock of requests' deadlines. Without one, where time is not real, an
+    /// answer may take as long as lies between a request's observation and its deadline.
     ///
     /// # Errors
     /// [`RemoteError`] when it does not answer within 15 s, or says that it is another policy.
-    pub fn open(spec: RemoteSpec, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
+    pub fn open(spec: RemoteSpec, clock: Option<Arc<dyn Clock>>) -> Result<Self, RemoteError> {
         let (link, metadata) = Link::open(spec.endpoint.clone(), OPEN_WITHIN)?;
         let endpoint = || spec.endpoint.to_string();
         let metadata = value::read(&metadata).map_err(|reason| RemoteError::Malformed {
@@ -148,7 +149,7 @@ impl RemotePolicy {
         let begun = Instant::now();
         let mut all = Vec::with_capacity(chunks);
         for i in 0..WARM_UP + chunks.max(1) {
-            let now = self.clock.now();
+            let now = self.now().unwrap_or(Time::from_millis(1000));
             let (observation, request) = self.at_rest(now, i as u64);
             let chunk = self.infer(&observation, &request)?;
             // Where a chunk takes seconds, the first counts.
@@ -162,6 +163,10 @@ impl RemotePolicy {
             }
         }
         Ok(all)
+    }
+
+    fn now(&self) -> Option<Time> {
+        Some(self.clock.as_ref()?.now())
     }
 
     fn at_rest(&self, now: Time, seq: u64) -> (Observation, InferenceRequest) {
@@ -434,7 +439,8 @@ impl Policy for RemotePolicy {
         request: &InferenceRequest,
     ) -> Result<ActionChunk, PolicyError> {
         let began = Instant::now();
-        let left = request.deadline.since(self.clock.now()).min(LONGEST);
+        let now = self.now().unwrap_or(observation.observed_at);
+        let left = request.deadline.since(now).min(LONGEST);
         let until = began + left;
         if request.conditioning != Conditioning::None {
             return Err(error(SERVER, "a remote policy makes every chunk from the observation alone"));

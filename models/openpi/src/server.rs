@@ -29,8 +29,8 @@ const COMPLETE_WITHIN: Duration = Duration::from_secs(10);
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// A client that takes nothing for this long is gone.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
-/// What is read at once.
-const READ_BUFFER: usize = 256 * 1024;
+/// What is read at once. The websocket zeroes as much before each read, so no more than a read brings.
+const READ_BUFFER: usize = 64 * 1024;
 
 /// Where a front listens.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +185,11 @@ impl Shared<'_> {
         let mut state = tungstenite::accept_hdr_with_config(paced, admit, Some(config));
         loop {
             match state {
-                Ok(socket) => return Ok(Some(socket)),
+                Ok(mut socket) => {
+                    // What came so far was the handshake, and no message.
+                    socket.get_mut().begun = None;
+                    return Ok(Some(socket));
+                }
                 Err(HandshakeError::Failure(e)) => return Err(e.to_string()),
                 Err(HandshakeError::Interrupted(mid)) => {
                     self.still(begun)?;

@@ -5,11 +5,14 @@
 //!
 //! - [`served`]: what a family offers.
 //! - [`open`](mod@open): from what a cell names to an open policy.
+//! - [`remote`]: what a cell declares of a policy that an OpenPI server runs.
 #![forbid(unsafe_code)]
 
 pub mod open;
+pub mod remote;
 pub mod served;
 
 pub use open::{OpenError, Options, Source, open};
+pub use remote::Declared;
 pub use served::Served;
 pub use tactus_vla::{Probe, Provider, StageCost};

@@ -165,7 +165,7 @@ fn floor_of(bundle: &Bundle, stage: Stage) -> Option<impl Fn(Ceiling) -> Duratio
 }
 
 /// Quantiles of `times`.
-pub(crate) fn cost(mut times: Vec<Duration>, floor: Option<Duration>) -> StageCost {
+pub fn cost(mut times: Vec<Duration>, floor: Option<Duration>) -> StageCost {
     times.sort_unstable();
     let at = |share: f64| {
         let index = (share * times.len() as f64) as usize;

@@ -28,7 +28,7 @@ pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
 /// Batches that may wait for a link, per priority; an express message is a batch of its own. Zenoh's default of two
 /// drops messages of a short burst on a busy machine, where its sending thread waits for a core.
 const REAL_TIME_BATCHES: u32 = 16;
-const DATA_BATCHES: u32 = 8;
+const DATA_BATCHES: u32 = 16;
 
 /// How long a `put` waits for room before it drops the message. Zenoh's default is 1 ms; no thread that ticks puts.
 const WAIT_BEFORE_DROP_MICROS: u32 = 5000;
