@@ -7,6 +7,7 @@ mod keys;
 mod latency;
 mod latency_pace;
 mod latency_plot;
+mod openpi;
 mod panel;
 mod record;
 
@@ -21,5 +22,6 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         BenchVerb::Record(args) => record::record_bench(args),
         BenchVerb::Keys(args) => keys::keys_bench(args),
         BenchVerb::Panel(args) => panel::panel_bench(args),
+        BenchVerb::Openpi(args) => openpi::openpi(args),
     }
 }

@@ -12,6 +12,7 @@ mod device;
 mod engine;
 mod franka;
 mod gripper;
+mod openpi;
 mod pose;
 mod record;
 mod schedule;
@@ -32,6 +33,8 @@ use tactus_control::{
     ScheduleSpec, TeleopSpec, Timing,
 };
 use tactus_host::RealtimeSpec;
+use tactus_openpi::Endpoint;
+use tactus_policies::Declared;
 use tactus_sim::BoardPlace;
 use tactus_types::{ArmInfo, Budget, Stage, StageTimes};
 use tactus_wire::{Members, Name};
@@ -51,6 +54,7 @@ use camera::RawCamera;
 use check::Check;
 use device::RawHardware;
 use engine::{CellEngine, RawEngine};
+use openpi::RawOpenpi;
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
 use security::RawSecurity;
@@ -65,7 +69,9 @@ const SCHEMA: u32 = 1;
 struct RawCell {
     schema: u32,
     name: String,
-    bundle: PathBuf,
+    bundle: Option<PathBuf>,
+    policy: Option<String>,
+    openpi: Option<RawOpenpi>,
     resume: RawResume,
     arm: RawArm,
     request: RawRequest,
@@ -119,8 +125,10 @@ pub struct Cell {
     pub name: Name,
     /// Its keys: the name as their prefix.
     pub wire: tactus_wire::Cell,
-    /// Bundle directory.
+    /// Bundle directory; of a remote policy, its address.
     pub bundle: PathBuf,
+    /// The policy, where a remote server runs it.
+    pub openpi: Option<Declared>,
     /// Name of the arm host.
     pub arm: Name,
     /// Name of the device that the arm host drives.
@@ -239,16 +247,40 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             (Some(device), gripper)
         }
     };
+    let cameras = camera::read(&raw.camera, &check, directory)?;
+    let (bundle, openpi) = match (raw.bundle, raw.policy, raw.openpi) {
+        (Some(bundle), None, None) => (directory.join(bundle), None),
+        (None, Some(policy), Some(openpi)) => match Endpoint::parse(&policy) {
+            Some(endpoint) => {
+                let declared = openpi.read(endpoint, &cameras, &check)?;
+                (policy.into(), Some(declared))
+            }
+            None => return Err(check.error("policy", "openpi://host:port", policy)),
+        },
+        (Some(_), Some(_), _) => {
+            return Err(check.error("policy", "no `bundle` beside it", "both"));
+        }
+        (None, None, _) => {
+            return Err(check.error("bundle", "a bundle directory, or `policy`", "neither"));
+        }
+        (Some(_), None, Some(_)) => {
+            return Err(check.error("openpi", "`policy` beside it", "`bundle`"));
+        }
+        (None, Some(_), None) => {
+            return Err(check.error("openpi", "what the server's actions are", "no such section"));
+        }
+    };
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
         wire: tactus_wire::Cell::new(&raw.name)
             .map_err(|e| check.error("name", "a name for keys", e))?,
-        bundle: directory.join(&raw.bundle),
+        bundle,
+        openpi,
         arm,
         device,
         engine,
-        cameras: camera::read(&raw.camera, &check, directory)?,
+        cameras,
         control_rate_hz,
         realtime,
         cuda,
@@ -339,6 +371,22 @@ impl Cell {
             cameras: self.cameras.iter().map(|c| c.name.clone()).collect(),
             operators: security.operators.clone(),
         })
+    }
+
+    /// The bundle of the cell, or the one that was named instead.
+    ///
+    /// # Errors
+    /// [`CellError`] when the policy is a remote one, which has none.
+    pub fn bundle_dir<'a>(&'a self, named: Option<&'a Path>) -> Result<&'a Path, CellError> {
+        match (named, &self.openpi) {
+            (Some(named), _) => Ok(named),
+            (None, None) => Ok(&self.bundle),
+            (None, Some(declared)) => Err(Check { file: &self.file }.error(
+                "policy",
+                "a bundle, which this needs (--bundle DIR)",
+                &declared.endpoint,
+            )),
+        }
     }
 
     /// What the arm host of the arm of `info` is configured with; `boot` is drawn once per start of it.

@@ -43,7 +43,7 @@ pub enum Verb {
     Keys(crate::keys::KeysArgs),
     /// Bring up all processes of a cell and supervise them until Ctrl-C.
     Run(RunArgs),
-    /// Run the policy: frames, joint states and requests in, action chunks out.
+    /// Run the policy: frames, joint states and requests in, action chunks out. Or serve it to OpenPI clients, without a cell.
     Engine(EngineArgs),
     /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate; or move its arm to a pose.
     Arm(ArmArgs),
@@ -214,13 +214,35 @@ pub struct RoleArgs {
 
 /// `tactus engine`.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true).args(["cell", "openpi"]))]
 pub struct EngineArgs {
     /// What every role takes.
     #[command(flatten)]
-    pub role: RoleArgs,
+    pub role: Option<RoleArgs>,
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// Serving without a cell.
+    #[command(flatten)]
+    pub openpi: OpenpiArgs,
+}
+
+/// `tactus engine --openpi`.
+#[derive(Debug, Args)]
+pub struct OpenpiArgs {
+    /// Serve the policy of --bundle to clients of openpi-client, on this port of 127.0.0.1 or of the address before it. No arm
+    /// is moved by it. See models/openpi/README.md.
+    #[arg(long, value_name = "[ADDR:]PORT", requires = "bundle", conflicts_with_all = ["cell", "connect", "listen"])]
+    pub openpi: Option<String>,
+    /// Which key is which camera, which number which joint; the default and examples are in models/openpi/maps.
+    #[arg(long, value_name = "FILE.toml", requires = "openpi")]
+    pub openpi_map: Option<PathBuf>,
+    /// Serve on an address that other machines reach. Nobody is asked who they are, and nothing is encrypted.
+    #[arg(long, requires = "openpi")]
+    pub openpi_anyone: bool,
+    /// Threads of one operator.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "openpi", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub openpi_threads: u16,
 }
 
 /// `tactus arm`.
@@ -1007,6 +1029,9 @@ pub enum BenchVerb {
     /// What encryption and access rules cost between a camera's frame and the chunk that is made of it: two processes, in turns
     /// over links in the clear and over those of a cell with keys.
     Keys(KeysBenchArgs),
+    /// What the way to a policy and back costs: two raw pictures and a state there, a chunk back, through the OpenPI front end and
+    /// through Zenoh, to a policy that costs nothing.
+    Openpi(OpenpiBenchArgs),
 }
 
 /// `tactus bench keys`.
@@ -1024,6 +1049,43 @@ pub struct KeysBenchArgs {
     /// The other process: answers, in the cell of this file.
     #[arg(long, hide = true, value_name = "FILE")]
     pub be_engine: Option<PathBuf>,
+}
+
+/// `tactus bench openpi`.
+#[derive(Debug, Args)]
+pub struct OpenpiBenchArgs {
+    /// Requests of each kind.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(20..=100_000))]
+    pub requests: u32,
+    /// A Python with openpi-client, which is then measured too (./tests/run makes one in target/openpi-venv).
+    #[arg(long, value_name = "PYTHON")]
+    pub python: Option<PathBuf>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Be the process behind.
+    #[arg(long, hide = true)]
+    pub behind: Option<BehindWord>,
+    /// Width of its pictures.
+    #[arg(long, hide = true, default_value_t = 224)]
+    pub width: usize,
+    /// Height of its pictures.
+    #[arg(long, hide = true, default_value_t = 224)]
+    pub height: usize,
+    /// Where the other process listens.
+    #[arg(long, hide = true)]
+    pub endpoint: Option<String>,
+}
+
+/// Behind which path a process of `tactus bench openpi` stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BehindWord {
+    /// A bare socket.
+    Floor,
+    /// The OpenPI front end.
+    Openpi,
+    /// The engine's loop on Zenoh.
+    Zenoh,
 }
 
 /// `tactus bench panel`.

@@ -50,8 +50,14 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             file.display()
         );
     }
-    let bundle = AnyBundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
-    let bundle_id = bundle.id().to_string();
+    let bundle_id = match (&args.policy.bundle, &cell.openpi) {
+        // Its engine says what it is, by a hash of what the cell declares.
+        (None, Some(declared)) => declared.endpoint.to_string(),
+        (named, _) => {
+            let bundle = AnyBundle::open(named.as_ref().unwrap_or(&cell.bundle))?;
+            bundle.id().to_string()
+        }
+    };
     if args.lockstep {
         let summary = lockstep::demo(args, &cell, &bundle_id)?;
         return finish(args, &summary, None);

@@ -24,6 +24,7 @@ mod keys;
 mod live;
 mod lockstep;
 mod log;
+mod openpi;
 mod order;
 mod panel;
 mod probe;

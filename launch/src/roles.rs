@@ -14,7 +14,7 @@ use tactus_wire::{MonotonicClock, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell};
 use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
-use crate::{holds, log, trust};
+use crate::{holds, log, openpi, trust};
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -113,7 +113,19 @@ pub fn open_policy(
     arm: Option<&ArmInfo>,
 ) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
-    open_policy_for(cell, args, (joints, arm), conditioning)
+    open_policy_for(cell, args, (joints, arm), conditioning, None)
+}
+
+/// As [`open_policy`], for requests whose deadlines are times of `clock`.
+pub fn open_live_policy(
+    cell: &Cell,
+    args: &PolicyArgs,
+    arm: &ArmInfo,
+    clock: &Arc<MonotonicClock>,
+) -> anyhow::Result<Box<dyn Served>> {
+    let conditioning = cell.schedule.strategy.conditioning();
+    let clock = Arc::clone(clock) as Arc<dyn Clock>;
+    open_policy_for(cell, args, (&arm.joints, Some(arm)), conditioning, Some(clock))
 }
 
 /// As [`open_policy`], for requests of another conditioning than the cell's.
@@ -122,6 +134,7 @@ pub fn open_policy_for(
     args: &PolicyArgs,
     (joints, arm): (&[String], Option<&ArmInfo>),
     conditioning: Conditioning,
+    clock: Option<Arc<dyn Clock>>,
 ) -> anyhow::Result<Box<dyn Served>> {
     let options = Options {
         ort_library: args.onnxruntime.clone(),
@@ -138,7 +151,11 @@ pub fn open_policy_for(
         denoise_steps: cell.denoise_steps,
         features_every: cell.features_every,
     };
-    let source = Source::Bundle(args.bundle.as_ref().unwrap_or(&cell.bundle));
+    let source = match (&args.bundle, &cell.openpi) {
+        (Some(bundle), _) => Source::Bundle(bundle),
+        (None, Some(declared)) => Source::Openpi(declared, clock),
+        (None, None) => Source::Bundle(&cell.bundle),
+    };
     Ok(tactus_policies::open(source, options)?)
 }
 
@@ -164,18 +181,21 @@ fn enforce_budget(cell: &Cell, policy: &mut dyn Served) -> anyhow::Result<()> {
 
 /// `tactus engine`.
 pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.role.cell)?;
+    let Some(role) = &args.role else {
+        return openpi::serve(args);
+    };
+    let cell = cell::load(&role.cell)?;
     let Joined {
         session,
         clock,
         stop,
-    } = join(&args.role, &format!("engine/{}", cell.engine))?;
+    } = join(role, &format!("engine/{}", cell.engine))?;
     let wire = cell.wire.clone();
     // The arm's joint names decide which column of the policy is which joint, its links what a tool pose is.
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     cell.check_places(&info)?;
-    let mut policy = open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
+    let mut policy = open_live_policy(&cell, &args.policy, &info, &clock)?;
     enforce_budget(&cell, policy.as_mut())?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {

@@ -30,13 +30,14 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let session: Session = roles::session(&role, "run")?;
     let to = args.record.as_deref();
     record::check_target(to)?;
-    let bundle = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
     // Without an arm host nobody can switch torque on: it starts once the cell is known to fit its bundle.
     let mut children = Children::start_without("arm", &cell, &endpoint, &args.policy, to)?;
-    let fits = match AnyBundle::open(bundle) {
+    let bundle = cell.bundle_dir(args.policy.bundle.as_deref());
+    let bundle = bundle.map_err(anyhow::Error::new);
+    let fits = match bundle.and_then(|dir| Ok(AnyBundle::open(dir)?)) {
         Ok(bundle) => doctor::preflight(&session, &cell, &bundle),
         // A human can command an arm without any policy; the engine says the same.
-        Err(e) => Err(anyhow::Error::new(e).context("nothing is compared")),
+        Err(e) => Err(e.context("nothing is compared")),
     };
     match fits {
         Ok(true) => {}

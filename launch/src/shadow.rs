@@ -41,7 +41,7 @@ pub fn shadow(args: &ShadowArgs) -> anyhow::Result<ExitCode> {
         &cell.device,
         DEVICE_WITHIN,
     )?;
-    let mut policy = roles::open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
+    let mut policy = roles::open_live_policy(&cell, &args.policy, &info, &joined.clock)?;
     cell.check_sizes(&policy.outline())?;
     let options = ShadowOptions {
         cell: cell.wire.clone(),

@@ -57,8 +57,10 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/bundle",
             "models/vla",
             "models/direct",
+            "models/openpi",
         ],
         "models/fast" | "models/preflight" => &[],
+        "models/openpi" => &["runtime/types"],
         "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],
         "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
@@ -250,7 +252,7 @@ fn the_table_keeps_io_wire_and_models_apart() {
             "control does no IO, yet sees {outside}"
         );
     }
-    for model in ["models/bundle", "models/onnx", "models/vla"] {
+    for model in ["models/bundle", "models/onnx", "models/vla", "models/openpi"] {
         assert!(
             !may_depend(model, "runtime/wire"),
             "{model} must never see the wire"

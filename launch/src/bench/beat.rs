@@ -195,7 +195,7 @@ impl Drop for Engine {
 /// The load: chunk after chunk, until stdin ends.
 fn be_engine(args: &PolicyArgs) -> anyhow::Result<()> {
     let cell = cell::load(&checkout::demo_cell()?)?;
-    let bundle = AnyBundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let bundle = AnyBundle::open(cell.bundle_dir(args.bundle.as_deref())?)?;
     let mut policy = roles::open_policy(&cell, args, &bundle.outline().action.joints, None)?;
     let ended = Arc::new(AtomicBool::new(false));
     let flag = ended.clone();

@@ -110,7 +110,7 @@ pub fn latency(args: &LatencyArgs) -> anyhow::Result<()> {
     };
     let cell = cell::load(&file)?;
     let chosen = chosen(&args.strategies)?;
-    let bundle = AnyBundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let bundle = AnyBundle::open(cell.bundle_dir(args.policy.bundle.as_deref())?)?;
     let header = Header {
         bundle_id: bundle.id().to_string(),
         cell: Sha256::digest(std::fs::read(&file)?)
@@ -272,6 +272,7 @@ impl<'a> Worker<'a> {
             &args.policy,
             (&info.joints, Some(&info)),
             conditioning,
+            None,
         )?;
         let cameras = policy.cameras().to_vec();
         let plant = SimPlant::new(args.seed, variation(args.variation, cell), cameras)?;

@@ -42,6 +42,8 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("request.answer_within_ms", 5.0, 10_000.0, "ms"),
     ("request.retry_ms", 1.0, 10_000.0, "ms"),
     ("schedule.ease_ms", 0.0, 2000.0, "ms"),
+    ("openpi.period_ms", 1.0, 10_000.0, "ms"),
+    ("openpi.first_action_offset_ms", 0.0, 10_000.0, "ms"),
     ("schedule.strategy.blend_ms", 1.0, 5000.0, "ms"),
     ("schedule.strategy.decay", 0.0, 10.0, ""),
     ("schedule.strategy.beta", 0.1, 100.0, ""),

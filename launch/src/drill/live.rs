@@ -116,7 +116,7 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
         .flat_map(|(scene, mode)| (0..repetitions).map(move |k| (scene, mode, k)))
         .collect();
 
-    let bundle = args.policy.bundle.as_deref().unwrap_or(&cell.bundle);
+    let bundle = cell.bundle_dir(args.policy.bundle.as_deref())?;
     let bundle_id = AnyBundle::open(bundle)?.id().to_string();
     let folder = Folder::new()?;
     let other_bundle = other_bundle(bundle, &folder.0)?;

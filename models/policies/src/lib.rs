@@ -6,13 +6,16 @@
 //! - [`served`]: what a family offers.
 //! - [`open`](mod@open): from what a cell names to an open policy.
 //! - [`examine`]: what a bundle computes and costs, without an arm.
+//! - [`remote`]: what a cell declares of a policy that an OpenPI server runs.
 #![forbid(unsafe_code)]
 
 pub mod examine;
 pub mod open;
+pub mod remote;
 pub mod served;
 
 pub use examine::{measure, verify};
 pub use open::{OpenError, Options, Source, open};
+pub use remote::Declared;
 pub use served::Served;
 pub use tactus_vla::{Probe, Provider, StageCost};

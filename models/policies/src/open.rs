@@ -1,22 +1,29 @@
 //! From what a cell names to an open policy.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use tactus_bundle::{AnyBundle, BundleError};
 use tactus_direct::DirectPolicy;
+use tactus_openpi::RemoteError;
+use tactus_types::{Clock, PolicyError};
 use tactus_vla::{VlaError, VlaOptions, VlaPolicy};
 
-use crate::served::Served;
+use crate::{
+    remote::{Declared, Remote},
+    served::Served,
+};
 
 /// How a policy is opened, whatever its family: what a family has not (denoising steps, features that serve longer) it
 /// refuses where it is asked for.
 pub type Options<'a> = VlaOptions<'a>;
 
 /// Where a policy comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub enum Source<'a> {
     /// A bundle directory; its manifest says which family it is.
     Bundle(&'a Path),
+    /// A remote OpenPI server, and the clock of requests' deadlines; `None` where time is not real.
+    Openpi(&'a Declared, Option<Arc<dyn Clock>>),
 }
 
 /// Why a policy cannot be opened or probed.
@@ -28,6 +35,25 @@ pub enum OpenError {
     /// Its family says why.
     #[error(transparent)]
     Vla(#[from] VlaError),
+    /// The server cannot be used.
+    #[error(transparent)]
+    Openpi(#[from] RemoteError),
+    /// The cell declares what does not fit the arm.
+    #[error("cell file: [openpi.keys]: {0}")]
+    Mapping(#[from] tactus_openpi::MappingError),
+    /// A chunk could not be made that should.
+    #[error("the policy cannot infer: {0}")]
+    Inference(#[from] PolicyError),
+    /// The policy cannot do what the cell wants of it.
+    #[error("{policy}: expected {expected}, got {actual}")]
+    Option {
+        /// The policy.
+        policy: String,
+        /// What it offers.
+        expected: &'static str,
+        /// What is asked for.
+        actual: String,
+    },
 }
 
 /// Opens the policy, which has then made its first chunk, so that the first real one is not the slow one.
@@ -35,7 +61,12 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`] for the first thing that is wrong.
 pub fn open(source: Source<'_>, options: Options<'_>) -> Result<Box<dyn Served>, OpenError> {
-    let Source::Bundle(dir) = source;
+    let dir = match source {
+        Source::Bundle(dir) => dir,
+        Source::Openpi(declared, clock) => {
+            return Ok(Box::new(Remote::open(declared, clock, &options)?));
+        }
+    };
     match AnyBundle::open(dir)? {
         AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
         AnyBundle::Direct(bundle) => Ok(Box::new(DirectPolicy::open(*bundle, options)?)),

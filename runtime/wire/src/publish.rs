@@ -44,15 +44,16 @@ impl Session {
         key: &Key,
         qos: Qos,
     ) -> Result<zenoh::pubsub::Publisher<'static>, SessionError> {
-        let (priority, express) = match qos {
-            Qos::RealTime => (Priority::RealTime, true),
-            Qos::Data => (Priority::Data, false),
+        let priority = match qos {
+            Qos::RealTime => Priority::RealTime,
+            Qos::Data => Priority::Data,
         };
         self.zenoh
             .declare_publisher(key.as_str().to_owned())
             .congestion_control(CongestionControl::Drop)
             .priority(priority)
-            .express(express)
+            // The end of a picture does not wait for company.
+            .express(true)
             .wait()
             .map_err(|e| SessionError::Key {
                 key: key.to_string(),

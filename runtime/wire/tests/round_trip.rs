@@ -910,7 +910,19 @@ fn what_is_not_a_jpeg_of_sane_size_is_no_frame() {
         encoding: Encoding::Rgb8,
         ..frame(8, 8)
     };
-    assert!(refused(&raw).contains("field `format`"));
+    assert!(refused(&raw).contains("field `data`: expected 192 bytes"));
+    let none = CameraFrame {
+        width: 0,
+        data: vec![].into(),
+        ..raw.clone()
+    };
+    assert!(refused(&none).contains("field `width`: expected 1 to 16384 pixels"));
+    let whole = CameraFrame {
+        data: vec![7; 192].into(),
+        ..raw
+    };
+    let arrived = travel(&whole).expect("raw frames travel");
+    assert_eq!((arrived.data, arrived.encoding), (whole.data, Encoding::Rgb8));
     let huge = CameraFrame {
         data: vec![0xff; (16 << 20) + 1].into(),
         ..frame(8, 8)

@@ -1,6 +1,9 @@
 //! Images, what a camera says of itself, and how it is.
 
 use prost::Message as _;
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
+};
 use tactus_types::{CameraFrame, Encoding, Time};
 use zune_core::bytestream::ZCursor;
 
@@ -13,7 +16,8 @@ use crate::{
 
 /// `foxglove.CompressedImage`. Width and height are those of the JPEG itself; the camera's name is the key's.
 ///
-/// Raw frames do not travel yet: encoding one gives format `rgb8`, which every receiver refuses.
+/// Raw frames travel as format `rgb8` with their width and height, which Foxglove does not show. Pixels are copied once on
+/// either side.
 impl Message for CameraFrame {
     const SCHEMA: &'static str = "foxglove.CompressedImage";
     const QOS: Qos = Qos::Data;
@@ -32,54 +36,107 @@ impl Message for CameraFrame {
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        let image: foxglove::CompressedImage = parse(Self::SCHEMA, payload, envelope)?;
-        if image.format != "jpeg" {
-            return Err(envelope.wrong("format", "`jpeg`", format_args!("`{}`", image.format)));
-        }
-        envelope.at_most("data", &image.data, MAX_IMAGE_BYTES)?;
-        let mut decoder = zune_jpeg::JpegDecoder::new(ZCursor::new(&image.data));
-        let (width, height) = decoder
-            .decode_headers()
-            .ok()
-            .and_then(|()| decoder.dimensions())
-            .ok_or_else(|| envelope.wrong("data", "a JPEG file", "something else"))?;
-        let side = |field: &str, pixels: usize| match u32::try_from(pixels) {
-            Ok(pixels) if (1..=MAX_PIXELS).contains(&pixels) => Ok(pixels),
-            _ => Err(envelope.wrong(field, format!("1 to {MAX_PIXELS} pixels"), pixels)),
-        };
-        let camera = match envelope.key.rsplit('/').nth(1) {
-            Some(name) => name.into(),
-            None => return Err(envelope.wrong("(key)", "camera/<name>/image", envelope.key)),
-        };
-        Ok(Self {
-            camera,
-            captured_at: envelope.header.captured_at,
-            received_at: envelope.received_at,
-            seq: envelope.header.seq,
-            width: side("data.width", width)?,
-            height: side("data.height", height)?,
-            encoding: Encoding::Jpeg,
-            data: image.data.into(),
-        })
+        decode(payload, envelope).map(|clocked| clocked.frame)
     }
 }
 
+/// Number of the field `data`.
+const DATA: u32 = 2;
+
+/// The message, written around the image instead of through a copy of it.
 fn encode(frame: &CameraFrame, clock: CaptureClock) -> Vec<u8> {
     let nanos = frame.captured_at.as_nanos();
-    foxglove::CompressedImage {
+    let raw = frame.encoding == Encoding::Rgb8;
+    let around = foxglove::CompressedImage {
         timestamp: Some(prost_types::Timestamp {
             seconds: (nanos / 1_000_000_000) as i64,
             nanos: (nanos % 1_000_000_000) as i32,
         }),
         frame_id: frame.camera.to_string(),
-        data: frame.data.to_vec(),
+        data: vec![],
         format: match frame.encoding {
             Encoding::Jpeg => "jpeg".into(),
             Encoding::Rgb8 => "rgb8".into(),
         },
         capture_clock: clock.word().into(),
+        width: if raw { frame.width } else { 0 },
+        height: if raw { frame.height } else { 0 },
+    };
+    // The key and the length of `data` take at most ten bytes each.
+    let mut out = Vec::with_capacity(around.encoded_len() + 20 + frame.data.len());
+    out.extend_from_slice(&around.encode_to_vec());
+    encode_key(DATA, WireType::LengthDelimited, &mut out);
+    encode_varint(frame.data.len() as u64, &mut out);
+    out.extend_from_slice(&frame.data);
+    out
+}
+
+/// The image, where it lies, and the message without it; `None` where the message is malformed.
+fn split(payload: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let (mut rest, mut data, mut around) = (payload, &payload[..0], Vec::new());
+    while !rest.is_empty() {
+        let field = rest;
+        let (number, kind) = decode_key(&mut rest).ok()?;
+        if number == DATA && kind == WireType::LengthDelimited {
+            let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+            (data, rest) = rest.split_at_checked(length)?;
+        } else {
+            skip_field(kind, number, &mut rest, DecodeContext::default()).ok()?;
+            around.extend_from_slice(field.get(..field.len() - rest.len())?);
+        }
     }
-    .encode_to_vec()
+    Some((data, around))
+}
+
+fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<ClockedFrame, WireError> {
+    let schema = CameraFrame::SCHEMA;
+    // What cannot be split is parsed as a whole, for what is wrong with it.
+    let (data, around) = split(payload).unwrap_or_else(|| (&payload[..0], payload.to_vec()));
+    let image: foxglove::CompressedImage = parse(schema, &around, envelope)?;
+    envelope.at_most("data", data, MAX_IMAGE_BYTES)?;
+    let (encoding, width, height) = match image.format.as_str() {
+        "jpeg" => {
+            let mut decoder = zune_jpeg::JpegDecoder::new(ZCursor::new(data));
+            let (width, height) = decoder
+                .decode_headers()
+                .ok()
+                .and_then(|()| decoder.dimensions())
+                .ok_or_else(|| envelope.wrong("data", "a JPEG file", "something else"))?;
+            (Encoding::Jpeg, width, height)
+        }
+        "rgb8" => (Encoding::Rgb8, image.width as usize, image.height as usize),
+        other => return Err(envelope.wrong("format", "`jpeg` or `rgb8`", format_args!("`{other}`"))),
+    };
+    let side = |field: &str, pixels: usize| match u32::try_from(pixels) {
+        Ok(pixels) if (1..=MAX_PIXELS).contains(&pixels) => Ok(pixels),
+        _ => Err(envelope.wrong(field, format!("1 to {MAX_PIXELS} pixels"), pixels)),
+    };
+    let named = match encoding {
+        Encoding::Jpeg => ("data.width", "data.height"),
+        Encoding::Rgb8 => ("width", "height"),
+    };
+    let sides = (side(named.0, width)?, side(named.1, height)?);
+    if encoding == Encoding::Rgb8 && data.len() != width * height * 3 {
+        let expected = format!("{} bytes", width * height * 3);
+        return Err(envelope.wrong("data", expected, data.len()));
+    }
+    let camera = match envelope.key.rsplit('/').nth(1) {
+        Some(name) => name.into(),
+        None => return Err(envelope.wrong("(key)", "camera/<name>/image", envelope.key)),
+    };
+    Ok(ClockedFrame {
+        frame: CameraFrame {
+            camera,
+            captured_at: envelope.header.captured_at,
+            received_at: envelope.received_at,
+            seq: envelope.header.seq,
+            width: sides.0,
+            height: sides.1,
+            encoding,
+            data: data.into(),
+        },
+        clock: CaptureClock::of_word(&image.capture_clock),
+    })
 }
 
 /// How a capture time was read.
@@ -154,10 +211,7 @@ impl Message for ClockedFrame {
     }
 
     fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<Self, WireError> {
-        let image: foxglove::CompressedImage = parse(Self::SCHEMA, payload, envelope)?;
-        let clock = CaptureClock::of_word(&image.capture_clock);
-        let frame = CameraFrame::decode(payload, envelope)?;
-        Ok(Self { frame, clock })
+        decode(payload, envelope)
     }
 }
 
