@@ -352,6 +352,10 @@ pub struct ArmLatencyArgs {
     /// Move nothing: listen for so long to an arm that moves already, by a policy or a human.
     #[arg(long, value_name = "SECS", conflicts_with = "arm_is_clear", value_parser = clap::value_parser!(u64).range(3..=600))]
     pub listen_s: Option<u64>,
+    /// File to write, for arm.latency of the cell file: actions are then commanded so much before they are due. One that is there
+    /// stays unless the new one will do.
+    #[arg(long, value_name = "FILE.toml")]
+    pub out: Option<PathBuf>,
     /// Joint to swing. Default: the first that has room to both sides.
     #[arg(long, value_name = "NAME")]
     pub joint: Option<String>,
