@@ -12,7 +12,7 @@
 mod args;
 mod arm_latency;
 mod camera_latency;
-mod clocks;
+pub mod clocks;
 mod fitter;
 mod gather;
 mod hand_eye;

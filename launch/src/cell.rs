@@ -228,9 +228,9 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         &check,
     )?;
     let schedule = ScheduleSpec {
-        lead: latency
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, latency, _)| latency.command_to_motion()),
+        lead: latency.as_ref().map_or(Duration::ZERO, |(_, latency, _)| {
+            latency.command_to_motion()
+        }),
         ..raw.schedule.read(&check)?
     };
     if raw.sim.is_some() && raw.device.is_some() {

@@ -207,9 +207,17 @@ fn an_arm_is_homed_by_hand_as_lerobot_does_it_and_then_is_what_its_file_says() {
     let file = cell_file(dir.path(), bus.path()).display().to_string();
     let before = std::fs::read(dir.path().join("so101.json")).expect("there");
     let middles = [1800.0, 3900.0, 2500.0, 2047.0, 300.0, 1000.0];
-    let ends = [(-800.0, 900.0), (-1000.0, 700.0), (-600.0, 600.0), (-500.0, 800.0), (0.0, 0.0), (-300.0, 400.0)];
+    let ends = [
+        (-800.0, 900.0),
+        (-1000.0, 700.0),
+        (-600.0, 600.0),
+        (-500.0, 800.0),
+        (0.0, 0.0),
+        (-300.0, 400.0),
+    ];
     let place = |share: [f64; 6]| {
-        for (servo, (middle, share)) in bus.world().servos.iter_mut().zip(middles.iter().zip(share)) {
+        for (servo, (middle, share)) in bus.world().servos.iter_mut().zip(middles.iter().zip(share))
+        {
             servo.encoder = (middle + share as i32 as f64).rem_euclid(4096.0);
         }
     };
@@ -237,8 +245,14 @@ fn an_arm_is_homed_by_hand_as_lerobot_does_it_and_then_is_what_its_file_says() {
     enter(&mut stdin);
     let output = child.wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("begin again, and move every joint"), "{said}");
-    assert_eq!(std::fs::read(dir.path().join("so101.json")).expect("there"), before);
+    assert!(
+        !output.status.success() && said.contains("begin again, and move every joint"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read(dir.path().join("so101.json")).expect("there"),
+        before
+    );
 
     let (child, mut stdin) = begin();
     enter(&mut stdin);
@@ -256,8 +270,14 @@ fn an_arm_is_homed_by_hand_as_lerobot_does_it_and_then_is_what_its_file_says() {
     enter(&mut stdin);
     let output = child.wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains("tactus device setup"), "{said}");
-    assert!(bus.world().servos.iter().all(|s| !s.torque()), "nothing has torque");
+    assert!(
+        output.status.success() && said.contains("tactus device setup"),
+        "{said}"
+    );
+    assert!(
+        bus.world().servos.iter().all(|s| !s.torque()),
+        "nothing has torque"
+    );
 
     // LeRobot's sums: the position with no offset, less int(4095 / 2).
     let text = std::fs::read_to_string(dir.path().join("so101.json")).expect("written");
@@ -270,16 +290,30 @@ fn an_arm_is_homed_by_hand_as_lerobot_does_it_and_then_is_what_its_file_says() {
             "wrist_roll" => [0, 4095],
             _ => [2047 + low as i64, 2047 + high as i64],
         };
-        assert!((number("range_min") - range[0]).abs() <= 12 && (number("range_max") - range[1]).abs() <= 12, "{name}: {text}");
+        assert!(
+            (number("range_min") - range[0]).abs() <= 12
+                && (number("range_max") - range[1]).abs() <= 12,
+            "{name}: {text}"
+        );
     }
     ok(&["device", "setup", "--cell", &file]);
     let table = ok(&["device", "check", "--cell", &file]);
-    assert!(table.contains("as they have to be") && !table.contains("(not "), "{table}");
+    assert!(
+        table.contains("as they have to be") && !table.contains("(not "),
+        "{table}"
+    );
     for servo in &bus.world().servos {
-        assert!((servo.present() - 2047).abs() <= 60, "the middle is half a turn: {}", servo.present());
+        assert!(
+            (servo.present() - 2047).abs() <= 60,
+            "the middle is half a turn: {}",
+            servo.present()
+        );
     }
     bus.world().servos[3].memory[40] = 1;
-    refused(&["calibrate", "joints", "home", "--cell", &file], &["tactus device torque-off"]);
+    refused(
+        &["calibrate", "joints", "home", "--cell", &file],
+        &["tactus device torque-off"],
+    );
 }
 
 #[test]

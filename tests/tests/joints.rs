@@ -16,8 +16,8 @@ use serde_json::Value;
 use tactus_calibration::{HandEye, HandEyeQuality, Mount, hand_eye::Belongs, seal};
 use tactus_types::{ArmInfo, JointState, JointVec};
 use tactus_wire::{
-    AliveToken, Cell as WireCell, Delivery, DeviceCommand, MonotonicClock, Name, Nothing, Queryable,
-    Responder, Role, Session, SessionOptions, Subscriber, Topic,
+    AliveToken, Cell as WireCell, Delivery, DeviceCommand, MonotonicClock, Name, Nothing,
+    Queryable, Responder, Role, Session, SessionOptions, Subscriber, Topic,
 };
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -75,7 +75,10 @@ impl Bench {
         let camera = "[[camera]]\nname = \"wrist\"";
         let file = cell_file(&told, |text| {
             let text = edited(text).replacen("device = \"sim\"", "device = \"relay\"", 1);
-            assert!(text.contains(camera) && text.contains("device = \"relay\""), "{text}");
+            assert!(
+                text.contains(camera) && text.contains("device = \"relay\""),
+                "{text}"
+            );
             text.replacen(
                 camera,
                 &format!("{camera}\nintrinsics = \"wrist.yaml\"\nhand_eye = \"wrist.toml\""),
@@ -183,7 +186,11 @@ fn relay(
         if let (Ok(delivery), 6) = (m, by.len()) {
             let mut state: JointState = delivery.message;
             (state.q, state.dq) = (said(&by, &state.q, false), said(&by, &state.dq, true));
-            states.lock().expect("unpoisoned").put(&state).expect("published");
+            states
+                .lock()
+                .expect("unpoisoned")
+                .put(&state)
+                .expect("published");
         }
     };
     let by = planted.clone();
@@ -192,18 +199,31 @@ fn relay(
         let by = by.lock().expect("unpoisoned").clone();
         if let (Ok(delivery), 6) = (m, by.len()) {
             let mut command: DeviceCommand = delivery.message;
-            (command.q, command.dq) = (meant(&by, &command.q, false), meant(&by, &command.dq, true));
-            commands.lock().expect("unpoisoned").put(&command).expect("published");
+            (command.q, command.dq) =
+                (meant(&by, &command.q, false), meant(&by, &command.dq, true));
+            commands
+                .lock()
+                .expect("unpoisoned")
+                .put(&command)
+                .expect("published");
         }
     };
     let subscribed = vec![
-        session.subscribe(&key(Topic::DeviceState(name("sim"))), back).expect("subscribed"),
-        session.subscribe(&key(Topic::DeviceCommand(name("relay"))), forth).expect("subscribed"),
+        session
+            .subscribe(&key(Topic::DeviceState(name("sim"))), back)
+            .expect("subscribed"),
+        session
+            .subscribe(&key(Topic::DeviceCommand(name("relay"))), forth)
+            .expect("subscribed"),
     ];
     let info: ArmInfo = tactus_sim::arm_info();
     let answer = move |_: Delivery<Nothing>, to: Responder<ArmInfo>| to.answer(&info);
-    let answers = session.queryable(&key(Topic::DeviceInfo(name("relay"))), answer).expect("answers");
-    let alive = session.alive(wire, Role::Device, &name("relay")).expect("declared");
+    let answers = session
+        .queryable(&key(Topic::DeviceInfo(name("relay"))), answer)
+        .expect("answers");
+    let alive = session
+        .alive(wire, Role::Device, &name("relay"))
+        .expect("declared");
     (subscribed, answers, alive)
 }
 
@@ -253,7 +273,9 @@ fn json(file: &str) -> Value {
 /// By joint, what is wrong with it.
 fn wrong(figures: &Value) -> Vec<Option<String>> {
     let joints = figures["joints"].as_array().expect("a list").iter();
-    joints.map(|j| j["wrong"].as_str().map(String::from)).collect()
+    joints
+        .map(|j| j["wrong"].as_str().map(String::from))
+        .collect()
 }
 
 #[test]
@@ -265,8 +287,19 @@ fn a_joint_that_turns_the_other_way_and_shifted_zeros_are_found_by_what_the_came
     let mut bench = Bench::start();
     let figures = bench.path("signs.json");
     let signs = |bench: &Bench, words: &[&str]| {
-        let common = ["--arm-is-clear", "--camera", "wrist", "--speed", "0.3", "--json", &figures];
-        bench.verb(&["calibrate", "joints", "signs"], &[&common, words].concat())
+        let common = [
+            "--arm-is-clear",
+            "--camera",
+            "wrist",
+            "--speed",
+            "0.3",
+            "--json",
+            &figures,
+        ];
+        bench.verb(
+            &["calibrate", "joints", "signs"],
+            &[&common, words].concat(),
+        )
     };
     let (done, _, said) = bench.verb(&["calibrate", "joints", "signs"], &["--camera", "wrist"]);
     assert!(!done && said.contains("--arm-is-clear"), "{said}");
@@ -282,7 +315,10 @@ fn a_joint_that_turns_the_other_way_and_shifted_zeros_are_found_by_what_the_came
     assert_eq!(code, Some(3), "{said}");
     for (joint, wrong) in wrong(&json(&figures)).iter().enumerate() {
         match joint {
-            3 => assert!(wrong.as_ref().is_some_and(|w| w.contains("sign is wrong")), "{wrong:?}"),
+            3 => assert!(
+                wrong.as_ref().is_some_and(|w| w.contains("sign is wrong")),
+                "{wrong:?}"
+            ),
             _ => assert_eq!(*wrong, None, "{joint}"),
         }
     }
@@ -293,19 +329,32 @@ fn a_joint_that_turns_the_other_way_and_shifted_zeros_are_found_by_what_the_came
     shifted[4].1 = -0.026;
     bench.plant(shifted);
     let figures = bench.path("zeros.json");
-    let words = ["--camera", "wrist", "--count", "14", "--speed", "0.3", "--json", &figures];
+    let words = [
+        "--camera", "wrist", "--count", "14", "--speed", "0.3", "--json", &figures,
+    ];
     let (_, code, said) = bench.verb(&["calibrate", "joints", "zeros"], &words);
     assert_eq!(code, Some(3), "{said}");
     let found = json(&figures);
-    for (joint, (_, shift)) in [(1, (1.0, 0.0)), (2, (1.0, 0.035)), (3, (1.0, 0.0)), (4, (1.0, -0.026))] {
+    for (joint, (_, shift)) in [
+        (1, (1.0, 0.0)),
+        (2, (1.0, 0.035)),
+        (3, (1.0, 0.0)),
+        (4, (1.0, -0.026)),
+    ] {
         let row = &found["joints"][joint];
         let off = row["off_deg"].as_f64().expect("a number").to_radians();
         let std = row["std_deg"].as_f64().expect("a number").to_radians();
-        assert!(row["told"] == true && (off + shift).abs() < (4.0 * std).max(2e-3), "{row}");
+        assert!(
+            row["told"] == true && (off + shift).abs() < (4.0 * std).max(2e-3),
+            "{row}"
+        );
         assert_eq!(row["wrong"], shift != 0.0, "{row}");
     }
     // The first joint's zero turns all that is seen with it.
-    assert_eq!((&found["joints"][0]["told"], &found["joints"][5]["told"]), (&false.into(), &false.into()));
+    assert_eq!(
+        (&found["joints"][0]["told"], &found["joints"][5]["told"]),
+        (&false.into(), &false.into())
+    );
     let mm = |field: &str| found["residual_mm"][field].as_f64().expect("a number");
     assert!(mm("as_it_says") > 2.0 * mm("with_offsets"), "{found}");
 }
@@ -315,7 +364,15 @@ fn without_a_camera_the_operator_says_which_way_each_joint_went() {
     let mut bench = Bench::start();
     bench.plant(sound());
     let figures = bench.path("signs.json");
-    let words = ["--arm-is-clear", "--speed", "0.4", "--by-deg", "2", "--json", &figures];
+    let words = [
+        "--arm-is-clear",
+        "--speed",
+        "0.4",
+        "--by-deg",
+        "2",
+        "--json",
+        &figures,
+    ];
     let mut child = Command::new(program())
         .args(bench.words(&["calibrate", "joints", "signs"], &words))
         .stdin(Stdio::piped())
@@ -325,11 +382,16 @@ fn without_a_camera_the_operator_says_which_way_each_joint_went() {
     // Joint by joint: look; the answer. The third goes the other way; the fourth is looked at again.
     let answers = ["", "y", "", "y", "", "o", "", "r", "y", "", "y", "", "y"];
     let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all((answers.join("\n") + "\n").as_bytes()).expect("typed");
+    stdin
+        .write_all((answers.join("\n") + "\n").as_bytes())
+        .expect("typed");
     let output = child.wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("turns by") && said.contains("of the base"), "{said}");
+    assert!(
+        said.contains("turns by") && said.contains("of the base"),
+        "{said}"
+    );
     let wrong = wrong(&json(&figures));
     for (joint, wrong) in wrong.iter().enumerate() {
         assert_eq!(wrong.is_some(), joint == 2, "{wrong:?}");

@@ -162,17 +162,46 @@ mod tests {
         assert!(read.check_model(&file, "so101").is_ok());
         assert!(read.check_model(&file, "koch").is_err());
         for (bad, wanted) in [
-            (ArmLatency { command_to_motion_ms: 501.0, ..good.clone() }, "`command_to_motion_ms`"),
-            (ArmLatency { command_to_motion_ms: f64::NAN, ..good.clone() }, "`command_to_motion_ms`"),
-            (ArmLatency { error_ms: 12.0, ..good.clone() }, "at most 10 ms"),
-            (ArmLatency { arm: "other".into(), ..good.clone() }, "that of `other`"),
+            (
+                ArmLatency {
+                    command_to_motion_ms: 501.0,
+                    ..good.clone()
+                },
+                "`command_to_motion_ms`",
+            ),
+            (
+                ArmLatency {
+                    command_to_motion_ms: f64::NAN,
+                    ..good.clone()
+                },
+                "`command_to_motion_ms`",
+            ),
+            (
+                ArmLatency {
+                    error_ms: 12.0,
+                    ..good.clone()
+                },
+                "at most 10 ms",
+            ),
+            (
+                ArmLatency {
+                    arm: "other".into(),
+                    ..good.clone()
+                },
+                "that of `other`",
+            ),
         ] {
             let refused = keep(&bad).expect_err(wanted).to_string();
             assert!(refused.contains(wanted), "{refused}");
         }
         keep(&good).expect("legal");
-        let edited = std::fs::read_to_string(&file).expect("there").replace("82.5", "12.5");
+        let edited = std::fs::read_to_string(&file)
+            .expect("there")
+            .replace("82.5", "12.5");
         std::fs::write(&file, edited).expect("written");
-        assert!(matches!(ArmLatency::read(&file, "arm"), Err(CalibrationError::Edited { .. })));
+        assert!(matches!(
+            ArmLatency::read(&file, "arm"),
+            Err(CalibrationError::Edited { .. })
+        ));
     }
 }

@@ -24,9 +24,8 @@ pub fn least(
 ) -> Option<Solved> {
     let n = before.len();
     let weights = DVector::from_iterator(n, before.iter().map(|s| 1.0 / (s * s)));
-    let cost = |at: &DVector<f64>, r: &DVector<f64>| {
-        r.norm_squared() + at.component_mul(at).dot(&weights)
-    };
+    let cost =
+        |at: &DVector<f64>, r: &DVector<f64>| r.norm_squared() + at.component_mul(at).dot(&weights);
     let mut at = DVector::zeros(n);
     let mut r = residuals(&at)?;
     let mut now = cost(&at, &r);

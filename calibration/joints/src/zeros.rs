@@ -85,7 +85,9 @@ pub enum ZerosError {
         actual: usize,
     },
     /// The board or the point is not where camera and arm could be.
-    #[error("expected a camera and a board that were placed roughly, got places at which the board is not before the camera")]
+    #[error(
+        "expected a camera and a board that were placed roughly, got places at which the board is not before the camera"
+    )]
     Nowhere,
     /// Zeros do not explain it.
     #[error(
@@ -140,7 +142,13 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// Residuals in units of the corners' deviation, and in m, of an arm that is off by `by`, with camera and board moved by `x`
     /// and `z`.
-    fn residuals(&self, looks: &[Look], by: &[f64], x: &[f64], z: &[f64]) -> Option<(Vec<f64>, f64)> {
+    fn residuals(
+        &self,
+        looks: &[Look],
+        by: &[f64],
+        x: &[f64],
+        z: &[f64],
+    ) -> Option<(Vec<f64>, f64)> {
         let (x, z) = (moved(&self.x, x), moved(&self.z, z));
         let (mut all, mut m2) = (Vec::new(), 0.0);
         for look in looks {
@@ -238,9 +246,8 @@ pub fn by_touch(
             .flat_map(|q| <[f64; 3]>::from(tip(q, by) - at))
             .collect()
     };
-    let rms_m = |off: &[f64]| {
-        (off.iter().map(|v| v * v).sum::<f64>() / touches.len() as f64).sqrt()
-    };
+    let rms_m =
+        |off: &[f64]| (off.iter().map(|v| v * v).sum::<f64>() / touches.len() as f64).sqrt();
     let mut before = vec![BEFORE_RAD; n];
     if point.is_none() {
         before.extend([PLACE[0]; 3]);
@@ -291,7 +298,11 @@ mod tests {
     }
 
     /// 20 poses of an arm that is off by `planted`, a board before the camera at each.
-    fn looks(seed: u64, mount: Mount, planted: &[f64]) -> (Isometry3<f64>, Isometry3<f64>, Vec<Look>) {
+    fn looks(
+        seed: u64,
+        mount: Mount,
+        planted: &[f64],
+    ) -> (Isometry3<f64>, Isometry3<f64>, Vec<Look>) {
         let chain = arm::chain();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let spread = Uniform::new(-0.35, 0.35).expect("a range");
@@ -332,7 +343,11 @@ mod tests {
     #[test]
     fn planted_offsets_are_found_and_those_that_a_board_cannot_tell_are_not_told() {
         let (chain, lens) = (arm::chain(), lens());
-        for (seed, mount) in [(1, Mount::EyeInHand), (2, Mount::EyeInHand), (3, Mount::EyeToHand)] {
+        for (seed, mount) in [
+            (1, Mount::EyeInHand),
+            (2, Mount::EyeInHand),
+            (3, Mount::EyeToHand),
+        ] {
             let (x, z, looks) = looks(seed, mount, &PLANTED);
             let scene = Scene {
                 chain: &chain,
@@ -346,7 +361,10 @@ mod tests {
             for joint in 1..5 {
                 let offset = found.offsets[joint];
                 let error = (offset.rad - PLANTED[joint]).abs();
-                assert!(offset.told && error < 4.0 * offset.std_rad && error < 2e-3, "{joint}: {offset:?}");
+                assert!(
+                    offset.told && error < 4.0 * offset.std_rad && error < 2e-3,
+                    "{joint}: {offset:?}"
+                );
                 assert_eq!(offset.is_beyond(0.006), PLANTED[joint] != 0.0, "{joint}");
             }
             for joint in [0, 5] {
@@ -357,7 +375,13 @@ mod tests {
         }
         assert!(matches!(
             by_board(
-                &Scene { chain: &chain, lens: &lens, mount: Mount::EyeInHand, x: Isometry3::identity(), z: Isometry3::identity() },
+                &Scene {
+                    chain: &chain,
+                    lens: &lens,
+                    mount: Mount::EyeInHand,
+                    x: Isometry3::identity(),
+                    z: Isometry3::identity()
+                },
                 &[]
             ),
             Err(ZerosError::TooFew { .. })
@@ -376,12 +400,21 @@ mod tests {
             z,
         };
         let found = by_board(&scene, &looks).expect("solved");
-        assert!(found.offsets.iter().all(|o| !o.is_beyond(0.004)), "{found:?}");
+        assert!(
+            found.offsets.iter().all(|o| !o.is_beyond(0.004)),
+            "{found:?}"
+        );
         for look in &mut looks {
             look.q[2] = 2.4 - look.q[2];
         }
         let refused = by_board(&scene, &looks);
-        assert!(matches!(refused, Err(ZerosError::Unexplained { .. } | ZerosError::Nowhere)), "{refused:?}");
+        assert!(
+            matches!(
+                refused,
+                Err(ZerosError::Unexplained { .. } | ZerosError::Nowhere)
+            ),
+            "{refused:?}"
+        );
     }
 
     #[test]
@@ -394,11 +427,23 @@ mod tests {
         let middle = JointVec::from_slice(&[0.1, 0.3, 1.2, 0.2, 0.9, 0.1]).expect("short");
         let point = chain.forward(&middle);
         let limits = [[-3.0, 3.0]; 6];
-        let inverse = Inverse::new(chain.clone(), &limits, InverseSpec { max_iterations: 200, ..InverseSpec::default() }).expect("legal");
+        let inverse = Inverse::new(
+            chain.clone(),
+            &limits,
+            InverseSpec {
+                max_iterations: 200,
+                ..InverseSpec::default()
+            },
+        )
+        .expect("legal");
         let mut touches = Vec::new();
         while touches.len() < 14 {
             let turn = Isometry3::rotation(Vector3::from_fn(|_, _| spread.sample(&mut rng)));
-            let shake = Isometry3::translation(noise.sample(&mut rng), noise.sample(&mut rng), noise.sample(&mut rng));
+            let shake = Isometry3::translation(
+                noise.sample(&mut rng),
+                noise.sample(&mut rng),
+                noise.sample(&mut rng),
+            );
             let there = inverse.follow(&(shake * point * turn), &middle);
             if there.residual_m < 1e-5 {
                 touches.push(offset(&there.q, &planted.map(|p| -p)));
@@ -411,9 +456,15 @@ mod tests {
         for joint in [0, 1, 2, 4] {
             let offset = known.offsets[joint];
             let error = (offset.rad - planted[joint]).abs();
-            assert!(offset.told && error < 4.0 * offset.std_rad && error < 6e-3, "{joint}: {offset:?}");
+            assert!(
+                offset.told && error < 4.0 * offset.std_rad && error < 6e-3,
+                "{joint}: {offset:?}"
+            );
         }
         assert!(!unknown.offsets[0].told && !known.offsets[5].told);
-        assert!(known.residual_mm[0] > 5.0 && known.residual_mm[1] < 1.5, "{known:?}");
+        assert!(
+            known.residual_mm[0] > 5.0 && known.residual_mm[1] < 1.5,
+            "{known:?}"
+        );
     }
 }

@@ -188,7 +188,9 @@ impl HandEyeArgs {
     pub fn kept(&self) -> Option<PathBuf> {
         let beside = || Some(self.out.with_extension("poses.json"));
         let named = !self.out.as_os_str().is_empty();
-        self.save_poses.clone().or_else(|| if named { beside() } else { None })
+        self.save_poses
+            .clone()
+            .or_else(|| if named { beside() } else { None })
     }
 }
 
@@ -273,7 +275,12 @@ pub struct ZerosArgs {
     #[arg(long, value_name = "FILE.json", requires = "camera")]
     pub poses: Option<PathBuf>,
     /// Where the point is in the arm's base, mm: without it, the zero of the first joint does not show.
-    #[arg(long, value_name = "X,Y,Z", conflicts_with = "camera", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "X,Y,Z",
+        conflicts_with = "camera",
+        allow_hyphen_values = true
+    )]
     pub point_mm: Option<String>,
     /// An offset that is larger, beyond doubt, is wrong, degrees.
     #[arg(long, value_name = "DEG", default_value_t = 0.5)]

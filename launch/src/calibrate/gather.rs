@@ -119,7 +119,10 @@ impl Stand<'_> {
     }
 
     /// The board where the arm is, and `X_CW`; the inner error is why there is none.
-    pub fn placed(&mut self, name: &str) -> anyhow::Result<Result<(Sample, Isometry3<f64>), String>> {
+    pub fn placed(
+        &mut self,
+        name: &str,
+    ) -> anyhow::Result<Result<(Sample, Isometry3<f64>), String>> {
         let sample = match self.look(name)? {
             Ok(sample) => sample,
             Err(reason) => return Ok(Err(reason)),
@@ -351,7 +354,8 @@ impl Stand<'_> {
             return Ok(Ok(()));
         }
         // It stands still a little off; what pushed back would have been a fault of tracking.
-        let short = report.fault == Some(FaultKind::Goto) && report.reason.contains("did not arrive");
+        let short =
+            report.fault == Some(FaultKind::Goto) && report.reason.contains("did not arrive");
         if !short || self.joined.stop.load(Ordering::Relaxed) {
             bail!(
                 "the arm did not get to a pose: {}: {}",

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use nalgebra::Isometry3;
 use serde::{Deserialize, Serialize};
 use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample};
 use tactus_calibration::hand_eye::Belongs;
-use nalgebra::Isometry3;
 use tactus_calibration::{Board, CameraInfo, HandEye, HandEyeQuality, Lens, Mount, Pose, seal};
 use tactus_types::{ArmInfo, Clock};
 
@@ -252,7 +252,11 @@ pub fn with_stand<T>(
 ) -> anyhow::Result<T> {
     let cell: Cell = cell::load(setting.cell)?;
     let camera = camera::one(&cell, setting.camera)?;
-    let place = camera.calibration.hand_eye.as_ref().map(|(_, place, _)| place);
+    let place = camera
+        .calibration
+        .hand_eye
+        .as_ref()
+        .map(|(_, place, _)| place);
     let lens = match setting.known {
         Known::Lens(Some(file), _) => {
             let lens = CameraInfo::read(file)?;
@@ -374,7 +378,10 @@ pub fn gathered(args: &HandEyeArgs, file: &Path, fitter: &mut Fitter) -> anyhow:
         };
         let samples = samples.with_context(|| match kept.as_ref().filter(|f| f.is_file()) {
             None => "no pose was kept".to_owned(),
-            Some(file) => format!("the poses until then are in {}; `--resume` goes on with them", file.display()),
+            Some(file) => format!(
+                "the poses until then are in {}; `--resume` goes on with them",
+                file.display()
+            ),
         })?;
         Ok(Poses { samples, ..poses })
     })

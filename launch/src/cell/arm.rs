@@ -90,9 +90,8 @@ impl RawArm {
             Some(file) => {
                 let file = directory.join(file);
                 let read = ArmLatency::read(&file, &self.name);
-                let (latency, seal) = read.map_err(|e| {
-                    check.error("arm.latency", "a measured latency of this arm", e)
-                })?;
+                let (latency, seal) = read
+                    .map_err(|e| check.error("arm.latency", "a measured latency of this arm", e))?;
                 Some((file, latency, seal))
             }
         };

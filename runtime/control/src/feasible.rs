@@ -289,9 +289,11 @@ fn next_chunk(
         false => Duration::ZERO,
     };
     let asked = match timing.request.trigger {
-        Trigger::Queue { below } => (latency + old).max((timing.chunk.span())
-            .saturating_sub(timing.schedule.lead)
-            .saturating_sub(below)),
+        Trigger::Queue { below } => (latency + old).max(
+            (timing.chunk.span())
+                .saturating_sub(timing.schedule.lead)
+                .saturating_sub(below),
+        ),
         Trigger::Continuous | Trigger::Rate { .. } => latency + old,
     };
     let begun = (asked + deliver).max(every + frame + way_in);

@@ -441,7 +441,8 @@ pub(crate) mod tests {
         let chunk = chunk(0, &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5]);
         let now = Time::from_millis(60);
         for s in [&mut late, &mut prompt] {
-            s.accept(&chunk, &info(1), at_rest(0.05), now).expect("enters");
+            s.accept(&chunk, &info(1), at_rest(0.05), now)
+                .expect("enters");
         }
         // Past the way into the plan both follow the same actions, the late arm's commands 40 ms sooner.
         for millis in (200..=300).step_by(10) {
@@ -468,7 +469,10 @@ pub(crate) mod tests {
             },
             Generation::default(),
         );
-        assert_eq!(gone.accept(&chunk, &info(1), at_rest(0.0), now), Err(Discard::Late));
+        assert_eq!(
+            gone.accept(&chunk, &info(1), at_rest(0.0), now),
+            Err(Discard::Late)
+        );
     }
 
     #[test]

@@ -214,7 +214,9 @@ fn by_operator(args: &SignsArgs) -> anyhow::Result<(Vec<String>, Vec<Found>)> {
         let wrong = loop {
             go(&authority, to)?;
             let said = gather::rest(&shared)?.q[joint] - home[joint];
-            result::line("did it? y: that joint, that way, that far; o: the other way; n: another joint, or another distance; r: again")?;
+            result::line(
+                "did it? y: that joint, that way, that far; o: the other way; n: another joint, or another distance; r: again",
+            )?;
             let word = answer(&operator)?;
             go(&authority, home)?;
             let wrong = match word.as_str() {
@@ -258,7 +260,11 @@ fn way(info: &ArmInfo, home: &JointVec, joint: usize, by: f64) -> String {
     );
     let axis = |v: &Vector3<f64>| {
         let k = v.iamax();
-        format!("{}{}", if v[k] < 0.0 { '-' } else { '+' }, ["x", "y", "z"][k])
+        format!(
+            "{}{}",
+            if v[k] < 0.0 { '-' } else { '+' },
+            ["x", "y", "z"][k]
+        )
     };
     if moves.norm() > 0.005 {
         format!(

@@ -96,7 +96,9 @@ fn look(poses: &Poses, sample: &tactus_calibration::exchange::Sample) -> Option<
 fn info(args: &ZerosArgs) -> anyhow::Result<ArmInfo> {
     let cell = cell::load(&args.role.cell)?;
     let session = roles::session(&args.role, "calibrate-info")?;
-    let key = cell.wire.key(&tactus_wire::Topic::ArmInfo(cell.arm.clone()));
+    let key = cell
+        .wire
+        .key(&tactus_wire::Topic::ArmInfo(cell.arm.clone()));
     session.wait_for_answerer(&key, crate::order::ANSWER_WITHIN)?;
     let info = session.query(&key, &tactus_wire::Nothing, crate::order::ANSWER_WITHIN);
     Ok(info.context("the arm host does not answer")?.message)
@@ -152,7 +154,11 @@ fn tell(args: &ZerosArgs, names: &[String], zeros: &Zeros) -> anyhow::Result<Exi
             (false, _) => ("?".into(), "this does not tell"),
             (true, beyond) => (
                 format!("{:+.2} +- {:.2}", deg(offset.rad), deg(offset.std_rad)),
-                if beyond { "its zero is wrong" } else { "as it says" },
+                if beyond {
+                    "its zero is wrong"
+                } else {
+                    "as it says"
+                },
             ),
         };
         table.add_row([name.clone(), figure, word.into()]);
