@@ -6,16 +6,18 @@
 //!
 //! - [`board`](self): a board to print. [`intrinsics`]: the lens, from a folder or the running cell.
 //! - [`clocks`]: how far the processes' clocks are apart; [`arm_latency`], [`camera_latency`]: how late arm and cameras are.
+//! - [`joints`]: homing of servos, signs and scales, zeros.
 //! - [`hand_eye`]: the camera's place; [`gather`] moves the arm, or lets an operator move it, through poses that [`plan`] seeks.
 
 mod args;
 mod arm_latency;
 mod camera_latency;
-mod clocks;
+pub mod clocks;
 mod fitter;
 mod gather;
 mod hand_eye;
 mod intrinsics;
+mod joints;
 mod pictures;
 mod plan;
 pub mod scene;
@@ -46,6 +48,7 @@ pub fn calibrate(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         CalibrateVerb::Latency(LatencyVerb::Camera(args)) => {
             camera_latency::camera(args).map(|()| ExitCode::SUCCESS)
         }
+        CalibrateVerb::Joints(verb) => joints::joints(verb),
         CalibrateVerb::HandEye(args) => hand_eye::hand_eye(args).map(|()| ExitCode::SUCCESS),
     }
 }

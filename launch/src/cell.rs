@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tactus_bundle::Outline;
+use tactus_calibration::{ArmLatency, Seal};
 use tactus_control::{
     ArmSpec, AssemblySpec, ChunkShape, EnableSpec, LadderSpec, LimitSpec, RequestSpec, Resume,
     ScheduleSpec, TeleopSpec, Timing,
@@ -159,6 +160,8 @@ pub struct Cell {
     pub gripper: Option<CellGripper>,
     /// What becomes of a chunk that arrives while another is executed.
     pub schedule: ScheduleSpec,
+    /// How late the arm is, as it was measured.
+    pub latency: Option<(PathBuf, ArmLatency, Seal)>,
     /// The black box, where the file says something about it.
     pub record: Option<CellRecord>,
     /// The cell's keys, where it has any.
@@ -218,6 +221,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         max_skew,
     } = raw.engine.read(&check)?;
     let request = raw.request.read(&check)?;
+    let directory = file.parent().unwrap_or(Path::new("."));
     let CellArm {
         name: arm,
         device,
@@ -229,10 +233,20 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         space,
         enable,
         poses,
-    } = raw
-        .arm
-        .read(raw.resume, frame_limit, request.answer_within, &check)?;
-    let directory = file.parent().unwrap_or(Path::new("."));
+        latency,
+    } = raw.arm.read(
+        directory,
+        raw.resume,
+        frame_limit,
+        request.answer_within,
+        &check,
+    )?;
+    let schedule = ScheduleSpec {
+        lead: latency.as_ref().map_or(Duration::ZERO, |(_, latency, _)| {
+            latency.command_to_motion()
+        }),
+        ..raw.schedule.read(&check)?
+    };
     if raw.sim.is_some() && raw.device.is_some() {
         return Err(check.error(
             "device",
@@ -306,7 +320,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         ),
         hardware,
         gripper,
-        schedule: raw.schedule.read(&check)?,
+        schedule,
+        latency,
         teleop: raw.teleop.read(&check)?,
         record: match raw.record {
             None => None,
@@ -394,6 +409,12 @@ impl Cell {
     /// # Errors
     /// [`CellError`] when the arm does not describe its links well enough for the limits in space.
     pub fn arm_spec(&self, boot: u64, info: &ArmInfo) -> Result<ArmSpec, CellError> {
+        if let Some((file, latency, _)) = &self.latency {
+            let check = Check { file: &self.file };
+            latency
+                .check_model(file, &info.model)
+                .map_err(|e| check.error("arm.latency", "a measured latency of this arm", e))?;
+        }
         let guard = self.space.guard(info).map_err(|e| CellError::Space {
             file: self.file.clone(),
             model: info.model.clone(),

@@ -1,15 +1,18 @@
 //! `tactus doctor`: is this machine fit for this cell, and if not, what to do about it. One line per finding.
 //!
 //! Looks at the machine ([`host`]), at the arm of `[device]` ([`device`]), at cell, bundle and budget ([`cell`]), without
-//! a running cell; and at what one shows ([`live`]), where there is one. Decides what is a failure (the cell cannot run, or
+//! a running cell; at what one shows ([`live`]) and how its processes reach each other ([`network`]), where there is one; at
+//! whether this user may open the devices that it names ([`access`]). Decides what is a failure (the cell cannot run, or
 //! cannot keep its times: exit code 3) and what a warning
 //! (it runs, and could run better).
 //! Changes nothing.
 
+mod access;
 mod cell;
 mod device;
 mod host;
 pub mod live;
+mod network;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -201,6 +204,9 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         host::look(&mut report, cell.as_ref())?;
     }
     if let Some(cell) = &cell {
+        if !args.quick {
+            access::look(&mut report, cell)?;
+        }
         if args.connect.is_none() {
             device::look(&mut report, cell)?;
         }

@@ -20,6 +20,8 @@ use crate::cell::Cell;
 #[derive(Debug)]
 pub struct Judgement {
     budget: Budget,
+    /// How much ahead actions are commanded.
+    lead: std::time::Duration,
     probed: Vec<(Stage, StageCost)>,
     /// By the declared times.
     pub declared: Result<Feasible, Infeasible>,
@@ -47,6 +49,7 @@ pub fn judge(cell: &Cell, outline: &Outline, probe: Option<&Probe>) -> Judgement
     };
     Judgement {
         budget,
+        lead: cell.schedule.lead,
         probed: probe.map_or_else(Vec::new, |probe| probe.stages.clone()),
         declared: feasible(&cell.timing(outline, declared)),
         median: with(|cost| cost.p50),
@@ -164,6 +167,7 @@ impl Judgement {
         json!({
             "stages_ms": stages,
             "margin_ms": millis(self.budget.margin),
+            "arm_latency_ms": millis(self.lead),
             "feasible": self.refusal().is_none(),
             "refusal": self.refusal(),
             "cautions": self.cautions(),
@@ -176,10 +180,17 @@ impl Judgement {
         let millis = |time: std::time::Duration| 1e3 * time.as_secs_f64();
         Some(format!(
             "within the budget a chunk is at most {:.0} ms old when it comes, and the next is there {:.0} ms after its observation; it \
-             lasts {:.0} ms",
+             lasts {:.0} ms{}",
             millis(fits.latency),
             millis(fits.next_after),
-            millis(fits.span)
+            millis(fits.span),
+            match self.lead.is_zero() {
+                true => String::new(),
+                false => format!(
+                    ", commanded {:.0} ms ahead, since the arm is that late",
+                    millis(self.lead)
+                ),
+            }
         ))
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use tactus_types::{Clock, Rank};
 use tactus_wire::{
     Authority, Delivery, Key, ModeOrder, ModeOrderReply, ModeReport, Nothing, Session, Topic,
@@ -57,6 +57,11 @@ pub fn order(args: &OrderArgs) -> anyhow::Result<()> {
     };
     result::line(format_args!("mode: {}", reply.mode))
 }
+
+/// The arm host does not do as it was told; nothing has begun.
+#[derive(Debug, thiserror::Error)]
+#[error("the arm host refuses: {0}")]
+pub struct Refuses(String);
 
 /// What a process commands as: its own episodes, or over those of others.
 pub fn rank(take_over: bool) -> Rank {
@@ -115,7 +120,7 @@ pub fn send(session: &Session, key: &Key, order: &ModeOrder) -> anyhow::Result<M
 
 fn accepted(reply: ModeOrderReply) -> anyhow::Result<ModeOrderReply> {
     if !reply.accepted {
-        bail!("the arm host refuses: {}", reply.message);
+        return Err(Refuses(reply.message).into());
     }
     Ok(reply)
 }

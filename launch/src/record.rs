@@ -25,6 +25,8 @@ use crate::roles::{self, Joined};
 
 /// How far a black box reaches back when nobody said.
 const WINDOW: Duration = Duration::from_secs(10);
+/// Word of a recording's configuration: how much ahead actions were commanded, nanoseconds; absent for not at all.
+pub const LEAD: &str = "arm_lead_nanos";
 /// The recorder is the first to wait when the machine is busy: its inbox holds seconds, an arm's holds none.
 const NICE: i32 = 5;
 
@@ -126,6 +128,15 @@ pub fn configuration(cell: &Cell) -> anyhow::Result<(BTreeMap<String, String>, V
         for (kind, word) in camera.calibration.words() {
             words.insert(format!("calibration.{}.{kind}", camera.name), word);
         }
+    }
+    if let Some((_, _, seal)) = &cell.latency {
+        let word = format!("{} {}", seal.id, seal.sha256);
+        words.insert(format!("calibration.{}.latency", cell.arm), word);
+    }
+    // Replay goes by it, whatever has been measured since.
+    if !cell.schedule.lead.is_zero() {
+        let nanos = cell.schedule.lead.as_nanos().to_string();
+        words.insert(LEAD.into(), nanos);
     }
     words.insert("tactus_version".into(), env!("CARGO_PKG_VERSION").into());
     let attached = Attached {

@@ -20,13 +20,14 @@ use tactus_wire::Topic;
 
 use crate::cell::{self, Cell};
 use crate::cli::{ReplayArgs, ReplayOf};
-use crate::record::CELL_FILE;
+use crate::record::{self, CELL_FILE};
 use crate::{result, roles};
 
 /// What is inside a file, as far as it is needed before its messages are.
 struct Inside {
     cell: Option<String>,
     cell_file: Option<String>,
+    lead: Duration,
     bundle: Option<String>,
     info: Option<ArmInfo>,
 }
@@ -138,6 +139,7 @@ fn inside(file: &Path) -> anyhow::Result<Inside> {
     let mut inside = Inside {
         cell: None,
         cell_file: None,
+        lead: Duration::ZERO,
         bundle: None,
         info: None,
     };
@@ -145,6 +147,8 @@ fn inside(file: &Path) -> anyhow::Result<Inside> {
         match told {
             Told::Words("tactus.configuration", words) => {
                 inside.cell_file = words.get("cell_file").cloned();
+                let lead = words.get(record::LEAD).and_then(|nanos| nanos.parse().ok());
+                inside.lead = Duration::from_nanos(lead.unwrap_or(0));
                 inside.bundle = words.get("bundle_of_the_cell_file").cloned();
             }
             Told::Attachment(CELL_FILE, data) => {
@@ -176,7 +180,10 @@ fn cell_of(args: &ReplayArgs, inside: &Inside) -> anyhow::Result<Cell> {
     };
     // What the cell file names beside itself lies where it lay.
     let file = inside.cell_file.as_deref().unwrap_or(CELL_FILE);
-    Ok(cell::parse(text, Path::new(file))?)
+    let mut cell = cell::parse(text, Path::new(file))?;
+    // The arm may have been measured again since.
+    cell.schedule.lead = inside.lead;
+    Ok(cell)
 }
 
 /// What a replay found, and how it is said.

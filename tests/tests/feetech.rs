@@ -198,6 +198,125 @@ fn an_arm_is_checked_set_up_and_its_calibration_written_on_the_bench() {
 }
 
 #[test]
+fn an_arm_is_homed_by_hand_as_lerobot_does_it_and_then_is_what_its_file_says() {
+    // As the factory made them, but one that was homed before; each joint's middle is elsewhere.
+    let mut servos: Vec<Servo> = (1..=6).map(Servo::new).collect();
+    servos[2] = Servo::new(3).calibrated(-700, 500, 3500);
+    let bus = ServoBus::start(servos);
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), bus.path()).display().to_string();
+    let before = std::fs::read(dir.path().join("so101.json")).expect("there");
+    let middles = [1800.0, 3900.0, 2500.0, 2047.0, 300.0, 1000.0];
+    let ends = [
+        (-800.0, 900.0),
+        (-1000.0, 700.0),
+        (-600.0, 600.0),
+        (-500.0, 800.0),
+        (0.0, 0.0),
+        (-300.0, 400.0),
+    ];
+    let place = |share: [f64; 6]| {
+        for (servo, (middle, share)) in bus.world().servos.iter_mut().zip(middles.iter().zip(share))
+        {
+            servo.encoder = (middle + share as i32 as f64).rem_euclid(4096.0);
+        }
+    };
+    let begin = || {
+        place([0.0; 6]);
+        let child = std::process::Command::new(cell::program())
+            .args(["calibrate", "joints", "home", "--cell", &file])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        let mut child = child.expect("starts");
+        let stdin = child.stdin.take().expect("piped");
+        (child, stdin)
+    };
+    let enter = |stdin: &mut std::process::ChildStdin| {
+        use std::io::Write;
+        std::thread::sleep(Duration::from_millis(1500));
+        stdin.write_all(b"\n").expect("typed");
+        std::thread::sleep(Duration::from_millis(1000));
+    };
+    // Nobody moves a joint: refused by its name, and the old file stays.
+    let (child, mut stdin) = begin();
+    enter(&mut stdin);
+    enter(&mut stdin);
+    let output = child.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("begin again, and move every joint"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read(dir.path().join("so101.json")).expect("there"),
+        before
+    );
+
+    let (child, mut stdin) = begin();
+    enter(&mut stdin);
+    for step in 0..=40 {
+        let t = f64::from(step) / 40.0;
+        // To one end, to the other, and back.
+        let way = |(low, high): (f64, f64)| match t {
+            t if t < 0.25 => low * 4.0 * t,
+            t if t < 0.75 => low + (high - low) * (t - 0.25) * 2.0,
+            t => high * (1.0 - t) * 4.0,
+        };
+        place(ends.map(way));
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    enter(&mut stdin);
+    let output = child.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("tactus device setup"),
+        "{said}"
+    );
+    assert!(
+        bus.world().servos.iter().all(|s| !s.torque()),
+        "nothing has torque"
+    );
+
+    // LeRobot's sums: the position with no offset, less int(4095 / 2).
+    let text = std::fs::read_to_string(dir.path().join("so101.json")).expect("written");
+    let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for (k, name) in MOTORS.iter().enumerate() {
+        let number = |field: &str| read[name][field].as_i64().expect("a number");
+        assert_eq!(number("homing_offset"), middles[k] as i64 - 2047, "{name}");
+        let (low, high) = ends[k];
+        let range = match *name {
+            "wrist_roll" => [0, 4095],
+            _ => [2047 + low as i64, 2047 + high as i64],
+        };
+        assert!(
+            (number("range_min") - range[0]).abs() <= 12
+                && (number("range_max") - range[1]).abs() <= 12,
+            "{name}: {text}"
+        );
+    }
+    ok(&["device", "setup", "--cell", &file]);
+    let table = ok(&["device", "check", "--cell", &file]);
+    assert!(
+        table.contains("as they have to be") && !table.contains("(not "),
+        "{table}"
+    );
+    for servo in &bus.world().servos {
+        assert!(
+            (servo.present() - 2047).abs() <= 60,
+            "the middle is half a turn: {}",
+            servo.present()
+        );
+    }
+    bus.world().servos[3].memory[40] = 1;
+    refused(
+        &["calibrate", "joints", "home", "--cell", &file],
+        &["tactus device torque-off"],
+    );
+}
+
+#[test]
 fn what_is_plugged_in_is_named_and_a_cell_file_drafted() {
     let slow = servos().into_iter().map(|s| s.with(6, 1)).collect();
     let bus = ServoBus::start(slow);

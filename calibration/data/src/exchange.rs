@@ -90,6 +90,9 @@ pub struct Sample {
     pub view: View,
     /// `X_BE`: the hand in the base.
     pub x_be: Pose,
+    /// What the joints said, rad; empty in poses of versions that did not keep it.
+    #[serde(default)]
+    pub q: Vec<f64>,
 }
 
 /// How exactly an arm knows where its hand is: standard deviations of all three axes together, as a data sheet's repeatability.
@@ -136,6 +139,15 @@ pub enum Ask {
         /// What was found.
         views: Vec<View>,
     },
+    /// Where the board is in a picture.
+    Place {
+        /// The board.
+        board: Board,
+        /// The lens.
+        lens: Lens,
+        /// What was found.
+        view: View,
+    },
     /// Estimate the camera's place.
     HandEye {
         /// The board.
@@ -179,6 +191,13 @@ pub enum Answer {
         rms_px: f64,
         /// Of each view.
         errors_px: Vec<f64>,
+    },
+    /// Where the board is.
+    Placed {
+        /// `X_CW`.
+        x_cw: Pose,
+        /// How well the lens explains it, pixels, root mean square.
+        rms_px: f64,
     },
     /// A camera's place.
     HandEye {

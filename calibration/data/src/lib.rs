@@ -6,12 +6,15 @@
 //! - [`board`]: the flat target, its corners in m; [`drawing`] prints it with its true size.
 //! - [`lens`]: intrinsics and distortion; [`camera_info`]: the ROS file of them, and Kalibr's.
 //! - [`pose`]: `X_AB`, the pose of frame B in frame A; [`hand_eye`]: the file with a camera's.
+//! - [`arm_latency`]: how late an arm is.
 //! - [`coverage`]: which regions, tilts and distances the views of a board still lack.
 //! - [`seal`]: id, date and SHA-256 of a file; [`seal::replace`] writes one whole or not at all.
 //!
 //! Terms. *Board frame* W: origin at the board's upper left outer corner, x right, y down, z away from who looks at it.
 //! *Camera frame* C: x right, y down, z forward. *Base* B and *hand* E: the two ends of an arm's chain, by the names of its links.
 #![forbid(unsafe_code)]
+
+pub mod arm_latency;
 
 pub mod board;
 mod dictionary;
@@ -30,6 +33,7 @@ pub mod exchange;
 
 pub mod error;
 
+pub use arm_latency::ArmLatency;
 pub use board::{Board, Pattern};
 pub use camera_info::{CameraInfo, IntrinsicsQuality};
 pub use error::CalibrationError;

@@ -57,6 +57,12 @@ pub fn answer(ask: Ask) -> Answer {
             start,
         } => intrinsics::fit(&board, model, &views, start.as_ref()),
         Ask::Verify { board, lens, views } => intrinsics::verify(&board, &lens, &views),
+        Ask::Place { board, lens, view } => {
+            pnp::pose(&board, &lens, &view).map(|found| Answer::Placed {
+                x_cw: found.x_cw.into(),
+                rms_px: found.rms_px,
+            })
+        }
         Ask::HandEye {
             board,
             lens,

@@ -79,7 +79,11 @@ fn samples(
                 rng,
             )
             .into();
-            Sample { view, x_be }
+            Sample {
+                view,
+                x_be,
+                q: Vec::new(),
+            }
         })
         .collect()
 }
@@ -188,6 +192,7 @@ fn poses_that_say_too_little_are_refused() {
         .map(|s| Sample {
             view: s.view.clone(),
             x_be: good[0].x_be,
+            q: Vec::new(),
         })
         .collect();
     assert!(

@@ -28,6 +28,7 @@ pub static FAMILY: Family = Family {
     torque_enable: reg::TORQUE_ENABLE,
     present_position: reg::PRESENT_POSITION,
     homing_offset: reg::HOMING_OFFSET,
+    homing: (true, reg::HOMING),
     min_position: reg::MIN_POSITION,
     max_position: reg::MAX_POSITION,
     drive_mode: Some(reg::DRIVE_MODE),

@@ -25,6 +25,7 @@ pub static FAMILY: Family = Family {
     torque_enable: reg::TORQUE_ENABLE,
     present_position: reg::PRESENT_POSITION,
     homing_offset: reg::HOMING_OFFSET,
+    homing: (false, HOMING),
     min_position: reg::MIN_POSITION,
     max_position: reg::MAX_POSITION,
     drive_mode: None,

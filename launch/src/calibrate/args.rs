@@ -33,6 +33,9 @@ pub enum CalibrateVerb {
     /// Measure how late a camera or an arm is.
     #[command(subcommand)]
     Latency(LatencyVerb),
+    /// Check the arm's joints: homing and ranges of servos, signs and scales, zeros.
+    #[command(subcommand)]
+    Joints(JointsVerb),
 }
 
 /// `tactus calibrate board`.
@@ -136,8 +139,8 @@ pub struct HandEyeArgs {
     /// Endpoint of the running cell.
     #[arg(long, value_name = "ENDPOINT", required_unless_present = "poses")]
     pub connect: Vec<String>,
-    /// File of the camera's lens, as `tactus calibrate intrinsics` wrote it.
-    #[arg(long, value_name = "FILE.yaml", required_unless_present = "poses")]
+    /// File of the camera's lens, as `tactus calibrate intrinsics` wrote it. Default: the cell's.
+    #[arg(long, value_name = "FILE.yaml")]
     pub intrinsics: Option<PathBuf>,
     /// The board. Measure a square: printers scale.
     #[arg(
@@ -153,9 +156,12 @@ pub struct HandEyeArgs {
     /// Poses that were saved, instead of a running cell; nothing moves.
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["cell", "connect", "intrinsics", "eye_in_hand", "eye_to_hand"])]
     pub poses: Option<PathBuf>,
-    /// Save what was seen to this file.
+    /// Save what was seen to this file, pose by pose. Without it, the poses of a run that does not get through lie beside --out.
     #[arg(long, value_name = "FILE.json")]
     pub save_poses: Option<PathBuf>,
+    /// Go on with the poses of a run that did not get through.
+    #[arg(long, conflicts_with = "poses")]
+    pub resume: bool,
     /// An operator moves the arm, and presses Enter at each pose; `q` and Enter ends. Without it, the arm moves by itself: the
     /// board has to be in view at the start, nobody within reach, and the arm enabled.
     #[arg(long)]
@@ -175,6 +181,147 @@ pub struct HandEyeArgs {
     /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
     #[arg(long)]
     pub take_over: bool,
+}
+
+impl HandEyeArgs {
+    /// Where poses lie as they come.
+    pub fn kept(&self) -> Option<PathBuf> {
+        let beside = || Some(self.out.with_extension("poses.json"));
+        let named = !self.out.as_os_str().is_empty();
+        self.save_poses
+            .clone()
+            .or_else(|| if named { beside() } else { None })
+    }
+}
+
+/// `tactus calibrate joints`.
+#[derive(Debug, Subcommand)]
+pub enum JointsVerb {
+    /// Arms of servos: homing offsets and ranges, by hand, without torque: LeRobot's calibration. Writes a file, and no servo.
+    Home(HomeArgs),
+    /// Turn each joint by a little and check that it is that joint, that way, that far: by a camera whose place is known and that
+    /// sees a board, or by the operator's eyes. Exit code 3 when one is not.
+    Signs(SignsArgs),
+    /// By how much each joint's zero is off: from poses at which a camera saw a board (those of hand-eye), or at which the tip was
+    /// brought to one point. Changes nothing. Exit code 3 when one is off.
+    Zeros(ZerosArgs),
+}
+
+/// `tactus calibrate joints home`.
+#[derive(Debug, Args)]
+pub struct HomeArgs {
+    /// Cell file; only its section [device] is read.
+    #[arg(long, value_name = "FILE")]
+    pub cell: PathBuf,
+    /// File to write, in LeRobot's format. Default: the one that the cell file names. One that is there stays until the new one is
+    /// complete.
+    #[arg(long, value_name = "FILE.json")]
+    pub out: Option<PathBuf>,
+}
+
+/// `tactus calibrate joints signs`.
+#[derive(Debug, Args)]
+pub struct SignsArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Nobody and nothing is within reach of the arm, which will move.
+    #[arg(long)]
+    pub arm_is_clear: bool,
+    /// Camera that looks; camera.intrinsics and camera.hand_eye of the cell file are its lens and place. The board has to be in
+    /// view. Without it, the operator looks and answers.
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<String>,
+    /// The board. Measure a square: printers scale.
+    #[arg(long, value_name = "BOARD", default_value = "charuco:7x5:35:26")]
+    pub board: Board,
+    /// How far each joint turns, degrees.
+    #[arg(long, value_name = "DEG", default_value_t = 4.0)]
+    pub by_deg: f64,
+    /// Share of the arm's limits that a motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    pub speed: f64,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `tactus calibrate joints zeros`.
+#[derive(Debug, Args)]
+pub struct ZerosArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// Camera that sees a board; without it, the operator brings the tip to one point from several sides, and presses Enter at
+    /// each.
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<String>,
+    /// The hand carries the camera. Default: as camera.hand_eye of the cell file says.
+    #[arg(long, requires = "camera")]
+    pub eye_in_hand: bool,
+    /// The camera stands still, the hand carries the board.
+    #[arg(long, requires = "camera", conflicts_with = "eye_in_hand")]
+    pub eye_to_hand: bool,
+    /// File of the camera's lens. Default: the cell's.
+    #[arg(long, value_name = "FILE.yaml", requires = "camera")]
+    pub intrinsics: Option<PathBuf>,
+    /// The board. Measure a square: printers scale.
+    #[arg(long, value_name = "BOARD", default_value = "charuco:7x5:35:26")]
+    pub board: Board,
+    /// Poses that hand-eye has saved (--save-poses); nothing moves then. Without them the arm goes through poses by itself.
+    #[arg(long, value_name = "FILE.json", requires = "camera")]
+    pub poses: Option<PathBuf>,
+    /// Where the point is in the arm's base, mm: without it, the zero of the first joint does not show.
+    #[arg(
+        long,
+        value_name = "X,Y,Z",
+        conflicts_with = "camera",
+        allow_hyphen_values = true
+    )]
+    pub point_mm: Option<String>,
+    /// An offset that is larger, beyond doubt, is wrong, degrees.
+    #[arg(long, value_name = "DEG", default_value_t = 0.5)]
+    pub limit_deg: f64,
+    /// Poses to gather.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(10..=200))]
+    pub count: u16,
+    /// Share of the arm's limits that a motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    pub speed: f64,
+    /// Take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl ZerosArgs {
+    /// What gathering poses is told.
+    pub fn gathering(&self, camera: &str) -> HandEyeArgs {
+        HandEyeArgs {
+            camera: camera.into(),
+            eye_in_hand: self.eye_in_hand,
+            eye_to_hand: self.eye_to_hand,
+            cell: Some(self.role.cell.clone()),
+            connect: self.role.connect.clone(),
+            intrinsics: self.intrinsics.clone(),
+            board: self.board,
+            out: PathBuf::new(),
+            poses: None,
+            save_poses: None,
+            resume: false,
+            hand_guided: false,
+            count: self.count,
+            speed: self.speed,
+            arm_mm: 5.0,
+            arm_deg: 1.0,
+            take_over: self.take_over,
+        }
+    }
 }
 
 /// `tactus calibrate clocks`.
@@ -212,6 +359,10 @@ pub struct ArmLatencyArgs {
     /// Move nothing: listen for so long to an arm that moves already, by a policy or a human.
     #[arg(long, value_name = "SECS", conflicts_with = "arm_is_clear", value_parser = clap::value_parser!(u64).range(3..=600))]
     pub listen_s: Option<u64>,
+    /// File to write, for arm.latency of the cell file: actions are then commanded so much before they are due. One that is there
+    /// stays unless the new one will do.
+    #[arg(long, value_name = "FILE.toml")]
+    pub out: Option<PathBuf>,
     /// Joint to swing. Default: the first that has room to both sides.
     #[arg(long, value_name = "NAME")]
     pub joint: Option<String>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
+use tactus_calibration::ArmLatency;
 use tactus_control::Pose;
 use tactus_latency::{Sampled, lag};
 use tactus_types::{ArmInfo, JointState, JointVec, Time};
@@ -81,6 +82,21 @@ pub fn arm(args: &ArmLatencyArgs) -> anyhow::Result<()> {
         states.messages.len(),
         1e3 * ages.1
     ))?;
+    if let Some(file) = &args.out {
+        let latency = ArmLatency::new(
+            (cell.arm.as_str(), &info.model, name),
+            [1e3 * lag.secs, 1e3 * lag.error_secs, 1e3 * ages.0],
+            lag.alike,
+        );
+        if let Err((field, expected, actual)) = latency.check() {
+            bail!(
+                "{field}: expected {expected}, got {actual:.1}: measure again, with nothing else moving the arm; {} stays as it is",
+                file.display()
+            );
+        }
+        let id = super::write_sealed(file, &latency.write()?)?;
+        result::line(format_args!("{id}: {}", file.display()))?;
+    }
     if let Some(file) = &args.json {
         let value = json!({
             "joint": name,

@@ -10,7 +10,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tactus_types::{Clock, ClockId};
-use tactus_wire::{Name, Offset, OffsetTracker, Topic};
+use tactus_wire::{Answered, Name, Offset, OffsetTracker, Topic};
 
 use super::args::ClocksArgs;
 use crate::cell::{self, Cell};
@@ -75,8 +75,8 @@ pub fn clocks(args: &ClocksArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The processes that a cell has; those of drivers in other languages need not answer.
-fn names(cell: &Cell) -> anyhow::Result<Vec<Name>> {
+/// The processes that a cell has, as their clocks are asked for; those of drivers in other languages need not answer.
+pub fn names(cell: &Cell) -> anyhow::Result<Vec<Name>> {
     let of = |role: &str, name: &Name| Name::new(&format!("{role}-{name}"));
     Ok(vec![
         of("arm", &cell.arm)?,
@@ -89,7 +89,9 @@ fn names(cell: &Cell) -> anyhow::Result<Vec<Name>> {
 fn ask(cell: &Cell, joined: &Joined, asked: &mut Asked) {
     let key = cell.wire.key(&Topic::Clock(asked.name.clone()));
     match joined.session.ping(&key, WITHIN) {
-        Ok((clock, exchange)) => {
+        Ok(Answered {
+            clock, exchange, ..
+        }) => {
             if asked
                 .clock
                 .replace(clock)

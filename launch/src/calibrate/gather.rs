@@ -1,7 +1,9 @@
 //! What the camera sees at poses of the arm: the arm goes there by orders to its host, or an operator moves it.
 //!
-//! Decides when a pose counts: at rest, with a frame that was captured after that, in which the board is found. The motion is
-//! bound to this process' lease: if it dies, or is interrupted, the arm holds.
+//! Decides when a pose counts: at rest, with a frame that was captured after that, in which the board is found; and which
+//! motions that failed are gone on from: those that the host refused before they began, and those after which the arm stands
+//! still a little off, from where it is enabled again. After any other, the arm holds and an operator has to look; what was
+//! gathered is kept. The motion is bound to this process' lease: if it dies, or is interrupted, the arm holds.
 
 use std::io::{BufRead, stdin};
 use std::sync::PoisonError;
@@ -13,8 +15,8 @@ use nalgebra::{Isometry3, UnitQuaternion, Vector3};
 use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample};
 use tactus_calibration::{Board, Lens, Mount};
 use tactus_control::Pose;
-use tactus_types::{JointState, JointVec, Time};
-use tactus_wire::{Authority, ModeWord};
+use tactus_types::{FaultKind, JointState, JointVec, Time};
+use tactus_wire::{Authority, ModeOrder, ModeWord};
 
 use super::args::HandEyeArgs;
 use super::fitter::Fitter;
@@ -41,6 +43,62 @@ const FAILURES: usize = 12;
 /// What is known of the scene is worked out again after so many poses.
 const AGAIN_EVERY: usize = 5;
 
+/// Poses with which where camera and board are need not be explored again.
+const ENOUGH: usize = 6;
+
+/// Keeps what was gathered so far.
+pub type Keep<'a> = dyn Fn(&[Sample]) -> anyhow::Result<()> + 'a;
+
+/// Waits until the arm is at rest: its state.
+///
+/// # Errors
+/// When it does not come to rest, or says nothing.
+pub fn rest(seen: &Shared) -> anyhow::Result<JointState> {
+    let until = Instant::now() + REST_WITHIN;
+    let mut since: Option<Time> = None;
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        let state = seen.lock().unwrap_or_else(PoisonError::into_inner).state;
+        let Some(state) = state else { continue };
+        if state.dq.max_abs() > REST_RAD_PER_SEC {
+            since = None;
+            continue;
+        }
+        let from = *since.get_or_insert(state.captured_at);
+        if state.captured_at.since(from) >= REST {
+            return Ok(state);
+        }
+    }
+    bail!("the arm does not come to rest, or does not say where it is")
+}
+
+/// Has the arm go to `q` under the lease, unless this process is to stop.
+///
+/// # Errors
+/// When it does not get there.
+pub fn go(
+    cell: &Cell,
+    joined: &Joined,
+    authority: &Authority,
+    seen: &Shared,
+    q: JointVec,
+    speed: f64,
+) -> anyhow::Result<()> {
+    if joined.stop.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    let to = Pose { q, opening: None };
+    let (report, _) = arm_tools::go(cell, joined, authority, seen, to, speed, |_| ())?;
+    if report.mode != ModeWord::Ready {
+        bail!(
+            "the arm did not get to a pose: {}: {}",
+            report.mode,
+            report.reason
+        );
+    }
+    Ok(())
+}
+
 /// Everything that is needed at a pose.
 pub struct Stand<'a> {
     pub cell: &'a Cell,
@@ -56,34 +114,33 @@ pub struct Stand<'a> {
 }
 
 impl Stand<'_> {
-    fn state(&self) -> Option<JointState> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .state
+    fn rest(&self) -> anyhow::Result<JointState> {
+        rest(self.seen)
     }
 
-    /// Waits until the arm is at rest: its state.
-    fn rest(&self) -> anyhow::Result<JointState> {
-        let until = Instant::now() + REST_WITHIN;
-        let mut since: Option<Time> = None;
-        while Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(10));
-            let Some(state) = self.state() else { continue };
-            if state.dq.max_abs() > REST_RAD_PER_SEC {
-                since = None;
-                continue;
-            }
-            let from = *since.get_or_insert(state.captured_at);
-            if state.captured_at.since(from) >= REST {
-                return Ok(state);
-            }
+    /// The board where the arm is, and `X_CW`; the inner error is why there is none.
+    pub fn placed(
+        &mut self,
+        name: &str,
+    ) -> anyhow::Result<Result<(Sample, Isometry3<f64>), String>> {
+        let sample = match self.look(name)? {
+            Ok(sample) => sample,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let ask = Ask::Place {
+            board: self.board,
+            lens: self.lens.clone(),
+            view: sample.view.clone(),
+        };
+        match self.fitter.ask(&ask)? {
+            Answer::Placed { x_cw, .. } => Ok(Ok((sample, x_cw.isometry()))),
+            Answer::Refused { reason } => Ok(Err(reason)),
+            _ => bail!("tactus-fit answers something else"),
         }
-        bail!("the arm does not come to rest, or does not say where it is")
     }
 
     /// What is seen where the arm is; the inner error is why it is nothing.
-    fn look(&mut self, name: &str) -> anyhow::Result<Result<Sample, String>> {
+    pub fn look(&mut self, name: &str) -> anyhow::Result<Result<Sample, String>> {
         let rests = self.rest()?;
         // A camera that stamps frames when they arrive took them before: by no more than the arm has rested already.
         let mut after = rests.captured_at;
@@ -104,7 +161,8 @@ impl Stand<'_> {
                         return Ok(Err("the arm moved meanwhile".into()));
                     }
                     let x_be = self.reach.chain().forward(&state.q).into();
-                    return Ok(Ok(Sample { view, x_be }));
+                    let q = state.q.as_slice().to_vec();
+                    return Ok(Ok(Sample { view, x_be, q }));
                 }
                 Err(reason) => why = reason,
             }
@@ -120,11 +178,15 @@ impl Stand<'_> {
     }
 
     /// An operator moves the arm: a pose for every line.
-    pub fn by_hand(&mut self, count: usize) -> anyhow::Result<Vec<Sample>> {
+    pub fn by_hand(
+        &mut self,
+        count: usize,
+        mut samples: Vec<Sample>,
+        keep: &Keep<'_>,
+    ) -> anyhow::Result<Vec<Sample>> {
         result::line(format_args!(
             "move the arm so that the board is in view, let go, press Enter; {count} poses, turned by 60 degrees in all, about more than one axis; q and Enter ends"
         ))?;
-        let mut samples: Vec<Sample> = Vec::new();
         for line in stdin().lock().lines() {
             self.stopped()?;
             if line?.trim() == "q" {
@@ -136,6 +198,7 @@ impl Stand<'_> {
                 Ok(sample) => {
                     let span = span_deg(&samples, &sample);
                     samples.push(sample);
+                    keep(&samples)?;
                     result::line(format_args!(
                         "{name} of {count}: {} corners, {span:.0} degrees from the pose farthest away",
                         samples.last().map_or(0, |s| s.view.corners.len())
@@ -150,38 +213,35 @@ impl Stand<'_> {
     }
 
     /// The arm moves by itself: a little about each axis first, to learn roughly where camera and board are, then through poses
-    /// that turn it as far as the board stays in view.
-    pub fn by_itself(&mut self, args: &HandEyeArgs) -> anyhow::Result<Vec<Sample>> {
+    /// that turn it as far as the board stays in view. `samples` are those that there are already; each that comes is shown to
+    /// `keep` with all before it.
+    pub fn by_itself(
+        &mut self,
+        args: &HandEyeArgs,
+        mut samples: Vec<Sample>,
+        keep: &Keep<'_>,
+    ) -> anyhow::Result<Vec<Sample>> {
         let count = usize::from(args.count);
         let rank = order::rank(args.take_over);
         let authority = order::authority(&self.joined.session, self.cell, "calibrate", rank)?;
-        let first = match self.look("pose 1")? {
-            Ok(sample) => sample,
-            Err(reason) => bail!("where the arm is now the board has to be in view: {reason}"),
-        };
         let home = self.rest()?;
-        let (start, mut failures) = (first.x_be.isometry(), 0);
-        let mut samples = vec![first];
+        let mut failures = 0;
         let mut rough = Vec::new();
-        for axis in [Vector3::x(), Vector3::y(), Vector3::z()] {
-            for way in [EXPLORE_RAD, -EXPLORE_RAD] {
-                let turn = UnitQuaternion::from_scaled_axis(axis * way);
-                let here = self.rest()?;
-                let to = start * turn;
-                let Some(target) = self.reach.target(&to, &here.q, &[home.q, here.q]) else {
-                    continue;
-                };
-                self.go(&authority, target.q, args.speed)?;
-                match self.look(&format!("turn {}", rough.len() + 1))? {
-                    Ok(sample) => rough.push(sample),
-                    Err(reason) => result::line(format_args!("not taken: {reason}"))?,
+        if samples.len() < ENOUGH {
+            let first = match self.look("pose 1")? {
+                Ok(sample) => sample,
+                Err(reason) => {
+                    bail!("where the arm is now the board has to be in view: {reason}")
                 }
-            }
+            };
+            rough = self.explored(&authority, &first, &home, args.speed)?;
+            samples.push(first);
         }
-        rough.push(samples[0].clone());
-        let mut scene = self.scene(&rough).context(
+        let all: Vec<Sample> = samples.iter().chain(&rough).cloned().collect();
+        let mut scene = self.scene(&all).context(
             "where camera and board are could not be told from small turns; bring the board to the middle of the picture",
         )?;
+        let start = all.first().context("a first pose")?.x_be.isometry();
         let mut wanted = scene.wanted(&scene.board_at(&start));
         while samples.len() < count {
             self.stopped()?;
@@ -197,9 +257,12 @@ impl Stand<'_> {
                     samples.len()
                 );
             };
-            self.go(&authority, target.q, args.speed)?;
             let name = format!("pose {}", samples.len() + 1);
-            match self.look(&name)? {
+            let looked = match self.try_go(&authority, target.q, args.speed)? {
+                Ok(()) => self.look(&name)?,
+                Err(reason) => Err(reason),
+            };
+            match looked {
                 Ok(sample) => {
                     let span = span_deg(&samples, &sample);
                     result::line(format_args!(
@@ -207,6 +270,7 @@ impl Stand<'_> {
                         sample.view.corners.len()
                     ))?;
                     samples.push(sample);
+                    keep(&samples)?;
                     if samples.len() % AGAIN_EVERY == 0 {
                         let all: Vec<Sample> = samples.iter().chain(&rough).cloned().collect();
                         scene = self.scene(&all)?;
@@ -216,9 +280,7 @@ impl Stand<'_> {
                     failures += 1;
                     result::line(format_args!("not taken: {reason}"))?;
                     if failures > FAILURES {
-                        bail!(
-                            "the board is not found at {failures} poses at which it should be in view"
-                        );
+                        bail!("{failures} poses could not be taken");
                     }
                 }
             }
@@ -227,10 +289,55 @@ impl Stand<'_> {
         Ok(samples)
     }
 
-    fn go(&self, authority: &Authority, q: JointVec, speed: f64) -> anyhow::Result<()> {
+    /// What is seen when the hand turns a little about each of its own axes.
+    fn explored(
+        &mut self,
+        authority: &Authority,
+        first: &Sample,
+        home: &JointState,
+        speed: f64,
+    ) -> anyhow::Result<Vec<Sample>> {
+        let start = first.x_be.isometry();
+        let mut rough = Vec::new();
+        for axis in [Vector3::x(), Vector3::y(), Vector3::z()] {
+            for way in [EXPLORE_RAD, -EXPLORE_RAD] {
+                let turn = UnitQuaternion::from_scaled_axis(axis * way);
+                let here = self.rest()?;
+                let to = start * turn;
+                let Some(target) = self.reach.target(&to, &here.q, &[home.q, here.q]) else {
+                    continue;
+                };
+                let looked = match self.try_go(authority, target.q, speed)? {
+                    Ok(()) => self.look(&format!("turn {}", rough.len() + 1))?,
+                    Err(reason) => Err(reason),
+                };
+                match looked {
+                    Ok(sample) => rough.push(sample),
+                    Err(reason) => result::line(format_args!("not taken: {reason}"))?,
+                }
+            }
+        }
+        Ok(rough)
+    }
+
+    /// Has the arm go to `q`.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn go(&self, authority: &Authority, q: JointVec, speed: f64) -> anyhow::Result<()> {
+        go(self.cell, self.joined, authority, self.seen, q, speed)
+    }
+
+    /// Has the arm go to `q`; the inner error is why it is not there but may be asked to go elsewhere.
+    fn try_go(
+        &self,
+        authority: &Authority,
+        q: JointVec,
+        speed: f64,
+    ) -> anyhow::Result<Result<(), String>> {
         self.stopped()?;
         let to = Pose { q, opening: None };
-        let (report, _) = arm_tools::go(
+        let went = arm_tools::go(
             self.cell,
             self.joined,
             authority,
@@ -238,15 +345,27 @@ impl Stand<'_> {
             to,
             speed,
             |_| (),
-        )?;
-        if report.mode != ModeWord::Ready {
+        );
+        let report = match went {
+            Err(e) if e.is::<order::Refuses>() => return Ok(Err(e.to_string())),
+            other => other?.0,
+        };
+        if report.mode == ModeWord::Ready {
+            return Ok(Ok(()));
+        }
+        // It stands still a little off; what pushed back would have been a fault of tracking.
+        let short =
+            report.fault == Some(FaultKind::Goto) && report.reason.contains("did not arrive");
+        if !short || self.joined.stop.load(Ordering::Relaxed) {
             bail!(
                 "the arm did not get to a pose: {}: {}",
                 report.mode,
                 report.reason
             );
         }
-        Ok(())
+        self.rest()?;
+        order::under(authority, self.cell, &ModeOrder::Enable, false)?;
+        Ok(Err(report.reason))
     }
 
     fn scene(&mut self, samples: &[Sample]) -> anyhow::Result<Scene> {

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use nalgebra::Isometry3;
 use serde::{Deserialize, Serialize};
 use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample};
 use tactus_calibration::hand_eye::Belongs;
 use tactus_calibration::{Board, CameraInfo, HandEye, HandEyeQuality, Lens, Mount, Pose, seal};
-use tactus_types::Clock;
+use tactus_types::{ArmInfo, Clock};
 
 use super::args::HandEyeArgs;
 use super::fitter::Fitter;
@@ -26,18 +27,23 @@ use crate::{arm_tools, camera, result, roles};
 const SCHEMA: u32 = 1;
 
 /// What was seen at poses, as `--save-poses` writes it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Poses {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Poses {
     schema: u32,
     camera: String,
-    mount: Mount,
+    /// Where the camera is.
+    pub mount: Mount,
     /// The link whose frame the result is in.
     link: String,
-    arm_sha256: String,
+    /// SHA-256 of the arm's description.
+    pub arm_sha256: String,
     lens_sha256: String,
-    board: Board,
-    lens: Lens,
-    samples: Vec<Sample>,
+    /// The board.
+    pub board: Board,
+    /// The lens that the frames have.
+    pub lens: Lens,
+    /// What was seen.
+    pub samples: Vec<Sample>,
 }
 
 /// Dispatches.
@@ -54,12 +60,11 @@ pub fn hand_eye(args: &HandEyeArgs) -> anyhow::Result<()> {
     let mut fitter = Fitter::start()?;
     let poses = match (&args.poses, &args.cell) {
         (Some(file), _) => read(file, &args.camera)?,
-        (None, Some(file)) => live(args, file, &mut fitter)?,
+        (None, Some(file)) => gathered(args, file, &mut fitter)?,
         (None, None) => bail!("expected --cell and --connect, or --poses, got neither"),
     };
     if let Some(file) = &args.save_poses {
-        let text = serde_json::to_string(&poses).context("writing the poses")?;
-        seal::replace(file, text.as_bytes())?;
+        poses.write(file)?;
     }
     let ask = Ask::HandEye {
         board: poses.board,
@@ -87,6 +92,12 @@ pub fn hand_eye(args: &HandEyeArgs) -> anyhow::Result<()> {
     };
     let place = HandEye::new(belongs, poses.mount, x, quality);
     let id = write_sealed(&args.out, &place.write()?)?;
+    // They were kept for a run that does not get this far.
+    if let (None, Some(file)) = (&args.save_poses, args.kept()) {
+        if args.poses.is_none() && file.is_file() {
+            std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
+        }
+    }
     say(&place, &x, &methods)?;
     result::line(format_args!("{id}: {}", args.out.display()))
 }
@@ -134,7 +145,10 @@ fn say(place: &HandEye, x: &Pose, methods: &[(String, Pose)]) -> anyhow::Result<
 }
 
 /// Poses that were saved.
-fn read(file: &Path, camera: &str) -> anyhow::Result<Poses> {
+///
+/// # Errors
+/// A file that is none of this camera's.
+pub fn read(file: &Path, camera: &str) -> anyhow::Result<Poses> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let poses: Poses = serde_json::from_str(&text)
         .with_context(|| format!("{}: no file of poses", file.display()))?;
@@ -191,33 +205,102 @@ fn lens_of(camera: &CellCamera, lens: Lens) -> anyhow::Result<Lens> {
     })
 }
 
-fn live(args: &HandEyeArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Result<Poses> {
-    let cell: Cell = cell::load(file)?;
-    let camera = camera::one(&cell, &args.camera)?;
-    let lens_file = args.intrinsics.as_deref().context("--intrinsics FILE")?;
-    let lens = CameraInfo::read(lens_file)?;
-    lens.check_camera(lens_file, &args.camera)?;
-    let mount = if args.eye_to_hand {
-        Mount::EyeToHand
-    } else {
-        Mount::EyeInHand
+/// What is known of a camera whose pictures are looked at.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    /// Its lens: this file, or the cell's; and where it is, if that is not what the cell says.
+    Lens(Option<&'a Path>, Option<Mount>),
+    /// Its lens and its place, as the cell file names them.
+    Placed,
+}
+
+/// A camera of a running cell, and a board.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// Cell file.
+    pub cell: &'a Path,
+    /// Endpoints of the running cell.
+    pub connect: &'a [String],
+    /// Name of the camera.
+    pub camera: &'a str,
+    /// What is known of it.
+    pub known: Known<'a>,
+    /// The board.
+    pub board: Board,
+    /// How exactly the arm knows where it is.
+    pub noise: ArmNoise,
+}
+
+/// What was found when a setting was opened.
+pub struct Opened {
+    /// What the arm says of itself.
+    pub info: ArmInfo,
+    /// The file of the lens.
+    pub lens: CameraInfo,
+    /// `X_EC` or `X_BC`, where the cell file has it.
+    pub place: Option<Isometry3<f64>>,
+}
+
+/// Opens a setting for `work`.
+///
+/// # Errors
+/// When it is not all there, and those of `work`.
+pub fn with_stand<T>(
+    setting: &Setting<'_>,
+    fitter: &mut Fitter,
+    work: impl FnOnce(&mut Stand<'_>, &Opened) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let cell: Cell = cell::load(setting.cell)?;
+    let camera = camera::one(&cell, setting.camera)?;
+    let place = camera
+        .calibration
+        .hand_eye
+        .as_ref()
+        .map(|(_, place, _)| place);
+    let lens = match setting.known {
+        Known::Lens(Some(file), _) => {
+            let lens = CameraInfo::read(file)?;
+            lens.check_camera(file, setting.camera)?;
+            lens
+        }
+        _ => {
+            let known = camera.calibration.intrinsics.as_ref();
+            let (_, lens) = known.context(
+                "expected the camera's lens: --intrinsics FILE.yaml, or camera.intrinsics of the cell file",
+            )?;
+            lens.clone()
+        }
+    };
+    let mount = match setting.known {
+        Known::Lens(_, Some(mount)) => mount,
+        _ => {
+            let place = place.context(
+                "expected to know where the camera is: --eye-in-hand, --eye-to-hand, or camera.hand_eye of the cell file",
+            )?;
+            place.mount
+        }
+    };
+    let place = match setting.known {
+        Known::Placed => {
+            let pose = place.and_then(HandEye::pose);
+            Some(pose.context("camera.hand_eye of the cell file")?.isometry())
+        }
+        Known::Lens(..) => None,
     };
     let role = RoleArgs {
-        cell: file.into(),
-        connect: args.connect.clone(),
+        cell: setting.cell.into(),
+        connect: setting.connect.to_vec(),
         listen: Vec::new(),
         supervised: false,
     };
     let joined = roles::join(&role, "calibrate")?;
     let info = arm_tools::info(&cell, &joined)?;
-    let geometry = info.geometry.clone();
-    let geometry =
-        geometry.context("the arm does not describe its links: expected a URDF in its info")?;
+    camera.calibration.check_arm(setting.camera, &info)?;
     let spec = cell.arm_spec(joined.clock.now().as_nanos(), &info)?;
     let reach = Reach::new(&info, spec.guard)?;
     let frames = Frames::hear(&cell, camera, &joined)?;
     let (seen, _subscriptions) = arm_tools::follow(&cell, &joined)?;
-    let lens_of_frames = lens_of(camera, lens.lens)?;
+    let opened = Opened { info, lens, place };
     let mut stand = Stand {
         cell: &cell,
         joined: &joined,
@@ -225,28 +308,106 @@ fn live(args: &HandEyeArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Result<
         frames: &frames,
         fitter,
         reach: &reach,
-        board: args.board,
-        lens: lens_of_frames.clone(),
+        board: setting.board,
+        lens: lens_of(camera, opened.lens.lens.clone())?,
         mount,
+        noise: setting.noise,
+    };
+    work(&mut stand, &opened)
+}
+
+/// What the camera sees at poses of the running cell's arm.
+///
+/// # Errors
+/// When the cell is not all there, or the arm or the operator does not get through the poses. What was gathered until then is in
+/// the file that [`HandEyeArgs::kept`] names.
+pub fn gathered(args: &HandEyeArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Result<Poses> {
+    let mount = match (args.eye_in_hand, args.eye_to_hand) {
+        (_, true) => Some(Mount::EyeToHand),
+        (true, _) => Some(Mount::EyeInHand),
+        _ => None,
+    };
+    let setting = Setting {
+        cell: file,
+        connect: &args.connect,
+        camera: &args.camera,
+        known: Known::Lens(args.intrinsics.as_deref(), mount),
+        board: args.board,
         noise: noise(args),
     };
-    let samples = if args.hand_guided {
-        stand.by_hand(args.count.into())?
-    } else {
-        stand.by_itself(args)?
-    };
-    Ok(Poses {
-        schema: SCHEMA,
-        camera: args.camera.clone(),
-        mount,
-        link: match mount {
-            Mount::EyeInHand => geometry.tool_link,
-            Mount::EyeToHand => geometry.base_link,
-        },
-        arm_sha256: seal::sha256(geometry.urdf.as_bytes()),
-        lens_sha256: lens.sha256,
-        board: args.board,
-        lens: lens_of_frames,
-        samples,
+    with_stand(&setting, fitter, |stand, opened| {
+        let geometry = opened.info.geometry.clone();
+        let geometry =
+            geometry.context("the arm does not describe its links: expected a URDF in its info")?;
+        let mut poses = Poses {
+            schema: SCHEMA,
+            camera: args.camera.clone(),
+            mount: stand.mount,
+            link: match stand.mount {
+                Mount::EyeInHand => geometry.tool_link,
+                Mount::EyeToHand => geometry.base_link,
+            },
+            arm_sha256: seal::sha256(geometry.urdf.as_bytes()),
+            lens_sha256: opened.lens.sha256.clone(),
+            board: args.board,
+            lens: stand.lens.clone(),
+            samples: Vec::new(),
+        };
+        let kept = args.kept();
+        if args.resume {
+            let file = kept.as_deref().context("--resume: no file of poses")?;
+            let before = read(file, &args.camera)?;
+            poses.check_same(file, &before)?;
+            poses.samples = before.samples;
+            let n = poses.samples.len();
+            result::line(format_args!("{}: {n} poses are there", file.display()))?;
+        }
+        let keep = |samples: &[Sample]| match &kept {
+            None => Ok(()),
+            Some(file) => Poses {
+                samples: samples.to_vec(),
+                ..poses.clone()
+            }
+            .write(file),
+        };
+        let before = poses.samples.clone();
+        let samples = if args.hand_guided {
+            stand.by_hand(args.count.into(), before, &keep)
+        } else {
+            stand.by_itself(args, before, &keep)
+        };
+        let samples = samples.with_context(|| match kept.as_ref().filter(|f| f.is_file()) {
+            None => "no pose was kept".to_owned(),
+            Some(file) => format!(
+                "the poses until then are in {}; `--resume` goes on with them",
+                file.display()
+            ),
+        })?;
+        Ok(Poses { samples, ..poses })
     })
+}
+
+impl Poses {
+    fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string(self).context("writing the poses")?;
+        Ok(seal::replace(file, text.as_bytes())?)
+    }
+
+    /// Refuses to go on with poses of another camera, lens, board or arm.
+    fn check_same(&self, file: &Path, before: &Self) -> anyhow::Result<()> {
+        let differs = [
+            ("mount", self.mount != before.mount),
+            ("link", self.link != before.link),
+            ("arm", self.arm_sha256 != before.arm_sha256),
+            ("lens", self.lens_sha256 != before.lens_sha256),
+            ("board", self.board != before.board),
+        ];
+        match differs.iter().find(|(_, differs)| *differs) {
+            None => Ok(()),
+            Some((field, _)) => bail!(
+                "{}: expected poses to go on with, got some of another {field}",
+                file.display()
+            ),
+        }
+    }
 }

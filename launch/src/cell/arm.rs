@@ -1,9 +1,11 @@
 //! `[arm]`: the arm host, its control thread, and how far a command may go; and who ends a hold.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tactus_calibration::{ArmLatency, Seal};
 use tactus_control::{EnableSpec, LadderSpec, LimitSpec, Resume};
 use tactus_host::RealtimeSpec;
 use tactus_wire::Name;
@@ -50,6 +52,7 @@ pub(super) struct RawArm {
     enable_window_ms: Option<f64>,
     enable_tolerance_rad: Option<f64>,
     start_tolerance_rad: Option<f64>,
+    latency: Option<PathBuf>,
     #[serde(default)]
     poses: BTreeMap<String, RawPose>,
 }
@@ -67,12 +70,14 @@ pub(super) struct CellArm {
     pub(super) space: Space,
     pub(super) enable: EnableSpec,
     pub(super) poses: CellPoses,
+    pub(super) latency: Option<(PathBuf, ArmLatency, Seal)>,
 }
 
 impl RawArm {
-    /// `frame_limit` and `answer_within` are bounds of the ladder that other sections hold.
+    /// `frame_limit` and `answer_within` are bounds of the ladder that other sections hold; files lie in `directory`.
     pub(super) fn read(
         self,
+        directory: &Path,
         resume: RawResume,
         frame_limit: Duration,
         answer_within: Duration,
@@ -80,7 +85,18 @@ impl RawArm {
     ) -> Result<CellArm, CellError> {
         let control_rate_hz = check.bounded("arm.control_rate_hz", self.control_rate_hz)?;
         check.bounded("arm.realtime_priority", f64::from(self.realtime_priority))?;
+        let latency = match &self.latency {
+            None => None,
+            Some(file) => {
+                let file = directory.join(file);
+                let read = ArmLatency::read(&file, &self.name);
+                let (latency, seal) = read
+                    .map_err(|e| check.error("arm.latency", "a measured latency of this arm", e))?;
+                Some((file, latency, seal))
+            }
+        };
         Ok(CellArm {
+            latency,
             name: check.name("arm.name", &self.name)?,
             device: check.name("arm.device", &self.device)?,
             control_rate_hz,

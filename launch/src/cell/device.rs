@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tactus_drivers_api::servo::{
-    ArmError, Bench, Calibration, Family, Part, calibration::lerobot_file,
+    ArmError, Bench, Calibration, CalibrationError, Family, Part, calibration::lerobot_file,
 };
 use tactus_franka::NodeSpec;
 use tactus_ur::UrSpec;
@@ -375,14 +375,38 @@ impl CellServos {
         }
     }
 
+    /// Where a calibration of it belongs, whether one is there or not.
+    pub fn calibration_target(&self) -> anyhow::Result<PathBuf> {
+        match (self.calibration_file(), &self.calibration) {
+            (Err(e), CalibrationAt::LeRobot(id)) => {
+                match e.downcast_ref::<CalibrationError>() {
+                    // LeRobot would look there first.
+                    Some(CalibrationError::NotFound { looked, .. }) if !looked.is_empty() => {
+                        Ok(looked[0].clone())
+                    }
+                    _ => Err(e.context(format!("calibration `{id}`"))),
+                }
+            }
+            (file, _) => file,
+        }
+    }
+
     /// Its calibration.
     pub fn calibration(&self) -> anyhow::Result<Calibration> {
-        let homing = match self.make {
-            Make::Feetech(_) => tactus_feetech::arm::HOMING,
-            Make::Dynamixel { .. } => tactus_dynamixel::registers::HOMING,
-        };
+        let (_, homing) = self.family().homing;
         let file = self.calibration_file()?;
         Ok(Calibration::read(&file, &self.motors(), homing)?)
+    }
+
+    /// Its motors whose joints turn all the way round: LeRobot gives them the whole turn as their range.
+    pub fn whole_turn(&self) -> &'static [&'static str] {
+        match self.make {
+            Make::Feetech(_) => &["wrist_roll"],
+            Make::Dynamixel { model, .. } => match model {
+                tactus_dynamixel::Model::Koch => &["shoulder_pan", "wrist_roll"],
+                tactus_dynamixel::Model::ViperX => &["waist", "forearm_roll", "wrist_rotate"],
+            },
+        }
     }
 
     /// Opens its port and finds its servos there.

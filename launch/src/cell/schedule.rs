@@ -1,6 +1,8 @@
 //! `[schedule]` and `[request]`: what becomes of a chunk that arrives while another is executed, and when the next is
 //! asked for.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use tactus_control::{RequestSpec, ScheduleSpec, Strategy, Trigger};
 use tactus_types::Jacobian;
@@ -53,6 +55,8 @@ impl RawSchedule {
         Ok(ScheduleSpec {
             strategy: check.strategy(&self.strategy)?,
             ease: check.millis("schedule.ease_ms", self.ease_ms)?,
+            // What was measured of the arm, `arm.latency`.
+            lead: Duration::ZERO,
         })
     }
 }

@@ -56,6 +56,37 @@ fn a_policy_may_be_a_remote_server() {
 }
 
 #[test]
+fn a_measured_latency_of_the_arm_is_its_schedules_lead_and_one_of_another_arm_is_refused() {
+    use tactus_calibration::{ArmLatency, seal};
+    let dir = tempfile::tempdir().expect("a folder");
+    let info = tactus_sim::arm_info();
+    let write = |arm: &str, model: &str| {
+        let latency = ArmLatency::new((arm, model, "wrist"), [42.5, 1.0, 2.0], 0.99);
+        let text = seal::sealed(&latency.write().expect("written"), 1, "then");
+        std::fs::write(dir.path().join("arm.toml"), text).expect("written");
+        let text = DEMO.replacen("[arm]", "[arm]\nlatency = \"arm.toml\"", 1);
+        parse(&text, &dir.path().join("cell.toml")).map_err(|e| e.to_string())
+    };
+    let demo = parsed(DEMO).expect("legal");
+    assert_eq!(demo.schedule.lead, Duration::ZERO);
+    let cell = write(demo.arm.as_str(), &info.model).expect("legal");
+    assert_eq!(cell.schedule.lead, Duration::from_micros(42_500));
+    let spec = cell.arm_spec(1, &info).expect("of this arm");
+    assert_eq!(spec.schedule.lead, Duration::from_micros(42_500));
+    let other = write(demo.arm.as_str(), "so101").expect("the arm has not said yet what it is");
+    let refused = other.arm_spec(1, &info).expect_err("foreign").to_string();
+    assert!(
+        refused.contains("`arm.latency`") && refused.contains("so101"),
+        "{refused}"
+    );
+    let refused = write("left", &info.model).expect_err("foreign");
+    assert!(refused.contains("that of `left`"), "{refused}");
+    std::fs::remove_file(dir.path().join("arm.toml")).expect("removed");
+    let text = DEMO.replacen("[arm]", "[arm]\nlatency = \"arm.toml\"", 1);
+    assert!(parse(&text, &dir.path().join("cell.toml")).is_err());
+}
+
+#[test]
 fn a_black_box_is_kept_where_the_cell_says_so() {
     assert_eq!(parsed(DEMO).expect("legal").record, None);
     let with = |lines: &str| parsed(&format!("{DEMO}\n[record]\n{lines}"));

@@ -9,7 +9,7 @@ use tactus_types::ArmInfo;
 use tactus_wire::Role;
 
 use super::live::{self, Shown};
-use super::{Finding, Report, busy};
+use super::{Finding, Report, busy, network};
 use crate::cell::Cell;
 use crate::cli::{DoctorArgs, RoleArgs};
 use crate::roles::{PROBE_CHUNKS, PROBE_WITHIN};
@@ -21,7 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Adds what it finds.
 pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Result<()> {
     let (device, shown) = match &args.connect {
-        Some(endpoint) => alive(report, cell, endpoint)?,
+        Some(endpoint) => alive(report, cell, endpoint, args.quick)?,
         None => (None, None),
     };
     let dir = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
@@ -193,6 +193,7 @@ fn alive(
     report: &mut Report,
     cell: &Cell,
     endpoint: &str,
+    quick: bool,
 ) -> anyhow::Result<(Option<ArmInfo>, Option<Shown>)> {
     let role = RoleArgs {
         cell: cell.file.clone(),
@@ -248,5 +249,8 @@ fn alive(
             "start the device process",
         ),
     })?;
+    if !quick {
+        network::look(report, &session, cell, endpoint)?;
+    }
     Ok((asked.ok(), shown))
 }

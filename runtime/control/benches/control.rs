@@ -178,6 +178,7 @@ fn schedule() -> ScheduleSpec {
     ScheduleSpec {
         strategy: Strategy::Align,
         ease: Duration::from_millis(150),
+        lead: Duration::ZERO,
     }
 }
 

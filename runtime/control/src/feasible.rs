@@ -192,7 +192,9 @@ pub fn feasible(timing: &Timing) -> Result<Feasible, Infeasible> {
             });
         }
     }
-    let span = chunk.span();
+    // What is commanded ahead is due earlier, and over earlier.
+    let lead = schedule.lead;
+    let span = chunk.span().saturating_sub(lead);
     let (stage, took) = guilty(timing);
     if latency >= span {
         return Err(Infeasible::Late {
@@ -202,7 +204,7 @@ pub fn feasible(timing: &Timing) -> Result<Feasible, Infeasible> {
             span,
         });
     }
-    let rows = chunk.due_within(latency);
+    let rows = chunk.due_within(latency + lead);
     if schedule.strategy == Strategy::RtcPrefix && rows > chunk.max_prefix {
         return Err(Infeasible::Prefix {
             stage,
@@ -287,7 +289,11 @@ fn next_chunk(
         false => Duration::ZERO,
     };
     let asked = match timing.request.trigger {
-        Trigger::Queue { below } => (latency + old).max(timing.chunk.span().saturating_sub(below)),
+        Trigger::Queue { below } => (latency + old).max(
+            (timing.chunk.span())
+                .saturating_sub(timing.schedule.lead)
+                .saturating_sub(below),
+        ),
         Trigger::Continuous | Trigger::Rate { .. } => latency + old,
     };
     let begun = (asked + deliver).max(every + frame + way_in);

@@ -79,6 +79,9 @@ pub struct ScheduleSpec {
     pub strategy: Strategy,
     /// Least time from the command as it is to the first action of a new plan that is met.
     pub ease: Duration,
+    /// How much later than it is commanded the arm moves: an action is commanded so much before it is due, and is lost where
+    /// that is past.
+    pub lead: Duration,
 }
 
 /// Holds the plan in force.
@@ -143,6 +146,14 @@ impl Scheduler {
         &self.spec.strategy
     }
 
+    /// How much earlier than due an action is commanded.
+    fn lead(&self) -> Duration {
+        match self.spec.strategy {
+            Strategy::Naive => Duration::ZERO,
+            _ => self.spec.lead,
+        }
+    }
+
     /// Takes `chunk` over at `now` if it may be executed; `commanded` is the commanded motion.
     ///
     /// # Errors
@@ -170,7 +181,8 @@ impl Scheduler {
         let grid = Grid {
             first_due: match self.spec.strategy {
                 Strategy::Naive => now,
-                _ => chunk.first_due,
+                // All times of a plan are those at which it is commanded.
+                _ => chunk.first_due.before(self.spec.lead),
             },
             period: chunk.period,
             len: chunk.actions.len(),
@@ -203,7 +215,7 @@ impl Scheduler {
             ..
         } = self;
         let actions = &chunk.actions;
-        let ScheduleSpec { strategy, ease } = *spec;
+        let ScheduleSpec { strategy, ease, .. } = *spec;
         match strategy {
             Strategy::Blend { over } if origin.is_some() => {
                 let action = |i| strategy::blended(&actions[i], plan, grid.due(i), now, over);
@@ -259,7 +271,8 @@ impl Scheduler {
         }
         let step = self.plan.grid().period / 2;
         let mut due = from;
-        while let Some((state, _)) = self.plan.at(due) {
+        // The policy's times are those at which the arm is there.
+        while let Some((state, _)) = self.plan.at(due.before(self.lead())) {
             let action = tactus_types::Action {
                 q: state.q,
                 opening: state.opening,
@@ -383,6 +396,7 @@ pub(crate) mod tests {
         ScheduleSpec {
             strategy,
             ease: Duration::from_millis(50),
+            lead: Duration::ZERO,
         }
     }
 
@@ -411,6 +425,54 @@ pub(crate) mod tests {
         assert!((q(s.setpoint(Time::from_millis(110))) - 0.05).abs() < 1e-9);
         assert!((q(s.setpoint(Time::from_millis(200))) - 0.3).abs() < 1e-9);
         assert_eq!(s.setpoint(Time::from_millis(201)), Due::Exhausted);
+    }
+
+    #[test]
+    fn an_arm_that_is_late_is_commanded_ahead_and_what_is_left_is_told_in_the_policys_time() {
+        let lead = Duration::from_millis(40);
+        let mut late = Scheduler::new(
+            ScheduleSpec {
+                lead,
+                ..with(Strategy::Align)
+            },
+            Generation::default(),
+        );
+        let mut prompt = aligned();
+        let chunk = chunk(0, &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5]);
+        let now = Time::from_millis(60);
+        for s in [&mut late, &mut prompt] {
+            s.accept(&chunk, &info(1), at_rest(0.05), now)
+                .expect("enters");
+        }
+        // Past the way into the plan both follow the same actions, the late arm's commands 40 ms sooner.
+        for millis in (200..=300).step_by(10) {
+            let due = Time::from_millis(millis);
+            let (ahead, at) = (late.setpoint(due.before(lead)), prompt.setpoint(due));
+            assert!((q(ahead) - q(at)).abs() < 1e-9, "{millis}");
+        }
+        assert_eq!(late.setpoint(Time::from_millis(261)), Due::Exhausted);
+        assert_eq!(late.lasts(now) + lead, prompt.lasts(now));
+        let told = |s: &Scheduler| -> Vec<(Time, f64)> {
+            let leftover = s.leftover(Time::from_millis(200));
+            leftover.iter().map(|t| (t.due, t.action.q[0])).collect()
+        };
+        let (a, b) = (told(&late), told(&prompt));
+        assert!(a.len() == b.len() && a.len() > 2);
+        for ((due, q), (other, p)) in a.iter().zip(&b) {
+            assert!(due == other && (q - p).abs() < 1e-9, "{a:?} {b:?}");
+        }
+        // What would have had to be commanded already is lost.
+        let mut gone = Scheduler::new(
+            ScheduleSpec {
+                lead: Duration::from_millis(300),
+                ..with(Strategy::Align)
+            },
+            Generation::default(),
+        );
+        assert_eq!(
+            gone.accept(&chunk, &info(1), at_rest(0.0), now),
+            Err(Discard::Late)
+        );
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn cycle(strategy: Strategy) -> ArmCycle {
         schedule: ScheduleSpec {
             strategy,
             ease: MS(150),
+            lead: Duration::ZERO,
         },
         ladder: LadderSpec {
             period: MS(2),

@@ -141,6 +141,7 @@ impl Plant {
             schedule: ScheduleSpec {
                 strategy: Strategy::Align,
                 ease: ms(150),
+                lead: Duration::ZERO,
             },
             ladder: LadderSpec {
                 period,

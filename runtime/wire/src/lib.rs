@@ -67,6 +67,7 @@ pub use messages::{
     Telemetry, TickBatch, TickNote,
 };
 pub use offset::{Backwards, Exchange, Offset, OffsetTracker};
+pub use ping::Answered;
 pub use publish::{Publisher, RawPublisher};
 pub use query::{QueryError, Queryable, Responder};
 pub use schema::{descriptor_set, schema_of};

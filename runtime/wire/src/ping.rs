@@ -14,6 +14,20 @@ use crate::{Key, QueryError, Session, SessionError, WireError};
 
 const SCHEMA: &str = "tactus.v1.ClockReading";
 
+/// Longest version that is kept, bytes.
+const MAX_VERSION: usize = 40;
+
+/// What a process says of its clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Which clock it is.
+    pub clock: ClockId,
+    /// Readings of it and of ours.
+    pub exchange: Exchange,
+    /// Version of the program; empty when it does not say.
+    pub version: String,
+}
+
 impl Session {
     /// Answers every question on `key` with readings of this session's clock, for as long as it is open.
     ///
@@ -27,6 +41,7 @@ impl Session {
                 clock: clock.id().0,
                 received_nanos: received.as_nanos(),
                 answered_nanos: clock.now().as_nanos(),
+                version: env!("CARGO_PKG_VERSION").into(),
             };
             let reply = query.reply(query.key_expr(), reading.encode_to_vec());
             if let Err(e) = reply.wait() {
@@ -46,11 +61,11 @@ impl Session {
             })
     }
 
-    /// Asks who answers on `key` for readings of its clock: which clock it is, and the exchange.
+    /// Asks who answers on `key` for readings of its clock.
     ///
     /// # Errors
     /// [`QueryError`]; nothing in it is trusted but as readings of that clock.
-    pub fn ping(&self, key: &Key, timeout: Duration) -> Result<(ClockId, Exchange), QueryError> {
+    pub fn ping(&self, key: &Key, timeout: Duration) -> Result<Answered, QueryError> {
         let error = |e: zenoh::Error| SessionError::Key {
             key: key.to_string(),
             action: "ask",
@@ -87,6 +102,13 @@ impl Session {
             answered: Time::from_nanos(reading.answered_nanos),
             returned,
         };
-        Ok((ClockId(reading.clock), exchange))
+        let mut version = reading.version;
+        version.retain(|c| c.is_ascii_graphic());
+        version.truncate(MAX_VERSION);
+        Ok(Answered {
+            clock: ClockId(reading.clock),
+            exchange,
+            version,
+        })
     }
 }

@@ -151,6 +151,8 @@ pub struct Family {
     pub present_position: Register,
     /// Where zero is.
     pub homing_offset: Register,
+    /// Whether the homing offset is added to what the encoder says, or taken from it; and how large it may be, ticks.
+    pub homing: (bool, i32),
     /// Smallest goal, ticks.
     pub min_position: Register,
     /// Largest goal, ticks.

@@ -10,6 +10,7 @@
 //! - [`calibration`]: LeRobot's calibration file, units.
 //! - [`arm`]: servos, what their registers have to hold, what a [`Family`] of servos is.
 //! - [`bench`]: an arm at rest: found, checked against its calibration, set up, released.
+//! - [`homing`]: a calibration from joints that a person brings through their ranges.
 //! - [`probe`]: who answers on a port that nobody has described yet.
 //! - [`watch`]: temperature, load, supply, complaints.
 //! - [`service`]: what is known of an arm in service, and when that ends.
@@ -20,6 +21,7 @@ pub mod bench;
 pub mod bus;
 pub mod calibration;
 pub mod error;
+pub mod homing;
 pub mod packet;
 pub mod probe;
 pub mod register;
@@ -31,6 +33,7 @@ pub use bench::{Bench, Mismatch};
 pub use bus::{Bus, BusError, Counts, Replies};
 pub use calibration::{Calibration, CalibrationError, ServoCalibration, Unit};
 pub use error::ArmError;
+pub use homing::{Homing, HomingError, Sweep};
 pub use packet::{Packet, Protocol, Scan, Status};
 pub use probe::{Found, probe};
 pub use register::{Register, Sign};

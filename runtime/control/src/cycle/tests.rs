@@ -23,6 +23,7 @@ pub(super) fn spec(resume: Resume) -> ArmSpec {
         schedule: ScheduleSpec {
             strategy: crate::Strategy::Align,
             ease: ms(50),
+            lead: Duration::ZERO,
         },
         ladder: LadderSpec {
             period: ms(2),

@@ -56,6 +56,7 @@ fn timing(strategy: Strategy) -> Timing {
         schedule: ScheduleSpec {
             strategy,
             ease: millis(150),
+            lead: std::time::Duration::ZERO,
         },
         frame_period: millis(50),
         frame_limit: millis(5000),
