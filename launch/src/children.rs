@@ -6,6 +6,7 @@
 //! ends before all of them, so that an orderly end is no reason to write it.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -390,12 +391,17 @@ impl Running {
     }
 }
 
+/// A loopback address that nothing listens on at the moment.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("a free loopback port")?;
+    Ok(listener.local_addr()?)
+}
+
 /// A loopback endpoint that nothing listens on at the moment; encrypted where the cell has keys.
 pub fn free_endpoint(cell: &Cell) -> anyhow::Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("a free loopback port")?;
     let protocol = match cell.security {
         Some(_) => "tls",
         None => "tcp",
     };
-    Ok(format!("{protocol}/{}", listener.local_addr()?))
+    Ok(format!("{protocol}/{}", free_address()?))
 }

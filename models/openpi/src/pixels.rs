@@ -83,7 +83,14 @@ impl Pixels {
             self.rgb.clear();
             self.rgb.extend_from_slice(from);
         } else {
-            let resized = pad(&mut self.resizer, from, (width, height), self.shape, &mut self.scaled, &mut self.rgb);
+            let resized = pad(
+                &mut self.resizer,
+                from,
+                (width, height),
+                self.shape,
+                &mut self.scaled,
+                &mut self.rgb,
+            );
             resized.map_err(|actual| wrong(frame, "a frame that can be resized", actual))?;
         }
         let which = Which {
@@ -135,7 +142,11 @@ impl Pixels {
             .map(|info| (usize::from(info.width), usize::from(info.height)));
         if actual != Some(said) || decoder.output_buffer_size() != Some(length) {
             let expected = format!("a JPEG file of {}x{} in colour", said.0, said.1);
-            return Err(wrong(frame, expected, format!("{:?}", actual.unwrap_or_default())));
+            return Err(wrong(
+                frame,
+                expected,
+                format!("{:?}", actual.unwrap_or_default()),
+            ));
         }
         self.decoded.resize(length, 0);
         decoder.decode_into(&mut self.decoded).map_err(jpeg)?;
@@ -143,7 +154,11 @@ impl Pixels {
     }
 }
 
-fn wrong(frame: &CameraFrame, expected: impl Into<String>, actual: impl Into<String>) -> PixelsError {
+fn wrong(
+    frame: &CameraFrame,
+    expected: impl Into<String>,
+    actual: impl Into<String>,
+) -> PixelsError {
     PixelsError {
         camera: frame.camera.to_string(),
         expected: expected.into(),
@@ -170,8 +185,7 @@ fn pad(
         let (w, h) = (inner_width as u32, inner_height as u32);
         let mut target =
             Image::from_slice_u8(w, h, scaled, PixelType::U8x3).map_err(|e| e.to_string())?;
-        let options =
-            ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
         resizer
             .resize(&source, &mut target, &options)
             .map_err(|e| e.to_string())?;
@@ -184,7 +198,10 @@ fn pad(
     );
     let rows = to.chunks_exact_mut(width * 3).skip(top);
     for (row, line) in rows.zip(scaled.chunks_exact(inner_width * 3)) {
-        if let Some(row) = row.get_mut(left * 3..).and_then(|row| row.get_mut(..line.len())) {
+        if let Some(row) = row
+            .get_mut(left * 3..)
+            .and_then(|row| row.get_mut(..line.len()))
+        {
             row.copy_from_slice(line);
         }
     }
