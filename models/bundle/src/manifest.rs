@@ -45,6 +45,9 @@ words!(
         Qwen25VlGrootN15 = "qwen2_5_vl+gr00t_n1_5",
         /// Qwen3-VL backbone (DeepStack, learned vision positions), GR00T-N1.5-style flow-matching head.
         Qwen3VlGrootN15 = "qwen3_vl+gr00t_n1_5",
+        /// The same backbone with the head of GR00T N1.7, whose cross-attention reads image tokens and the others in turn. The
+        /// backbone's features begin with the image tokens; no position is attached to them after it.
+        Qwen3VlGrootN17 = "qwen3_vl+gr00t_n1_7",
     }
 );
 words!(

@@ -26,6 +26,10 @@ use crate::{
 /// [`BundleError::Syntax`] for what is not TOML or has unknown, missing or mistyped fields; [`BundleError::Field`]
 /// for a value out of range. A schema other than [`SCHEMA`] is said before anything else about the file.
 pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
+    if family(text)? == crate::direct::FAMILY {
+        let expected = "one of a language model and a head";
+        return Err(BundleError::manifest("family", expected, "`direct`"));
+    }
     let raw: RawManifest = parse(text)?;
     let files = FileTable::new(raw.files)?;
     let listed = |field: &str, file: String| files.listed(field, file);
@@ -186,7 +190,7 @@ fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, B
     let position_ids = PositionIds::parse("backbone.position_ids", &raw.position_ids)?;
     let expected = match family {
         Family::Qwen25VlGrootN15 => PositionIds::Chunked,
-        Family::Qwen3VlGrootN15 => PositionIds::Interleaved,
+        Family::Qwen3VlGrootN15 | Family::Qwen3VlGrootN17 => PositionIds::Interleaved,
     };
     only(
         "backbone.position_ids",
@@ -212,6 +216,14 @@ fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, B
             token: non_empty("prompt.pad_token", token.into())?,
         }),
     };
+    if family == Family::Qwen3VlGrootN17 && padding.is_some() {
+        let expected = "`none` (its head reads tokens only, and no filling)";
+        return Err(BundleError::manifest(
+            "backbone.padding",
+            expected,
+            format!("`{}`", raw.padding),
+        ));
+    }
     Ok(Backbone {
         layers: bounds::LAYERS.count(raw.layers)?,
         norm: NormPlace::parse("backbone.norm", &raw.norm)?,
@@ -230,7 +242,7 @@ fn vision(raw: RawVision, family: Family) -> Result<Vision, BundleError> {
             none_of("vision.deepstack", raw.deepstack, family.word())?;
             (bounds::WINDOW.count(raw.window)?, 0, 0)
         }
-        Family::Qwen3VlGrootN15 => {
+        Family::Qwen3VlGrootN15 | Family::Qwen3VlGrootN17 => {
             none_of("vision.window", raw.window, family.word())?;
             let table = bounds::POSITION_TABLE.count(raw.position_table)?;
             (0, table, bounds::DEEPSTACK.count(raw.deepstack)?)
@@ -493,7 +505,7 @@ fn joints(field: &str, names: Vec<String>) -> Result<Vec<String>, BundleError> {
 }
 
 /// A choice of which this runtime implements one.
-fn only(field: &str, actual: &str, expected: &str) -> Result<(), BundleError> {
+pub(crate) fn only(field: &str, actual: &str, expected: &str) -> Result<(), BundleError> {
     match actual == expected {
         true => Ok(()),
         false => Err(BundleError::manifest(

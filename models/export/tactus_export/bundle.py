@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -114,6 +114,8 @@ def prepare(request: Request) -> Job:
     processor = images.load(request.mllm, checkpoint_.vision, policy_)
     for camera in cell_.cameras:
         processor.grid(camera)
+    if head.config.text_every:
+        head = alternating(head, checkpoint_, policy_, [processor.grid(camera) for camera in cell_.cameras])
     tokens = {policy_["prompt.image_token"]: "prompt.image_token"}
     if policy_["backbone.padding"] != "none":
         tokens[policy_["prompt.pad_token"]] = "prompt.pad_token"
@@ -130,6 +132,18 @@ def prepare(request: Request) -> Job:
     for name, precision in precisions.items():
         graphs.build(name, checkpoint_, head, policy_, layers, precision)
     return job
+
+
+def alternating(head, checkpoint_, policy_, grids: list[tuple[int, int]]) -> head_config.Head:
+    """GR00T N1.7's head with the number of image tokens, which has to be fixed, as the number of cameras is."""
+    if checkpoint_.family not in manifest.ALTERNATING:
+        expected = "a checkpoint of " + " or ".join(manifest.ALTERNATING)
+        raise ExportError(head.path, expected, checkpoint_.family, key="use_alternate_vl_dit")
+    if policy_["backbone.padding"] != "none":
+        expected = "`none`, as the alternating head reads tokens only"
+        raise ExportError(policy_.path, expected, policy_["backbone.padding"], key="backbone.padding")
+    tokens = sum(rows * columns for rows, columns in grids) // checkpoint_.vision.merge**2
+    return replace(head, config=replace(head.config, image_tokens=tokens))
 
 
 def precision_of_graphs(given: dict[str, str], family: str, vjp: bool) -> dict[str, str]:

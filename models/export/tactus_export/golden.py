@@ -74,6 +74,10 @@ class Maker:
         image = self.policy["prompt.image"].replace("{pads}", self.policy["prompt.image_token"])
         text = prompt.fill(self.template, image * len(pictures), words)
         boundaries = self.reference.run(pictures, text)
+        if self.head.config.text_every:
+            rows, features = boundaries["image_rows"], boundaries["features"]
+            others = [i for i in range(features.shape[1]) if i not in set(rows.tolist())]
+            boundaries["features"] = torch.cat((features[:, rows], features[:, others]), dim=1)
         boundaries |= self._head(boundaries["features"], rng, committed, out)
         out |= {name: value.detach().numpy() for name, value in boundaries.items()}
         return {name: np.ascontiguousarray(value) for name, value in out.items()}

@@ -36,15 +36,26 @@ class Vision(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Token ids and image tokens -> features."""
+    """Token ids and image tokens -> features; with `sorted_`, those of image tokens first, as N1.7's head wants them."""
 
-    def __init__(self, checkpoint: Checkpoint, layers: int, post_norm: bool, padded: bool):
+    def __init__(self, checkpoint: Checkpoint, layers: int, post_norm: bool, padded: bool, sorted_: bool):
         super().__init__()
+        self.sorted = sorted_
         levels = min(len(checkpoint.vision.deepstack), layers)
         self.decoder = Decoder(checkpoint.text, layers, post_norm, levels, padded)
 
     def forward(self, *inputs):
-        return self.decoder(*inputs)
+        features = self.decoder(*inputs)
+        return images_first(features, inputs[2]) if self.sorted else features
+
+
+def images_first(features: torch.Tensor, image_rows: torch.Tensor) -> torch.Tensor:
+    """[1, S, hidden] with the rows `image_rows` [N], which are in order, before the others."""
+    x = features[0]
+    image = torch.zeros_like(x[:, 0], dtype=torch.long).index_put((image_rows,), torch.ones_like(image_rows))
+    other = 1 - image
+    place = torch.where(image > 0, image.cumsum(0) - 1, image_rows.shape[0] + other.cumsum(0) - 1)
+    return torch.zeros_like(x).index_put((place,), x)[None]
 
 
 class HeadContext(nn.Module):
@@ -116,6 +127,11 @@ def context_names(config: HeadConfig) -> tuple[str, ...]:
     return ("ctx.state", *(f"ctx.{part}{n}" for n in range(len(config.cross)) for part in "kv"))
 
 
+def _seen(config: HeadConfig) -> list[str]:
+    """What each of `context_names` but the first is of, as `HeadConfig.sees` says it."""
+    return [config.sees(i) for i in config.cross for _ in "kv"]
+
+
 def build(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int, precision: str) -> Graph:
     """The graph `name`. Its module has no memory: parameters are on the meta device, in the graph's precision."""
     with torch.device("meta"):
@@ -141,7 +157,10 @@ def _module(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int) 
     patches, units, length = {0: "patches"}, {0: "units"}, {1: "length"}
     levels = {"deepstack": {1: "units"}} if vision.deepstack else {}
     context = context_names(config)
-    cached = {key: {} if key == "ctx.state" else {2: "length"} for key in context}
+    # Of N1.7's head, keys of image tokens have a fixed number; features are longer than that.
+    length_of = {"all": {2: "length"}, "image": {}, "text": {2: "length"}}
+    cached = {"ctx.state": {}} | {key: length_of[sees] for key, sees in zip(context[1:], _seen(config))}
+    whole = {1: f"over_{config.image_tokens}"} if config.text_every else length
     step = {"x": {}, "time": {}, "dt": {}, "prefix": {}, "prefix_mask": {}}
     match name:
         case "vision":
@@ -156,9 +175,10 @@ def _module(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int) 
             padded = policy["backbone.padding"] != "none"
             inputs = {"input_ids": length, "image_embeds": units, "image_rows": units, "position_ids": {2: "length"}}
             inputs |= levels | ({"attention_mask": length} if padded else {})
-            return Backbone(checkpoint, layers, policy["backbone.norm"] == "post", padded), inputs, ("features",)
+            post, sorted_ = policy["backbone.norm"] == "post", config.text_every > 0
+            return Backbone(checkpoint, layers, post, padded, sorted_), inputs, ("features",)
         case "context":
-            return HeadContext(config), {"features": length, "state": {}}, context
+            return HeadContext(config), {"features": whole, "state": {}}, context
         case "denoise":
             return Denoise(config), step | cached, ("x_next",)
         case "denoise_vjp":
@@ -175,7 +195,8 @@ def example(graph: Graph, checkpoint: Checkpoint, head: Head) -> list[torch.Tens
     patches = units * merge
     hidden = checkpoint.text.hidden
     chunk = (1, c.horizon, c.max_action)
-    keys = (1, c.heads, length, c.width // c.heads)
+    keys = lambda sees: (1, c.heads, c.image_tokens if sees == "image" else length, c.width // c.heads)
+    whole = c.image_tokens + length if c.text_every else length
     ids, real = torch.long, torch.float
     known = {
         "pixel_values": ((patches, vision.row), real), "pos_ids": ((patches, 2), ids),
@@ -183,12 +204,12 @@ def example(graph: Graph, checkpoint: Checkpoint, head: Head) -> list[torch.Tens
         "interp_index": ((patches, 4), ids), "interp_weight": ((patches, 4), real),
         "input_ids": ((1, length), ids), "image_embeds": ((units, hidden), real), "image_rows": ((units,), ids),
         "position_ids": ((3, 1, length), ids), "deepstack": ((len(vision.deepstack), units, hidden), real),
-        "attention_mask": ((1, length), ids), "features": ((1, length, hidden), real),
+        "attention_mask": ((1, length), ids), "features": ((1, whole, hidden), real),
         "state": ((1, c.state_columns), real), "x": (chunk, real), "time": (chunk[:2], real), "dt": ((1,), real),
         "prefix": (chunk, real), "prefix_mask": (chunk[:2], real), "target": (chunk, real),
         "weight": (chunk[:2], real), "guidance": ((1,), real), "ctx.state": ((1, 1, c.width), real),
     }  # fmt: skip
-    known |= {name: (keys, real) for name in context_names(c)[1:]}
+    known |= {name: (keys(sees), real) for name, sees in zip(context_names(c)[1:], _seen(c))}
     return [torch.empty(known[name][0], dtype=known[name][1], device="meta") for name in graph.inputs]
 
 
@@ -196,4 +217,6 @@ def dimensions(graph: Graph, merge: int) -> tuple[dict[int, object], ...]:
     """Dynamic dimensions for `torch.export`; patches are merge^2 times the units."""
     unit = torch.export.Dim("units", min=2, max=LONGEST)
     known = {"units": unit, "patches": merge**2 * unit, "length": torch.export.Dim("length", min=2, max=LONGEST)}
-    return tuple({axis: known[name] for axis, name in axes.items()} for axes in graph.axes)
+    over = lambda name: torch.export.Dim("length", min=int(name.removeprefix("over_")) + 2, max=LONGEST)
+    dim = lambda name: known[name] if name in known else over(name)
+    return tuple({axis: dim(name) for axis, name in axes.items()} for axes in graph.axes)

@@ -1,4 +1,4 @@
-"""The action head of GR00T N1.5 (flow matching with a diffusion transformer), written for export.
+"""The action head of GR00T N1.5 and N1.7 (flow matching with a diffusion transformer), written for export.
 
 Decides: features, state and noisy actions to a velocity, for one embodiment; what is computed once per chunk
 (`Context`) and what once per step (`Denoiser`). Time runs from 0 (noise) to 1 (action). Does not decide: the loop
@@ -7,6 +7,9 @@ over steps, the noise, committed actions (`graphs.py` and the runtime).
 The action encoder takes each action's own time. AdaLN takes the time of the last action, which is never committed,
 as GR00T N1.5 does; a head trained with training-time real-time chunking (arXiv 2512.05964) takes each action's own
 time there too (`per_action`).
+
+In N1.7 a cross block reads either the image tokens or the others (its `AlternateVLDiT` masks what it does not read). Features
+then begin with the image tokens, whose number is fixed, so that either are a slice: attention does not care for order.
 
 With `plain`, attention, norms and activations are spelt out, so that their derivatives are plain ONNX operators too.
 """
@@ -196,7 +199,10 @@ class Context(nn.Module):
                 x = block(x)
         state = F.pad(state, (0, self.config.max_state - state.shape[-1])).to(dtype)
         token = self.state_encoder(state)[:, None]
-        pairs = [block(x) for block in self.model.transformer_blocks.values()]
+        n = self.config.image_tokens
+        parts = {"all": x, "image": x[:, :n], "text": x[:, n:]}
+        blocks = self.model.transformer_blocks.items()
+        pairs = [block(parts[self.config.sees(int(i))]) for i, block in blocks]
         return (token.float(), *(tensor.float() for pair in pairs for tensor in pair))
 
 

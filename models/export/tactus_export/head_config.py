@@ -1,4 +1,4 @@
-"""Dimensions of a GR00T N1.5 action head, from its weights and the JSON beside them.
+"""Dimensions of a GR00T N1.5 or N1.7 action head, from its weights and the JSON beside them.
 
 Decides: what is read off the weights (widths, layers, which optional parts exist) and what must be said by the
 configuration (heads, horizon, buckets, steps). Does not decide: the mathematics (`head.py`).
@@ -42,11 +42,21 @@ class HeadConfig:
     steps: int
     per_action: bool
     state_columns: int = 0
+    # GR00T N1.7's alternating head: every how many cross blocks one reads the other tokens, and not those of images; 0:
+    # every block reads all. And how many image tokens there are, which come first among the features then.
+    text_every: int = 0
+    image_tokens: int = 0
 
     @property
     def cross(self) -> list[int]:
         """Blocks that attend to the features; the others attend to the tokens themselves."""
         return list(range(0, self.layers, 2 if self.interleaved else 1))
+
+    def sees(self, block: int) -> str:
+        """What a cross block reads: `all` features, those of `image` tokens, or those of the others (`text`)."""
+        if not self.text_every:
+            return "all"
+        return "text" if block % (2 * self.text_every) == 0 else "image"
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,10 @@ def _config(file: Path, raw: dict, weights: Weights, prefix: str) -> HeadConfig:
         buckets=number("num_timestep_buckets"), steps=number("num_inference_timesteps"),
         per_action=raw.get("adaln_time", "global") == "per_action",
     )  # fmt: skip
+    if raw.get("use_alternate_vl_dit", False):
+        if not interleaved:
+            raise ExportError(file, "true, as the blocks of the alternating head do", False, key="interleave_self_attention")
+        config = replace(config, text_every=number("attend_text_every_n_blocks", default=2))
     if raw.get("adaln_time", "global") not in ("global", "per_action"):
         raise ExportError(file, "`global` or `per_action`", raw["adaln_time"], key="adaln_time")
     for key, actual in (

@@ -13,6 +13,7 @@ import transformers
 from tactus_export import actions
 
 FAMILY = {"qwen2_5_vl": "qwen2_5_vl+gr00t_n1_5", "qwen3_vl": "qwen3_vl+gr00t_n1_5"}
+ALTERNATING = {"qwen3_vl": "qwen3_vl+gr00t_n1_7"}
 POSITIONS = {"qwen2_5_vl": "mrope_chunked", "qwen3_vl": "mrope_interleaved"}
 NAME = "bundle.toml"
 
@@ -45,7 +46,7 @@ def text(folder: Path, job, costs: dict, revision: str) -> str:
     hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
     return f"""schema = 1
 name = {j(policy["name"])}
-family = "{FAMILY[checkpoint.family]}"
+family = "{(ALTERNATING if c.text_every else FAMILY)[checkpoint.family]}"
 variant = "{policy["variant"]}"
 min_ort = "1.24"
 

@@ -1,6 +1,6 @@
 """A second implementation of the action head, to judge the exported one by.
 
-Decides: golden values of the head. Written as GR00T N1.5's code runs, straight on the stored tensors: nothing is
+Decides: golden values of the head. Written as GR00T N1.5's and N1.7's code runs, straight on the stored tensors: nothing is
 precomputed, transposed or cut beforehand, every step attends to the features again. It shares no code with `head.py`
 but the configuration.
 """
@@ -34,13 +34,17 @@ class ReferenceHead:
     def _mlp(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return self._category(f"{name}.layer2", F.relu(self._category(f"{name}.layer1", x)))
 
-    def _attention(self, name: str, x: torch.Tensor, source: torch.Tensor, heads: int) -> torch.Tensor:
+    def _attention(self, name: str, x: torch.Tensor, source: torch.Tensor, heads: int, read=None) -> torch.Tensor:
+        """`read` [S]: which of `source` count; all where it is None."""
         q, k, v = (self._linear(f"{name}.to_{part}", t) for part, t in (("q", x), ("k", source), ("v", source)))
         d = q.shape[-1] // heads
         out = []
         for h in range(heads):
             part = slice(h * d, (h + 1) * d)
-            weights = torch.softmax(q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(d), dim=-1)
+            scores = q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(d)
+            if read is not None:
+                scores = scores.masked_fill(~read, float("-inf"))
+            weights = torch.softmax(scores, dim=-1)
             out.append(weights @ v[..., part])
         return self._linear(f"{name}.to_out.0", torch.cat(out, dim=-1))
 
@@ -60,6 +64,13 @@ class ReferenceHead:
             x = x + self._feed_forward(f"{name}.ff", self._layer_norm(f"{name}.norm3", x))
         return x
 
+    def read_by(self, block: int, length: int):
+        """Which features a cross block reads: as `AlternateVLDiT`, blocks 0, 4, 8, .. read what is no image."""
+        if not self.config.text_every:
+            return None
+        image = torch.arange(length) < self.config.image_tokens
+        return ~image if block % (2 * self.config.text_every) == 0 else image
+
     def encode_state(self, state: torch.Tensor) -> torch.Tensor:
         """[1, columns] -> [1, 1, width]."""
         padded = torch.zeros(1, 1, self.config.max_state)
@@ -73,7 +84,9 @@ class ReferenceHead:
         for i in c.cross:
             for part in "kv":
                 y = self._linear(f"model.transformer_blocks.{i}.attn1.to_{part}", x)
-                out.append(y.reshape(1, x.shape[1], c.heads, c.width // c.heads).permute(0, 2, 1, 3))
+                read = self.read_by(i, x.shape[1])
+                y = y if read is None else y[:, read]
+                out.append(y.reshape(1, y.shape[1], c.heads, c.width // c.heads).permute(0, 2, 1, 3))
         return out
 
     def velocity(
@@ -109,7 +122,8 @@ class ReferenceHead:
             name = f"model.transformer_blocks.{i}"
             scale, shift = self._linear(f"{name}.norm1.linear", F.silu(temb)).chunk(2, dim=-1)
             h = F.layer_norm(tokens, (c.width,), eps=1e-5) * (1 + scale) + shift
-            tokens = tokens + self._attention(f"{name}.attn1", h, source if i in c.cross else h, c.heads)
+            read = self.read_by(i, source.shape[1]) if i in c.cross else None
+            tokens = tokens + self._attention(f"{name}.attn1", h, source if i in c.cross else h, c.heads, read)
             tokens = tokens + self._feed_forward(f"{name}.ff", F.layer_norm(tokens, (c.width,), eps=1e-5))
         shift, scale = self._linear("model.proj_out_1", F.silu(temb)).chunk(2, dim=-1)
         tokens = F.layer_norm(tokens, (c.width,), eps=1e-6) * (1 + scale) + shift

@@ -12,7 +12,7 @@ import argparse
 import json
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,8 @@ class Options:
     vl_layers: int | None = None
     vl_heads: int = 2
     vl_inner: int = 2
+    # A head of GR00T N1.7: its cross blocks read image tokens and the others in turn.
+    alternating: bool = False
     min_pixels: int | None = None
     max_pixels: int | None = None
     normalisation: str = "min_max"
@@ -218,6 +220,7 @@ def make_head(family: str, path: Path, o: Options) -> None:
     shapes["position_embedding.weight"] = (o.horizon + 4, width)
     if real:
         shapes["future_tokens.weight"] = (o.future, width)
+    if real or o.alternating:
         shapes |= {"vlln.weight": (o.hidden,), "vlln.bias": (o.hidden,)}
     for i in range(vl_layers):
         stem = f"vl_self_attention.transformer_blocks.{i}"
@@ -249,7 +252,9 @@ def make_head(family: str, path: Path, o: Options) -> None:
             "num_attention_heads": o.head_heads, "num_layers": o.head_layers, "interleave_self_attention": True,
         },
         "vl_self_attention_cfg": {"num_attention_heads": o.vl_heads, "num_layers": vl_layers},
-    } | ({} if real else {"adaln_time": "per_action"})  # fmt: skip
+    } | ({} if real or o.alternating else {"adaln_time": "per_action"})  # fmt: skip
+    if o.alternating:
+        written |= {"use_alternate_vl_dit": True, "attend_text_every_n_blocks": 2}
     write_json(path.with_name(path.stem + "_config.json"), {"action_head_cfg": written} if real else written)
 
 
@@ -302,6 +307,14 @@ def make_declarations(family: str, out: Path, o: Options) -> None:
     (out / "policy.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+# GR00T N1.7's: no future tokens, vlln, blocks that alternate, no padding.
+ALTERNATING = Options(
+    alternating=True, head_layers=8, vl_layers=1, normalisation="min_max",
+    policy={"backbone.padding": "none", "backbone.padded_length": 0, "backbone.norm": "pre", "action.max_prefix": 0,
+            "name": "tiny-qwen3-vl-n1-7"},
+)  # fmt: skip
+
+
 def declared(representation: str, rotation: str = "six_columns", frame: str = "tool") -> dict[str, object]:
     """Fields of a policy whose actions are these; tool poses are of the simulated arm's tip."""
     out: dict[str, object] = {"action.representation": representation}
@@ -330,17 +343,20 @@ def main() -> None:
     parser.add_argument("family", choices=sorted(CAMERAS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--cell", type=Path, help="cell file whose cameras the policy is for")
+    parser.add_argument("--alternating", action="store_true", help="with the head of GR00T N1.7 (qwen3_vl)")
     parser.add_argument("--representation", choices=list(actions.ANCHORED), help="what actions are")
     args = parser.parse_args()
     options = Options(normalisation="min_max" if args.family == "qwen2_5_vl" else "quantile")
+    if args.alternating:
+        options = replace(ALTERNATING, policy=dict(ALTERNATING.policy))
     cell = args.out / "cell.toml"
     if args.cell:
         with open(args.cell, "rb") as file:
             names = [camera["name"] for camera in tomllib.load(file)["camera"]]
         options.cameras, cell = tuple((name, 224, 224) for name in names), args.cell
         # Small steps about where the arm is: chunks that leave its range by far are refused.
-        options.spread, options.policy = 0.05, {"action.representation": "relative_joints"}
-        if args.family == "qwen3_vl":
+        options.spread, options.policy = 0.05, options.policy | {"action.representation": "relative_joints"}
+        if args.family == "qwen3_vl" and not args.alternating:
             # More image tokens than the usual cameras make.
             options.policy["backbone.padded_length"] = 200
     if args.representation:

@@ -52,13 +52,13 @@ def test_an_export_is_repeatable(qwen25):
         assert ours["files"][name] == committed["files"][name], name
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", (*FAMILIES, "qwen3_vl_n1_7"))
 def test_committed_bundles(family):
     """Their golden cases against their graphs, and their size."""
     folder = BUNDLES / family
     manifest = tomllib.loads((folder / "bundle.toml").read_text())
     assert manifest["files"] == hashes(folder)
-    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 2_500_000
+    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 2_900_000
     for name in manifest["graphs"]:
         run = verify.session(folder / f"graphs/{name}.onnx")
         for case in manifest["golden"]["cases"]:

@@ -90,3 +90,39 @@ def test_prefix_of_names_is_optional(checkpoints):
     prefixes = {family: bundle.prepare(request(checkpoints[family])).head.prefix for family in FAMILIES}
     assert prefixes == {"qwen2_5_vl": "action_head.", "qwen3_vl": ""}
     assert tiny.CAMERAS.keys() == prefixes.keys()
+
+
+def test_alternating_head(tmp_path):
+    """GR00T N1.7: even blocks read what is no image, and images, in turn; a whole export agrees with the reference."""
+    folder = tiny.make("qwen3_vl", tmp_path, tiny.ALTERNATING)
+    job, _, context = build(folder, "context")
+    c = job.head.config
+    assert [c.sees(i) for i in c.cross] == ["text", "image", "text", "image"]
+    g = inputs(c)
+    g["features"] = torch.randn(1, c.image_tokens + 19, c.features, generator=torch.Generator().manual_seed(3))
+    reference = ReferenceHead(job.head)
+    made = context(g["features"], g["state"])
+    for ours, theirs in zip(made, reference.context(g["features"], g["state"]), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    _, graph, step = build(folder, "denoise")
+    got = step(*(g[name] for name in graph.inputs if name in g), *made)
+    want = reference.step(*(g[n] for n in ("x", "time", "dt", "prefix", "prefix_mask", "features", "state")))
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+    # It is not the head that reads everything.
+    reference.config = head_config.replace(c, text_every=0)
+    other = reference.step(*(g[n] for n in ("x", "time", "dt", "prefix", "prefix_mask", "features", "state")))
+    assert (other - want).abs().max() > 1e-3
+    rows = bundle.export(request(folder))
+    assert rows and all(row.ok for row in rows)
+    text = (folder / "bundle/bundle.toml").read_text()
+    assert 'family = "qwen3_vl+gr00t_n1_7"' in text
+
+
+def test_alternating_head_is_refused_where_it_cannot_be(tmp_path):
+    options = tiny.replace(tiny.ALTERNATING, policy={**tiny.ALTERNATING.policy, "backbone.padding": "left", "backbone.padded_length": 80})
+    folder = tiny.make("qwen3_vl", tmp_path / "padded", options)
+    with pytest.raises(Exception, match="reads tokens only"):
+        bundle.prepare(request(folder))
+    folder = tiny.make("qwen2_5_vl", tmp_path / "other", tiny.ALTERNATING)
+    with pytest.raises(Exception, match="qwen3_vl"):
+        bundle.prepare(request(folder))

@@ -1,6 +1,6 @@
 //! Golden cases of all committed bundles through the Rust path.
 //!
-//! The demo's goldens were computed by the code it was trained with, those of the two tiny bundles of random weights by
+//! The demo's goldens were computed by the code it was trained with, those of the tiny bundles of random weights by
 //! Hugging Face transformers.
 
 use std::{
@@ -41,6 +41,11 @@ fn of_a_tiny_qwen2_5_vl() {
 #[test]
 fn of_a_tiny_qwen3_vl() {
     every_boundary_is_reproduced("models/export/tests/bundles/qwen3_vl");
+}
+
+#[test]
+fn of_a_tiny_qwen3_vl_with_the_head_of_n1_7() {
+    every_boundary_is_reproduced("models/export/tests/bundles/qwen3_vl_n1_7");
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -24,6 +24,7 @@ use crate::{
 /// # Errors
 /// As of the other families.
 pub(crate) fn manifest(text: &str) -> Result<DirectManifest, BundleError> {
+    validate::only("family", &validate::family(text)?, super::FAMILY)?;
     let raw: RawDirect = validate::parse(text)?;
     let files = FileTable::new(raw.files)?;
     files.listed("files", STATS.into())?;
