@@ -184,8 +184,7 @@ fn takeovers(
 
 /// The cell in lock-step.
 fn spec(cell: &Cell, args: &DrillArgs) -> anyhow::Result<LockstepSpec> {
-    let bundle =
-        tactus_bundle::AnyBundle::open(cell.bundle_dir(args.policy.bundle.as_deref())?)?;
+    let bundle = tactus_bundle::AnyBundle::open(cell.bundle_dir(args.policy.bundle.as_deref())?)?;
     let cameras: Vec<Arc<str>> = bundle
         .outline()
         .cameras

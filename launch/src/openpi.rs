@@ -91,7 +91,9 @@ fn address(text: &str, anyone: bool) -> anyhow::Result<SocketAddr> {
         Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     };
     let Some(address) = text.parse::<SocketAddr>().ok().or_else(loopback) else {
-        bail!("--openpi: expected PORT or ADDRESS:PORT, such as 8000 or 192.168.1.5:8000, got `{text}`");
+        bail!(
+            "--openpi: expected PORT or ADDRESS:PORT, such as 8000 or 192.168.1.5:8000, got `{text}`"
+        );
     };
     if !address.ip().is_loopback() && !anyone {
         bail!(

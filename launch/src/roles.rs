@@ -118,7 +118,13 @@ pub fn open_live_policy(
 ) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    open_policy_for(cell, args, (&arm.joints, Some(arm)), conditioning, Some(clock))
+    open_policy_for(
+        cell,
+        args,
+        (&arm.joints, Some(arm)),
+        conditioning,
+        Some(clock),
+    )
 }
 
 /// As [`open_policy`], for requests of another conditioning than the cell's.

@@ -244,7 +244,12 @@ fn the_table_keeps_io_wire_and_models_apart() {
             "control does no IO, yet sees {outside}"
         );
     }
-    for model in ["models/bundle", "models/onnx", "models/vla", "models/openpi"] {
+    for model in [
+        "models/bundle",
+        "models/onnx",
+        "models/vla",
+        "models/openpi",
+    ] {
         assert!(
             !may_depend(model, "runtime/wire"),
             "{model} must never see the wire"

@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use cell::{Cell, cell_file, checkout, program, tactus};
@@ -40,7 +40,11 @@ impl Front {
         let mut out = BufReader::new(process.stdout.take().expect("its words"));
         let mut line = String::new();
         out.read_line(&mut line).expect("its address");
-        let address = line.trim().strip_prefix("ws://").expect("an address").to_owned();
+        let address = line
+            .trim()
+            .strip_prefix("ws://")
+            .expect("an address")
+            .to_owned();
         Self {
             process,
             address,
@@ -66,7 +70,8 @@ fn remote(text: String, address: &str, more: &str) -> String {
         _ if line.starts_with("answer_within_ms") => "answer_within_ms = 300".into(),
         _ => line.to_owned(),
     });
-    let section = format!("\n[openpi]\nhorizon = 16\nperiod_ms = 50\nfirst_action_offset_ms = 50\n{more}");
+    let section =
+        format!("\n[openpi]\nhorizon = 16\nperiod_ms = 50\nfirst_action_offset_ms = 50\n{more}");
     lines.chain([section]).map(|line| line + "\n").collect()
 }
 
@@ -94,9 +99,16 @@ fn the_front_end_behind_the_remote_policy_picks_the_cube() {
     let figures: Value = serde_json::from_str(&figures).expect("JSON");
     let successes = figures["successes"].as_u64().expect("a number");
     assert!(successes >= 1, "{figures}");
-    let stage = |name: &str| figures["stages_ms"][name]["p50"].as_f64().expect("a number");
+    let stage = |name: &str| {
+        figures["stages_ms"][name]["p50"]
+            .as_f64()
+            .expect("a number")
+    };
     assert!(stage("backbone") > 1.0, "the server's own time");
-    assert!(stage("context") > 0.0 && stage("decode") > 0.0, "the way, and our part");
+    assert!(
+        stage("context") > 0.0 && stage("decode") > 0.0,
+        "the way, and our part"
+    );
 }
 
 /// What the scripted server does with a request.
@@ -133,7 +145,9 @@ fn talk(socket: &mut WebSocket<TcpStream>, how: u8) -> Option<()> {
         }
     };
     let observation = value::read(&message).expect("what a remote policy sends is legal");
-    let scene = observation.get("observation/image/scene").expect("a picture");
+    let scene = observation
+        .get("observation/image/scene")
+        .expect("a picture");
     assert_eq!(scene.describe(), "uint8 [224, 224, 3]");
     assert!(matches!(observation.get("prompt"), Some(Packed::Text(_))));
     let rows = if how == SHORT { 15 } else { 16 };
@@ -145,19 +159,33 @@ fn talk(socket: &mut WebSocket<TcpStream>, how: u8) -> Option<()> {
     match how {
         NAN => numbers[33] = f64::NAN,
         LATE => std::thread::sleep(Duration::from_millis(800)),
-        SAYS => return socket.send(Message::text("Traceback\nKeyError: 'state'")).ok(),
+        SAYS => {
+            return socket
+                .send(Message::text("Traceback\nKeyError: 'state'"))
+                .ok();
+        }
         CLOSES => return None,
         _ => {}
     }
     let mut packer = Packer::default();
-    packer.map(1).text("actions").float_array(&[rows, 7], &numbers);
-    socket.send(Message::Binary(packer.into_bytes().into())).ok()
+    packer
+        .map(1)
+        .text("actions")
+        .float_array(&[rows, 7], &numbers);
+    socket
+        .send(Message::Binary(packer.into_bytes().into()))
+        .ok()
 }
 
 fn holds_because(cell: &Cell, word: &str) {
-    cell.wait(&format!("it holds because of {word}"), Duration::from_secs(10), || {
-        cell.mode().is_some_and(|m| m.mode == ModeWord::Hold && m.reason.contains(word))
-    });
+    cell.wait(
+        &format!("it holds because of {word}"),
+        Duration::from_secs(10),
+        || {
+            cell.mode()
+                .is_some_and(|m| m.mode == ModeWord::Hold && m.reason.contains(word))
+        },
+    );
 }
 
 #[test]
@@ -187,7 +215,11 @@ fn a_server_that_lies_is_late_or_goes_costs_a_hold_and_the_engine_stays() {
             cell.mode().is_some_and(|m| m.mode == ModeWord::Policy)
         });
     }
-    assert_eq!(cell.pid("engine"), Some(engine), "the same process all along");
+    assert_eq!(
+        cell.pid("engine"),
+        Some(engine),
+        "the same process all along"
+    );
 }
 
 fn says(args: &[&str], words: &[&str]) {
@@ -205,8 +237,14 @@ fn what_cannot_work_is_refused_before_anything_starts() {
     let engine = |more: &[&str], words: &[&str]| {
         says(&[&["engine", "--bundle", &bundle], more].concat(), words);
     };
-    engine(&["--openpi", "0.0.0.0:0"], &["--openpi-anyone", "nobody is asked who they are"]);
-    engine(&["--openpi", "somewhere"], &["expected PORT or ADDRESS:PORT"]);
+    engine(
+        &["--openpi", "0.0.0.0:0"],
+        &["--openpi-anyone", "nobody is asked who they are"],
+    );
+    engine(
+        &["--openpi", "somewhere"],
+        &["expected PORT or ADDRESS:PORT"],
+    );
     engine(&[], &["--cell", "--openpi"]);
     let dir = tempfile::tempdir().expect("a folder");
     let map = dir.path().join("map.toml");
@@ -214,18 +252,30 @@ fn what_cannot_work_is_refused_before_anything_starts() {
     let map = map.display().to_string();
     engine(
         &["--openpi", "0", "--openpi-map", &map],
-        &[&map, "field `image.camera`: expected scene or wrist, got `front`"],
+        &[
+            &map,
+            "field `image.camera`: expected scene or wrist, got `front`",
+        ],
     );
     let cell = |edit: &dyn Fn(String) -> String, words: &[&str]| {
         let file = cell_file(dir.path(), edit).display().to_string();
         says(&["engine", "--cell", &file], words);
     };
     let with = |more: &'static str| move |text: String| remote(text, "127.0.0.1:1", more);
-    cell(&|text| text.replace("bundle = ", "policy = "), &["field `policy`: expected openpi://host:port"]);
+    cell(
+        &|text| text.replace("bundle = ", "policy = "),
+        &["field `policy`: expected openpi://host:port"],
+    );
     let both = |text: String| format!("policy = \"openpi://127.0.0.1:1\"\n{text}");
-    cell(&both, &["field `policy`: expected no `bundle` beside it, got both"]);
+    cell(
+        &both,
+        &["field `policy`: expected no `bundle` beside it, got both"],
+    );
     let horizon = |text| with("")(text).replace("horizon = 16", "horizon = 0");
-    cell(&horizon, &["field `openpi.horizon`: expected 1 to 1024 actions, got 0"]);
+    cell(
+        &horizon,
+        &["field `openpi.horizon`: expected 1 to 1024 actions, got 0"],
+    );
     cell(&with("frames = 3\n"), &["unknown field `frames`"]);
     cell(&with("anchor = \"moon\"\n"), &["unknown variant `moon`"]);
 }
@@ -235,17 +285,46 @@ fn what_cannot_work_is_refused_before_anything_starts() {
 fn a_server_that_is_not_there_is_said_by_the_engine() {
     let dir = tempfile::tempdir().expect("a folder");
     let json = dir.path().join("out.json").display().to_string();
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let free = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a port");
     let demo = |edit: &dyn Fn(String) -> String, words: &[&str]| {
         let file = cell_file(dir.path(), edit).display().to_string();
-        let args = ["demo", "--lockstep", "--episodes", "1", "--cell", &file, "--json", &json];
+        let args = [
+            "demo",
+            "--lockstep",
+            "--episodes",
+            "1",
+            "--cell",
+            &file,
+            "--json",
+            &json,
+        ];
         says(&args, words);
         assert!(!Path::new(&json).exists());
     };
     let away = |text: String| remote(text, &free.to_string(), "");
     demo(&away, &["no connection to openpi://127.0.0.1:", "refused"]);
-    let guided = |text: String| away(text).replace("{ name = \"align\" }", "{ name = \"rtc-prefix\" }");
-    demo(&guided, &["expected a strategy without real-time chunking, got Prefix"]);
-    let columns = |text: String| remote(text, "127.0.0.1:1", "[openpi.keys.actions]\ncolumns = [\"elbow\"]\n");
-    demo(&columns, &["[openpi.keys]", "field `actions.columns`", "base_yaw", "got `elbow`"]);
+    let guided =
+        |text: String| away(text).replace("{ name = \"align\" }", "{ name = \"rtc-prefix\" }");
+    demo(
+        &guided,
+        &["expected a strategy without real-time chunking, got Prefix"],
+    );
+    let columns = |text: String| {
+        remote(
+            text,
+            "127.0.0.1:1",
+            "[openpi.keys.actions]\ncolumns = [\"elbow\"]\n",
+        )
+    };
+    demo(
+        &columns,
+        &[
+            "[openpi.keys]",
+            "field `actions.columns`",
+            "base_yaw",
+            "got `elbow`",
+        ],
+    );
 }

@@ -86,7 +86,12 @@ impl Behind {
         let program = std::env::current_exe().context("the path of this program")?;
         let mut child = Command::new(program)
             .args(["--log", "warn", "bench", "openpi", "--behind", word])
-            .args(["--width", &width.to_string(), "--height", &height.to_string()])
+            .args([
+                "--width",
+                &width.to_string(),
+                "--height",
+                &height.to_string(),
+            ])
             .args(["--endpoint", endpoint])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -99,7 +104,10 @@ impl Behind {
             said: said.trim().into(),
             child,
         };
-        ensure!(!me.said.is_empty(), "the process of the policy did not start");
+        ensure!(
+            !me.said.is_empty(),
+            "the process of the policy did not start"
+        );
         Ok(me)
     }
 }
@@ -123,7 +131,9 @@ fn observation(pictures: &[Vec<u8>], (width, height): (usize, usize), n: u32) ->
             .bytes_array(&[height, width, 3], picture);
     }
     let state = [f64::from(n) * 1e-3; still::JOINTS];
-    packer.text("observation/state").float_array(&[still::JOINTS], &state);
+    packer
+        .text("observation/state")
+        .float_array(&[still::JOINTS], &state);
     packer.text("prompt").text("pick up the red cube");
     packer.into_bytes()
 }
@@ -252,7 +262,9 @@ fn print(report: &Value) -> anyhow::Result<()> {
         "at most",
         "",
     ];
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(titles);
+    table
+        .load_preset(presets::UTF8_FULL_CONDENSED)
+        .set_header(titles);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let millis = |value: &Value| format!("{:.3}", value.as_f64().unwrap_or(f64::NAN));
     let empty = vec![];
@@ -272,12 +284,14 @@ fn print(report: &Value) -> anyhow::Result<()> {
         ]);
     }
     let mut shares = Table::new();
-    shares.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
-        "part, by itself",
-        "two pictures",
-        "p50, ms",
-        "share of the round trip",
-    ]);
+    shares
+        .load_preset(presets::UTF8_FULL_CONDENSED)
+        .set_header([
+            "part, by itself",
+            "two pictures",
+            "p50, ms",
+            "share of the round trip",
+        ]);
     for row in rows.iter().filter(|row| row["parts"].is_object()) {
         let whole = row["round_trip"]["p50_ms"].as_f64().unwrap_or(f64::NAN);
         let mut rest = whole;
@@ -288,7 +302,12 @@ fn print(report: &Value) -> anyhow::Result<()> {
             shares.add_row([name.clone(), size(row), millis(&times["p50_ms"]), share]);
         }
         let share = format!("{:.0} %", 100.0 * rest / whole);
-        shares.add_row(["everything else".into(), size(row), format!("{rest:.3}"), share]);
+        shares.add_row([
+            "everything else".into(),
+            size(row),
+            format!("{rest:.3}"),
+            share,
+        ]);
     }
     for table in [&mut table, &mut shares] {
         for column in table.column_iter_mut().skip(2) {

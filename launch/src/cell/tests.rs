@@ -38,16 +38,47 @@ fn a_policy_may_be_a_remote_server() {
     assert_eq!((declared.horizon, declared.period.as_millis()), (16, 50));
     assert_eq!(declared.cameras.len(), 2);
     let refused = cell.bundle_dir(None).expect_err("none").to_string();
-    assert!(refused.contains("expected a bundle, which this needs (--bundle DIR)"), "{refused}");
+    assert!(
+        refused.contains("expected a bundle, which this needs (--bundle DIR)"),
+        "{refused}"
+    );
     assert!(cell.bundle_dir(Some(Path::new("other"))).is_ok());
     for (from, to, wanted) in [
-        ("openpi://127.0.0.1:8000", "http://127.0.0.1:8000", "`policy`: expected openpi://host:port"),
-        ("policy = ", "bundle = ", "`openpi`: expected `policy` beside it, got `bundle`"),
-        ("policy = ", "bundle = \"x\"\npolicy = ", "`policy`: expected no `bundle` beside it"),
-        ("policy = \"openpi://127.0.0.1:8000\"", "", "`bundle`: expected a bundle directory, or `policy`"),
-        ("horizon = 16", "horizon = 2000", "`openpi.horizon`: expected 1 to 1024 actions, got 2000"),
-        ("period_ms = 50", "period_ms = 0", "`openpi.period_ms`: expected 1 to 10000 ms, got 0"),
-        ("horizon = 16", "horizon = 16\nkeys = { unit = \"turns\" }", "unknown variant `turns`"),
+        (
+            "openpi://127.0.0.1:8000",
+            "http://127.0.0.1:8000",
+            "`policy`: expected openpi://host:port",
+        ),
+        (
+            "policy = ",
+            "bundle = ",
+            "`openpi`: expected `policy` beside it, got `bundle`",
+        ),
+        (
+            "policy = ",
+            "bundle = \"x\"\npolicy = ",
+            "`policy`: expected no `bundle` beside it",
+        ),
+        (
+            "policy = \"openpi://127.0.0.1:8000\"",
+            "",
+            "`bundle`: expected a bundle directory, or `policy`",
+        ),
+        (
+            "horizon = 16",
+            "horizon = 2000",
+            "`openpi.horizon`: expected 1 to 1024 actions, got 2000",
+        ),
+        (
+            "period_ms = 50",
+            "period_ms = 0",
+            "`openpi.period_ms`: expected 1 to 10000 ms, got 0",
+        ),
+        (
+            "horizon = 16",
+            "horizon = 16\nkeys = { unit = \"turns\" }",
+            "unknown variant `turns`",
+        ),
     ] {
         assert!(text.contains(from));
         let error = parsed(&text.replacen(from, to, 1)).expect_err(to);

@@ -95,10 +95,7 @@ impl<'a> Array<'a> {
         let shape = match shape {
             Some(Value::List(shape)) if shape.len() <= MAX_DIMENSIONS => shape,
             other => {
-                return Err((
-                    "at most 8 lengths as an array's `shape`",
-                    said(other),
-                ));
+                return Err(("at most 8 lengths as an array's `shape`", said(other)));
             }
         };
         let length = |value: &Value<'_>| match value {

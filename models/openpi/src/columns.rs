@@ -129,7 +129,9 @@ impl Columns {
     /// The row of `at`.
     pub fn write(&self, at: &Action, row: &mut Vec<f64>) {
         let number = |column: &Column| match column {
-            Column::Joint(i) => at.q.as_slice().get(*i).copied().unwrap_or_default() * self.unit.per_rad(),
+            Column::Joint(i) => {
+                at.q.as_slice().get(*i).copied().unwrap_or_default() * self.unit.per_rad()
+            }
             Column::Gripper => self.gripper.number(at.opening),
             Column::Unused => 0.0,
         };
@@ -200,7 +202,9 @@ impl ActionColumns {
             before = q;
             Action { q, opening }
         };
-        rows.chunks_exact(self.columns.len().max(1)).map(action).collect()
+        rows.chunks_exact(self.columns.len().max(1))
+            .map(action)
+            .collect()
     }
 }
 
@@ -245,8 +249,16 @@ mod tests {
         let actions = [action([0.0, 0.1, 0.2 + 1.0_f64.to_radians()], 1.0)];
         let rows = columns.write(&actions, &at);
         let expected = [1.0, -1.0, 0.0, 0.0, 0.0];
-        assert!(rows.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{rows:?}");
-        assert_eq!(columns.read(&[0.0, -3.0, 0.0, 9.0, 0.0], &at)[0].opening, 1.0);
+        assert!(
+            rows.iter()
+                .zip(expected)
+                .all(|(a, b)| (a - b).abs() < 1e-12),
+            "{rows:?}"
+        );
+        assert_eq!(
+            columns.read(&[0.0, -3.0, 0.0, 9.0, 0.0], &at)[0].opening,
+            1.0
+        );
     }
 
     proptest! {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tactus_types::{
-    Action, CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState, JointVec,
-    Leftover, Observation, Policy, Time, TimedAction,
+    Action, CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState,
+    JointVec, Leftover, Observation, Policy, Time, TimedAction,
 };
 
 use crate::array::Array;
@@ -270,7 +270,12 @@ impl Front {
             at = state.columns.read(&numbers, at);
         }
         let mut frames = Vec::with_capacity(mapping.images.len());
-        for ((image, camera), shelf) in mapping.images.iter().zip(&self.cameras).zip(&mut self.shelves) {
+        for ((image, camera), shelf) in mapping
+            .images
+            .iter()
+            .zip(&self.cameras)
+            .zip(&mut self.shelves)
+        {
             let (pixels, chw, (width, height)) = picture(value, image)?;
             let data = shelved(shelf, pixels.len(), |to| match chw {
                 false => to.copy_from_slice(pixels),

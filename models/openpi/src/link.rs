@@ -43,7 +43,9 @@ impl Endpoint {
         let (host, port) = text.strip_prefix(SCHEME)?.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port > 0)?;
         let bracketed = host.starts_with('[') && host.ends_with(']');
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || bracketed && "[]:".contains(c);
+        let legal = |c: char| {
+            c.is_ascii_alphanumeric() || "-._".contains(c) || bracketed && "[]:".contains(c)
+        };
         (!host.is_empty() && host.chars().all(legal)).then(|| Self {
             host: host.into(),
             port,
@@ -476,8 +478,14 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {
         let parsed = |text: &str| Endpoint::parse(text).map(|e| (e.host, e.port));
-        assert_eq!(parsed("openpi://127.0.0.1:8000"), Some(("127.0.0.1".into(), 8000)));
-        assert_eq!(parsed("openpi://gpu-3.lab:80"), Some(("gpu-3.lab".into(), 80)));
+        assert_eq!(
+            parsed("openpi://127.0.0.1:8000"),
+            Some(("127.0.0.1".into(), 8000))
+        );
+        assert_eq!(
+            parsed("openpi://gpu-3.lab:80"),
+            Some(("gpu-3.lab".into(), 80))
+        );
         assert_eq!(parsed("openpi://[::1]:80"), Some(("[::1]".into(), 80)));
         for text in [
             "models/demo/bundle",

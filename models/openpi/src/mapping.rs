@@ -276,10 +276,18 @@ impl MappingFile {
         };
         for (i, entry) in self.image.iter().enumerate() {
             if !known.contains(&entry.camera.as_str()) {
-                return Err(wrong("image.camera", known.join(" or "), format!("`{}`", entry.camera)));
+                return Err(wrong(
+                    "image.camera",
+                    known.join(" or "),
+                    format!("`{}`", entry.camera),
+                ));
             }
             if self.image.iter().take(i).any(|e| e.camera == entry.camera) {
-                return Err(wrong("image.camera", "each camera once", format!("`{}` twice", entry.camera)));
+                return Err(wrong(
+                    "image.camera",
+                    "each camera once",
+                    format!("`{}` twice", entry.camera),
+                ));
             }
         }
         let mut images = Vec::new();
@@ -289,7 +297,10 @@ impl MappingFile {
             let keys = match (entry, side) {
                 (Some(entry), _) => vec![key("image.key", &entry.key)?],
                 (None, _) if !self.image.is_empty() && side == Side::Client => continue,
-                (None, Side::Server) => vec![format!("observation/image/{name}"), format!("images.{name}")],
+                (None, Side::Server) => vec![
+                    format!("observation/image/{name}"),
+                    format!("images.{name}"),
+                ],
                 (None, Side::Client) => vec![format!("observation/image/{name}")],
             };
             images.push(ImageKey {
@@ -322,7 +333,11 @@ fn check_sense(field: &str, sense: GripperSense) -> Result<(), MappingError> {
     ))
 }
 
-fn parse_columns(field: &str, words: &[String], reads: &Reads) -> Result<Vec<Column>, MappingError> {
+fn parse_columns(
+    field: &str,
+    words: &[String],
+    reads: &Reads,
+) -> Result<Vec<Column>, MappingError> {
     let column = |word: &String| match word.as_str() {
         UNUSED => Ok(Column::Unused),
         GRIPPER if reads.gripper => Ok(Column::Gripper),
@@ -331,7 +346,11 @@ fn parse_columns(field: &str, words: &[String], reads: &Reads) -> Result<Vec<Col
             None => {
                 let known = reads.joints.join(", ");
                 let gripper = if reads.gripper { ", gripper" } else { "" };
-                Err(wrong(field, format!("one of {known}{gripper}, -"), format!("`{name}`")))
+                Err(wrong(
+                    field,
+                    format!("one of {known}{gripper}, -"),
+                    format!("`{name}`"),
+                ))
             }
         },
     };
@@ -382,7 +401,10 @@ mod tests {
     #[test]
     fn without_a_file_keys_are_openpis_own_and_numbers_the_arms() {
         let mapping = resolved(Side::Server, "").expect("legal");
-        assert_eq!(mapping.images[1].keys, ["observation/image/wrist", "images.wrist"]);
+        assert_eq!(
+            mapping.images[1].keys,
+            ["observation/image/wrist", "images.wrist"]
+        );
         assert_eq!(mapping.state[0].keys, ["observation/state", "state"]);
         let columns = [Column::Joint(0), Column::Joint(1), Column::Gripper];
         assert_eq!(mapping.actions.columns.columns, columns);

@@ -83,7 +83,14 @@ impl Pixels {
             self.rgb.clear();
             self.rgb.extend_from_slice(from);
         } else {
-            let resized = pad(&mut self.resizer, from, (width, height), self.shape, &mut self.scaled, &mut self.rgb);
+            let resized = pad(
+                &mut self.resizer,
+                from,
+                (width, height),
+                self.shape,
+                &mut self.scaled,
+                &mut self.rgb,
+            );
             resized.map_err(|actual| wrong(frame, "a frame that can be resized", actual))?;
         }
         let which = Which {
@@ -135,7 +142,11 @@ impl Pixels {
             .map(|info| (usize::from(info.width), usize::from(info.height)));
         if actual != Some(said) || decoder.output_buffer_size() != Some(length) {
             let expected = format!("a JPEG file of {}x{} in colour", said.0, said.1);
-            return Err(wrong(frame, expected, format!("{:?}", actual.unwrap_or_default())));
+            return Err(wrong(
+                frame,
+                expected,
+                format!("{:?}", actual.unwrap_or_default()),
+            ));
         }
         self.decoded.resize(length, 0);
         decoder.decode_into(&mut self.decoded).map_err(jpeg)?;
@@ -143,7 +154,11 @@ impl Pixels {
     }
 }
 
-fn wrong(frame: &CameraFrame, expected: impl Into<String>, actual: impl Into<String>) -> PixelsError {
+fn wrong(
+    frame: &CameraFrame,
+    expected: impl Into<String>,
+    actual: impl Into<String>,
+) -> PixelsError {
     PixelsError {
         camera: frame.camera.to_string(),
         expected: expected.into(),
@@ -170,8 +185,7 @@ fn pad(
         let (w, h) = (inner_width as u32, inner_height as u32);
         let mut target =
             Image::from_slice_u8(w, h, scaled, PixelType::U8x3).map_err(|e| e.to_string())?;
-        let options =
-            ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
         resizer
             .resize(&source, &mut target, &options)
             .map_err(|e| e.to_string())?;
@@ -184,7 +198,10 @@ fn pad(
     );
     let rows = to.chunks_exact_mut(width * 3).skip(top);
     for (row, line) in rows.zip(scaled.chunks_exact(inner_width * 3)) {
-        if let Some(row) = row.get_mut(left * 3..).and_then(|row| row.get_mut(..line.len())) {
+        if let Some(row) = row
+            .get_mut(left * 3..)
+            .and_then(|row| row.get_mut(..line.len()))
+        {
             row.copy_from_slice(line);
         }
     }
@@ -219,6 +236,37 @@ mod tests {
             let expected = if (8..24).contains(&y) { 255 } else { 0 };
             assert!(row(y).iter().all(|v| *v == expected), "row {y}");
         }
+    }
+
+    /// The rows of `openpi_client.image_tools.resize_with_pad(picture, 8, 7)` that are not black, from the third on, of the
+    /// picture `[(7 x^2 + 13 y + 50 c) % 256]` of 20 x 13 pixels.
+    const BY_PIL: [u8; 84] = [
+        35, 85, 135, 114, 150, 154, 128, 134, 126, 144, 136, 121, 142, 138, 113, 79, 108, 139, 160,
+        40, 90, 73, 123, 173, 145, 150, 135, 126, 118, 143, 140, 109, 148, 133, 119, 123, 97, 132,
+        153, 42, 78, 128, 115, 165, 195, 149, 143, 117, 115, 147, 118, 105, 146, 110, 126, 129,
+        108, 128, 155, 145, 70, 120, 170, 153, 188, 137, 157, 107, 101, 144, 121, 144, 139, 129,
+        111, 131, 106, 140, 157, 157, 111, 108, 158, 202,
+    ];
+
+    #[test]
+    fn pictures_are_resized_as_openpi_client_resizes_them() {
+        let value = |i: usize| {
+            let (x, y, c) = (i / 3 % 20, i / 60, i % 3);
+            ((7 * x * x + 13 * y + 50 * c) % 256) as u8
+        };
+        let mut pixels = Pixels::new(Some((7, 8)));
+        let picture = frame(
+            20,
+            13,
+            Encoding::Rgb8,
+            (0..20 * 13 * 3).map(value).collect(),
+        );
+        pixels.prepare(&picture).expect("resizes");
+        let (above, rest) = pixels.rgb().split_at(2 * 7 * 3);
+        let (inner, below) = rest.split_at(BY_PIL.len());
+        assert!(above.iter().chain(below).all(|v| *v == 0), "black around");
+        let most = inner.iter().zip(BY_PIL).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(most <= Some(1), "largest difference {most:?}");
     }
 
     #[test]

@@ -76,7 +76,9 @@ pub enum RemoteError {
         reason: value::Malformed,
     },
     /// It is Tactus, and serves another policy than the cell declares.
-    #[error("{endpoint}: metadata `{field}`: expected {expected}, as the cell file says, got {actual}")]
+    #[error(
+        "{endpoint}: metadata `{field}`: expected {expected}, as the cell file says, got {actual}"
+    )]
     Other {
         /// The server.
         endpoint: String,
@@ -252,7 +254,12 @@ impl RemotePolicy {
             let columns = self.spec.mapping.actions.columns.len();
             format!("float32 or float64 [{}, {columns}]", self.spec.horizon)
         };
-        let wrong = |actual: String| format!("answer, key `actions`: expected {}, got {actual}", expected());
+        let wrong = |actual: String| {
+            format!(
+                "answer, key `actions`: expected {}, got {actual}",
+                expected()
+            )
+        };
         let actions = answer
             .get("actions")
             .ok_or_else(|| wrong(format!("the keys {}", answer.keys().join(", "))))?;
@@ -269,7 +276,9 @@ impl RemotePolicy {
                 numbers[i]
             ));
         }
-        let timing = answer.get("server_timing.infer_ms").and_then(Value::numbers);
+        let timing = answer
+            .get("server_timing.infer_ms")
+            .and_then(Value::numbers);
         let millis = timing.and_then(|numbers| numbers.first().copied());
         let took = millis.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
         Ok((numbers, took))
@@ -290,7 +299,10 @@ impl RemotePolicy {
 /// What is commanded at `at`; `None` when nothing is planned.
 fn commanded_at(planned: &[TimedAction], at: Time) -> Option<Action> {
     let after = planned.partition_point(|timed| timed.due < at);
-    match (after.checked_sub(1).and_then(|i| planned.get(i)), planned.get(after)) {
+    match (
+        after.checked_sub(1).and_then(|i| planned.get(i)),
+        planned.get(after),
+    ) {
         (None, next) => next.map(|next| next.action),
         (Some(last), None) => Some(last.action),
         (Some(last), Some(next)) => {
@@ -324,7 +336,11 @@ fn pack(packer: &mut Packer, entries: &[(&str, Entry<'_>)]) {
     packer.map(heads.len());
     for head in &heads {
         packer.text(head);
-        let of = |key: &str| key.split_once('.').filter(|(h, _)| h == head).map(|(_, tail)| tail.to_owned());
+        let of = |key: &str| {
+            key.split_once('.')
+                .filter(|(h, _)| h == head)
+                .map(|(_, tail)| tail.to_owned())
+        };
         let inner: Vec<(String, &Entry<'_>)> = entries
             .iter()
             .filter_map(|(key, entry)| Some((of(key)?, entry)))
@@ -416,7 +432,11 @@ fn agrees(said: &Value<'_>, spec: &RemoteSpec) -> Result<(), RemoteError> {
         };
         let actual: Vec<String> = list.iter().map(text).collect();
         if actual != expected {
-            return Err(other("actions.columns", expected.join(", "), actual.join(", ")));
+            return Err(other(
+                "actions.columns",
+                expected.join(", "),
+                actual.join(", "),
+            ));
         }
     }
     Ok(())
@@ -443,7 +463,10 @@ impl Policy for RemotePolicy {
         let left = request.deadline.since(now).min(LONGEST);
         let until = began + left;
         if request.conditioning != Conditioning::None {
-            return Err(error(SERVER, "a remote policy makes every chunk from the observation alone"));
+            return Err(error(
+                SERVER,
+                "a remote policy makes every chunk from the observation alone",
+            ));
         }
         let seen = observation.frames.iter().map(|frame| &frame.camera);
         if !seen.eq(self.cameras.iter()) {
@@ -453,11 +476,17 @@ impl Policy for RemotePolicy {
         let joints = self.spec.reads.joints.len();
         let JointState { q, opening, .. } = &observation.state;
         if q.len() != joints || !(q.is_finite() && opening.is_finite()) {
-            return Err(error("assemble", format!("expected {joints} finite joints")));
+            return Err(error(
+                "assemble",
+                format!("expected {joints} finite joints"),
+            ));
         }
-        let anchor = self
-            .anchor(observation, request)
-            .ok_or_else(|| error("assemble", "nothing is commanded that actions could count from"))?;
+        let anchor = self.anchor(observation, request).ok_or_else(|| {
+            error(
+                "assemble",
+                "nothing is commanded that actions could count from",
+            )
+        })?;
         let mut stages = StageTimes::default();
         let mut decode = Duration::ZERO;
         for (pixels, frame) in self.pixels.iter_mut().zip(&observation.frames) {
@@ -467,7 +496,10 @@ impl Policy for RemotePolicy {
         let started = Instant::now();
         let message = self.message(observation, &request.instruction);
         let packed = Instant::now();
-        let answer = self.link.exchange(message, until).map_err(|e| error(SERVER, e))?;
+        let answer = self
+            .link
+            .exchange(message, until)
+            .map_err(|e| error(SERVER, e))?;
         let trip = packed.elapsed();
         let (numbers, took) = self.numbers(&answer).map_err(|e| error(SERVER, e))?;
         let took = took.map_or(trip, |took| took.min(trip));

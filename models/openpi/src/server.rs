@@ -220,12 +220,10 @@ impl Shared<'_> {
         loop {
             let message = match socket.read() {
                 Ok(message) => message,
-                Err(Error::Io(e)) if waited(&e) => {
-                    match self.waiting(&mut socket, &mut pinged) {
-                        Ok(()) => continue,
-                        Err(why) => return why,
-                    }
-                }
+                Err(Error::Io(e)) if waited(&e) => match self.waiting(&mut socket, &mut pinged) {
+                    Ok(()) => continue,
+                    Err(why) => return why,
+                },
                 Err(Error::Capacity(e)) => {
                     return self.part(socket, &format!("observation: {e}"), CloseCode::Size);
                 }
@@ -254,7 +252,9 @@ impl Shared<'_> {
                 Message::Text(_) => {
                     Message::text("observation: expected a binary message, got a text message")
                 }
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => continue,
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                    continue;
+                }
             };
             // Its bytes can be read into again.
             drop(message);
@@ -277,7 +277,9 @@ impl Shared<'_> {
         }
         let Paced { begun, heard, .. } = *socket.get_ref();
         if begun.is_some_and(|begun| begun.elapsed() > COMPLETE_WITHIN) {
-            return Err(format!("a message was not complete within {COMPLETE_WITHIN:?}"));
+            return Err(format!(
+                "a message was not complete within {COMPLETE_WITHIN:?}"
+            ));
         }
         match heard.elapsed() {
             silent if silent > 2 * PING_AFTER => Err(format!("silent for {:?}", 2 * PING_AFTER)),

@@ -212,7 +212,8 @@ impl<'a> Reader<'a> {
     /// A map, or the numpy value that it stands for.
     fn numpy_or_map(&self, mut entries: Vec<(Key<'a>, Value<'a>)>) -> Result<Value<'a>, Malformed> {
         let mut field = |name: &str| {
-            let named = |(key, _): &(Key<'_>, _)| matches!(key, Key::Bytes(k) if *k == name.as_bytes());
+            let named =
+                |(key, _): &(Key<'_>, _)| matches!(key, Key::Bytes(k) if *k == name.as_bytes());
             let i = entries.iter().position(named)?;
             Some(entries.swap_remove(i).1)
         };

@@ -7,7 +7,8 @@ use tactus_openpi::pack::Packer;
 use tactus_openpi::value::{Value, read};
 use tactus_openpi::{CameraShape, Front, FrontSpec, MappingFile, Reads, Side};
 use tactus_types::{
-    Action, ActionChunk, InferenceRequest, JointVec, Observation, Policy, PolicyError, StageTimes, Time,
+    Action, ActionChunk, InferenceRequest, JointVec, Observation, Policy, PolicyError, StageTimes,
+    Time,
 };
 
 const W: usize = 4;
@@ -36,7 +37,13 @@ impl Policy for Seeing {
         }
         let bad = &*request.instruction == "nan";
         let action = |i: usize| Action {
-            q: JointVec::from_fn(2, |j| if bad { f64::NAN } else { observation.state.q[j] + i as f64 }),
+            q: JointVec::from_fn(2, |j| {
+                if bad {
+                    f64::NAN
+                } else {
+                    observation.state.q[j] + i as f64
+                }
+            }),
             opening: observation.state.opening,
         };
         Ok(ActionChunk {
@@ -136,9 +143,12 @@ fn an_observation_becomes_a_chunk_with_openpis_timing() {
     let (mut front, seen) = front("");
     let message = observation("", 1, |p| {
         // Clients send more than a policy looks at.
-        p.text("observation/image/left").bytes_array(&[1, 1, 3], &[1, 2, 3]);
+        p.text("observation/image/left")
+            .bytes_array(&[1, 1, 3], &[1, 2, 3]);
     });
-    let reply = front.answer(&message, now(), Some(Duration::from_millis(2))).expect("answers");
+    let reply = front
+        .answer(&message, now(), Some(Duration::from_millis(2)))
+        .expect("answers");
     let reply = read(&reply).expect("legal");
     let Some(Value::Array(actions)) = reply.get("actions") else {
         panic!("{reply:?}");
@@ -146,9 +156,15 @@ fn an_observation_becomes_a_chunk_with_openpis_timing() {
     assert_eq!(actions.describe(), "float64 [3, 3]");
     let rows = [0.5, -0.5, 1.0, 1.5, 0.5, 1.0, 2.5, 1.5, 1.0];
     assert_eq!(actions.numbers(), Some(rows.to_vec()));
-    assert_eq!(reply.get("server_timing.prev_total_ms"), Some(&Value::Float(2.0)));
+    assert_eq!(
+        reply.get("server_timing.prev_total_ms"),
+        Some(&Value::Float(2.0))
+    );
     for key in ["server_timing.infer_ms", "policy_timing.infer_ms"] {
-        assert!(matches!(reply.get(key), Some(Value::Float(ms)) if *ms >= 0.0), "{key}");
+        assert!(
+            matches!(reply.get(key), Some(Value::Float(ms)) if *ms >= 0.0),
+            "{key}"
+        );
     }
     let seen = seen.lock().expect("unpoisoned");
     let (observation, request) = &seen[0];
@@ -157,8 +173,15 @@ fn an_observation_becomes_a_chunk_with_openpis_timing() {
     assert_eq!(observation.state.opening, 1.0);
     let frames = &observation.frames;
     assert_eq!(frames[0].data[..], picture(0));
-    assert_eq!((frames[1].camera.as_ref(), frames[1].data.to_vec()), ("wrist", picture(100)));
-    assert_eq!(request.leftover.as_slice().len(), 1, "the command, for actions that count from it");
+    assert_eq!(
+        (frames[1].camera.as_ref(), frames[1].data.to_vec()),
+        ("wrist", picture(100))
+    );
+    assert_eq!(
+        request.leftover.as_slice().len(),
+        1,
+        "the command, for actions that count from it"
+    );
 }
 
 #[test]
@@ -174,13 +197,21 @@ fn an_aloha_client_sends_planes_and_a_droid_client_two_vectors() {
     let (mut front, seen) = front(map);
     let mut packer = Packer::default();
     packer.map(4).text("images").map(1).text("cam_high");
-    let planes: Vec<u8> = (0..3).flat_map(|c| (0..W * H).map(move |i| (i * 3 + c) as u8)).collect();
+    let planes: Vec<u8> = (0..3)
+        .flat_map(|c| (0..W * H).map(move |i| (i * 3 + c) as u8))
+        .collect();
     packer.bytes_array(&[3, H, W], &planes);
-    packer.text("observation/wrist_image_left").bytes_array(&[H, W, 3], &picture(7));
-    packer.text("observation/joint_position").float_array(&[3], &[180.0, 9.0, 90.0]);
+    packer
+        .text("observation/wrist_image_left")
+        .bytes_array(&[H, W, 3], &picture(7));
+    packer
+        .text("observation/joint_position")
+        .float_array(&[3], &[180.0, 9.0, 90.0]);
     // One number need not be a vector.
     packer.text("observation/gripper_position").float(1.0);
-    let reply = front.answer(&packer.into_bytes(), now(), None).expect("answers");
+    let reply = front
+        .answer(&packer.into_bytes(), now(), None)
+        .expect("answers");
     let reply = read(&reply).expect("legal");
     let actions = reply.get("actions").cloned();
     let Some(Value::Array(actions)) = actions else {
@@ -188,20 +219,49 @@ fn an_aloha_client_sends_planes_and_a_droid_client_two_vectors() {
     };
     let degrees = actions.numbers().expect("numbers");
     let radian = 1.0_f64.to_degrees();
-    let expected = [0.0, 0.0, 1.0, radian, radian, 1.0, 2.0 * radian, 2.0 * radian, 1.0];
-    assert!(degrees.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{degrees:?}");
+    let expected = [
+        0.0,
+        0.0,
+        1.0,
+        radian,
+        radian,
+        1.0,
+        2.0 * radian,
+        2.0 * radian,
+        1.0,
+    ];
+    assert!(
+        degrees
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() < 1e-9),
+        "{degrees:?}"
+    );
     let seen = seen.lock().expect("unpoisoned");
     let (observation, request) = &seen[0];
     assert_eq!(&*request.instruction, "pick it");
-    assert_eq!(observation.frames[0].data[..], picture(0), "planes side by side");
+    assert_eq!(
+        observation.frames[0].data[..],
+        picture(0),
+        "planes side by side"
+    );
     let q = observation.state.q;
-    assert!((q[0] - std::f64::consts::FRAC_PI_2).abs() < 1e-12 && (q[1] - std::f64::consts::PI).abs() < 1e-12);
+    assert!(
+        (q[0] - std::f64::consts::FRAC_PI_2).abs() < 1e-12
+            && (q[1] - std::f64::consts::PI).abs() < 1e-12
+    );
     assert_eq!(observation.state.opening, 0.0);
     let metadata = front.metadata();
     let metadata = read(&metadata).expect("legal");
-    assert_eq!(metadata.get("reset_pose").and_then(Value::numbers), Some(vec![0.5, 1.0]));
+    assert_eq!(
+        metadata.get("reset_pose").and_then(Value::numbers),
+        Some(vec![0.5, 1.0])
+    );
     assert_eq!(metadata.get("tactus.horizon"), Some(&Value::Int(3)));
-    assert_eq!(metadata.get("tactus.actions.representation"), Some(&Value::Text("relative_joints")));
+    assert_eq!(
+        metadata.get("tactus.actions.representation"),
+        Some(&Value::Text("relative_joints"))
+    );
 }
 
 #[test]
@@ -270,22 +330,36 @@ fn what_is_wrong_is_said_with_its_key_and_the_next_is_answered() {
             }),
             "observation, key `prompt`: expected at most 16384 bytes of text, got 20000",
         ),
-        (vec![0xc0], "observation, key ``: expected a dictionary, got None"),
-        (vec![0x81], "observation: msgpack, byte 1: expected a complete message, got its end"),
+        (
+            vec![0xc0],
+            "observation, key ``: expected a dictionary, got None",
+        ),
+        (
+            vec![0x81],
+            "observation: msgpack, byte 1: expected a complete message, got its end",
+        ),
     ];
     for (message, says) in cases {
         assert_eq!(complaint(&mut front, &message), says);
     }
-    assert!(seen.lock().expect("unpoisoned").is_empty(), "the policy saw none of them");
+    assert!(
+        seen.lock().expect("unpoisoned").is_empty(),
+        "the policy saw none of them"
+    );
     let prompt = |text: &'static str| {
         observation("prompt", 1, move |p| {
             p.text("prompt").text(text);
         })
     };
-    assert_eq!(complaint(&mut front, &prompt("fail")), "policy stage `denoise`: no");
+    assert_eq!(
+        complaint(&mut front, &prompt("fail")),
+        "policy stage `denoise`: no"
+    );
     let says = "the policy's actions are not finite numbers";
     assert_eq!(complaint(&mut front, &prompt("nan")), says);
-    front.answer(&observation("", 0, |_| ()), now(), None).expect("answers");
+    front
+        .answer(&observation("", 0, |_| ()), now(), None)
+        .expect("answers");
 }
 
 #[test]
@@ -293,7 +367,10 @@ fn pictures_that_the_policy_still_holds_are_never_written_over() {
     let (mut front, seen) = front("");
     for i in 0..6 {
         let message = observation("observation/image/scene", 1, |p| {
-            p.text("images").map(1).text("scene").bytes_array(&[H, W, 3], &picture(i));
+            p.text("images")
+                .map(1)
+                .text("scene")
+                .bytes_array(&[H, W, 3], &picture(i));
         });
         front.answer(&message, now(), None).expect("answers");
         let mut seen = seen.lock().expect("unpoisoned");
@@ -302,7 +379,11 @@ fn pictures_that_the_policy_still_holds_are_never_written_over() {
         seen.drain(..let_go);
         let first = i.saturating_sub(1);
         for (held, (observation, _)) in (first..).zip(seen.iter()) {
-            assert_eq!(observation.frames[0].data[..], picture(held), "frame {held} of {i}");
+            assert_eq!(
+                observation.frames[0].data[..],
+                picture(held),
+                "frame {held} of {i}"
+            );
         }
     }
 }

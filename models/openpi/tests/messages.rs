@@ -15,7 +15,10 @@ const FROM_PYTHON: &str = "86a5696d61676584c40b5f5f6e6461727261795f5fc3c40464617
 fn from_python() -> Vec<u8> {
     let digits: Vec<u8> = FROM_PYTHON.bytes().filter(u8::is_ascii_hexdigit).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16);
-    digits.chunks(2).map(|pair| byte(pair).expect("hexadecimal")).collect()
+    digits
+        .chunks(2)
+        .map(|pair| byte(pair).expect("hexadecimal"))
+        .collect()
 }
 
 #[test]
@@ -28,7 +31,10 @@ fn what_openpi_client_packs_is_read_where_it_lies() {
     assert_eq!(image.shape, [2, 2, 3]);
     let pixels = image.bytes().expect("uint8");
     assert_eq!(pixels, (0..12).collect::<Vec<u8>>());
-    assert!(message.as_ptr_range().contains(&pixels.as_ptr()), "not a copy");
+    assert!(
+        message.as_ptr_range().contains(&pixels.as_ptr()),
+        "not a copy"
+    );
     let state = value.get("state").and_then(Value::numbers);
     assert_eq!(state, Some(vec![0.5, -1.0]));
     assert_eq!(value.get("f"), Some(&Value::Float(1.5)));
@@ -44,12 +50,18 @@ fn a_message_that_is_cut_off_anywhere_or_goes_on_is_refused() {
     let message = from_python();
     for length in 0..message.len() {
         let error = read(&message[..length]).expect_err("cut off").to_string();
-        assert!(error.contains("expected a complete message"), "{length}: {error}");
+        assert!(
+            error.contains("expected a complete message"),
+            "{length}: {error}"
+        );
     }
     let mut longer = message;
     longer.push(0);
     let error = read(&longer).expect_err("goes on").to_string();
-    assert!(error.ends_with("expected the end, got 1 more bytes"), "{error}");
+    assert!(
+        error.ends_with("expected the end, got 1 more bytes"),
+        "{error}"
+    );
 }
 
 /// An array's fields as they might come.
@@ -83,18 +95,36 @@ fn what_could_cost_more_than_its_bytes_is_refused() {
         (nested(MAX_DEPTH + 1), "expected at most 8 levels, got more"),
         (nested(100_000), "expected at most 8 levels, got more"),
         // Lists, maps and bytes of four thousand million entries that are not there.
-        (vec![0xdd, 0xff, 0xff, 0xff, 0xff], "expected a complete message, got its end"),
-        (vec![0xdf, 0xff, 0xff, 0xff, 0xff], "expected a complete message, got its end"),
-        (vec![0xc6, 0xff, 0xff, 0xff, 0xff, 0], "expected a complete message, got its end"),
-        (vec![0xdb, 0xff, 0xff, 0xff, 0xff, 0], "expected a complete message, got its end"),
+        (
+            vec![0xdd, 0xff, 0xff, 0xff, 0xff],
+            "expected a complete message, got its end",
+        ),
+        (
+            vec![0xdf, 0xff, 0xff, 0xff, 0xff],
+            "expected a complete message, got its end",
+        ),
+        (
+            vec![0xc6, 0xff, 0xff, 0xff, 0xff, 0],
+            "expected a complete message, got its end",
+        ),
+        (
+            vec![0xdb, 0xff, 0xff, 0xff, 0xff, 0],
+            "expected a complete message, got its end",
+        ),
         // A list as long as it says, of nothing.
         (
             [vec![0xdd, 0, 0, 0x20, 0], vec![0xc0; 0x2000]].concat(),
             "expected at most 4096 values, got more",
         ),
         // An extension type, a key that is a number, text that is none.
-        (vec![0xd4, 1, 0], "expected a number, text, bytes, list or map, got FixExt1"),
-        (vec![0x81, 0x01, 0xc0], "expected a key of text or bytes, got FixPos(1)"),
+        (
+            vec![0xd4, 1, 0],
+            "expected a number, text, bytes, list or map, got FixExt1",
+        ),
+        (
+            vec![0x81, 0x01, 0xc0],
+            "expected a key of text or bytes, got FixPos(1)",
+        ),
         (vec![0xa1, 0xff], "expected text in UTF-8, got other bytes"),
         (
             array(&[0; 8], "<f8", |p| {
@@ -162,14 +192,17 @@ fn any_value() -> impl Strategy<Value = toml::Value> {
 fn same(value: &Value<'_>, toml: &toml::Value) -> bool {
     match (value, toml) {
         (Value::Int(a), toml::Value::Integer(b)) => a == b,
-        (Value::Float(a), toml::Value::Float(b)) => a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(),
+        (Value::Float(a), toml::Value::Float(b)) => {
+            a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+        }
         (Value::Bool(a), toml::Value::Boolean(b)) => a == b,
         (Value::Text(a), toml::Value::String(b)) => a == b,
         (Value::List(a), toml::Value::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
         (Value::Map(a), toml::Value::Table(b)) => {
-            let entry = |(key, value): &(&str, Value<'_>)| b.get(*key).is_some_and(|b| same(value, b));
+            let entry =
+                |(key, value): &(&str, Value<'_>)| b.get(*key).is_some_and(|b| same(value, b));
             a.len() == b.len() && a.iter().all(entry)
         }
         _ => false,

@@ -72,13 +72,20 @@ fn heard(socket: &mut Socket) -> Option<Vec<u8>> {
 fn chunk(shape: &[usize], rows: &[f64]) -> Message {
     let mut packer = Packer::default();
     packer.map(2).text("actions").float_array(shape, rows);
-    packer.text("server_timing").map(1).text("infer_ms").float(0.001);
+    packer
+        .text("server_timing")
+        .map(1)
+        .text("infer_ms")
+        .float(0.001);
     Message::Binary(packer.into_bytes().into())
 }
 
 /// Rows `[i, 10, opening]` for `i` from 1.
 fn good(opening: f64) -> Message {
-    chunk(&[3, 3], &[1.0, 10.0, opening, 2.0, 10.0, opening, 3.0, 10.0, opening])
+    chunk(
+        &[3, 3],
+        &[1.0, 10.0, opening, 2.0, 10.0, opening, 3.0, 10.0, opening],
+    )
 }
 
 fn spec(endpoint: &Endpoint, file: &str, anchor: Anchor) -> RemoteSpec {
@@ -150,7 +157,9 @@ fn asked(policy: &mut RemotePolicy, id: u64, within: Duration) -> Result<ActionC
         frames: vec![frame],
         state,
     };
-    policy.infer(&observation, &request).map_err(|e| e.to_string())
+    policy
+        .infer(&observation, &request)
+        .map_err(|e| e.to_string())
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -177,9 +186,19 @@ fn an_observation_goes_out_as_the_cell_says_and_a_chunk_comes_back() {
         };
         assert_eq!(picture.describe(), "uint8 [3, 4, 8]");
         let planes = picture.bytes().expect("uint8");
-        assert_eq!((planes[0], planes[1], planes[32]), (0, 3, 1), "reds, then greens");
-        assert_eq!(value.get("state").and_then(Value::numbers), Some(vec![0.5, 0.0, 0.25]));
-        assert_eq!(value.get("gripper").and_then(Value::numbers), Some(vec![0.0]));
+        assert_eq!(
+            (planes[0], planes[1], planes[32]),
+            (0, 3, 1),
+            "reds, then greens"
+        );
+        assert_eq!(
+            value.get("state").and_then(Value::numbers),
+            Some(vec![0.5, 0.0, 0.25])
+        );
+        assert_eq!(
+            value.get("gripper").and_then(Value::numbers),
+            Some(vec![0.0])
+        );
         assert_eq!(value.get("task"), Some(&Value::Text("pick")));
         assert_eq!(value.keys(), ["task", "state", "gripper", "images.cam"]);
         socket.send(good(1.0)).ok()
@@ -205,7 +224,11 @@ fn an_observation_goes_out_as_the_cell_says_and_a_chunk_comes_back() {
     drop(policy);
     let mut policy = open(&server, file, Anchor::Command);
     let made = asked(&mut policy, 8, LONG).expect("answers");
-    assert_eq!(made.actions[0].q.as_slice(), [6.0, 15.0], "from the command");
+    assert_eq!(
+        made.actions[0].q.as_slice(),
+        [6.0, 15.0],
+        "from the command"
+    );
 }
 
 #[test]
@@ -220,9 +243,15 @@ fn what_is_no_chunk_is_an_error_in_one_sentence_and_the_next_is_asked() {
             chunk(&[3, 3], &[0.0, 0.0, 0.0, 0.0, f64::NAN, 0.0, 0.0, 0.0, 0.0]),
             "answer, key `actions`: expected finite numbers, got NaN in action 1, column 1",
         ),
-        (chunk(&[3, 3], &[f64::INFINITY; 9]), "got inf in action 0, column 0"),
+        (
+            chunk(&[3, 3], &[f64::INFINITY; 9]),
+            "got inf in action 0, column 0",
+        ),
         (Message::Binary(vec![0x80].into()), "got the keys "),
-        (Message::Binary(vec![0xdf, 0xff].into()), "answer: msgpack, byte 0"),
+        (
+            Message::Binary(vec![0xdf, 0xff].into()),
+            "answer: msgpack, byte 0",
+        ),
         (
             Message::text("Traceback (most recent call last):\nKeyError: 'state'\n"),
             "says: KeyError: 'state'",
@@ -234,15 +263,24 @@ fn what_is_no_chunk_is_an_error_in_one_sentence_and_the_next_is_asked() {
         heard(socket)?;
         let n = asked_for.fetch_add(1, Ordering::SeqCst);
         let answer = cases.get(n / 2).filter(|_| n.is_multiple_of(2));
-        socket.send(answer.map_or_else(|| good(1.0), |(bad, _)| bad.clone())).ok()
+        socket
+            .send(answer.map_or_else(|| good(1.0), |(bad, _)| bad.clone()))
+            .ok()
     });
     let mut policy = open(&server, "", Anchor::Measured);
     for (i, (_, says)) in bad.iter().enumerate() {
         let error = asked(&mut policy, i as u64, LONG).expect_err(says);
-        assert!(error.starts_with("policy stage `openpi`: ") && error.contains(says), "{error}");
+        assert!(
+            error.starts_with("policy stage `openpi`: ") && error.contains(says),
+            "{error}"
+        );
         asked(&mut policy, 100 + i as u64, LONG).expect("the next is answered");
     }
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "none of it costs the connection");
+    assert_eq!(
+        server.connections.load(Ordering::SeqCst),
+        1,
+        "none of it costs the connection"
+    );
 }
 
 #[test]
@@ -259,8 +297,15 @@ fn a_late_answer_is_given_up_in_time_and_never_serves_a_later_request() {
     let mut policy = open(&server, "", Anchor::Measured);
     let begun = Instant::now();
     let error = asked(&mut policy, 1, Duration::from_millis(60)).expect_err("late");
-    assert!(error.ends_with("did not answer within 60 ms") || error.ends_with("within 59 ms"), "{error}");
-    assert!(begun.elapsed() < Duration::from_millis(280), "{:?}", begun.elapsed());
+    assert!(
+        error.ends_with("did not answer within 60 ms") || error.ends_with("within 59 ms"),
+        "{error}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_millis(280),
+        "{:?}",
+        begun.elapsed()
+    );
     let made = until_asked(&mut policy, 2);
     assert_eq!(made.actions[0].opening, 1.0, "an answer of its own");
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
@@ -307,7 +352,10 @@ fn a_server_that_closes_or_speaks_unasked_is_left_and_found_again() {
     }
     std::thread::sleep(Duration::from_millis(100));
     let made = until_asked(&mut policy, 2);
-    assert_eq!(made.actions[0].opening, 1.0, "not the one that came unasked");
+    assert_eq!(
+        made.actions[0].opening, 1.0,
+        "not the one that came unasked"
+    );
 }
 
 #[test]

@@ -72,7 +72,10 @@ impl Remote {
             return refuse("no engine.denoise_steps", steps.to_string());
         }
         if !options.features_every.is_zero() {
-            return refuse("no engine.features_every_ms", format!("{:?}", options.features_every));
+            return refuse(
+                "no engine.features_every_ms",
+                format!("{:?}", options.features_every),
+            );
         }
         let gripper = options.arm.is_none_or(|arm| arm.gripper);
         let reads = Reads {
@@ -189,9 +192,13 @@ impl Served for Remote {
         within: Duration,
     ) -> Result<Probe, OpenError> {
         let all = self.policy.probe(chunks, within, || ())?;
-        let cost = |stage| measure::cost(all.iter().map(|stages| stages.get(stage)).collect(), None);
+        let cost =
+            |stage| measure::cost(all.iter().map(|stages| stages.get(stage)).collect(), None);
         Ok(Probe {
-            stages: measure::STAGES.into_iter().map(|stage| (stage, cost(stage))).collect(),
+            stages: measure::STAGES
+                .into_iter()
+                .map(|stage| (stage, cost(stage)))
+                .collect(),
             chunks: all.len(),
         })
     }

@@ -922,7 +922,10 @@ fn what_is_not_a_jpeg_of_sane_size_is_no_frame() {
         ..raw
     };
     let arrived = travel(&whole).expect("raw frames travel");
-    assert_eq!((arrived.data, arrived.encoding), (whole.data, Encoding::Rgb8));
+    assert_eq!(
+        (arrived.data, arrived.encoding),
+        (whole.data, Encoding::Rgb8)
+    );
     let huge = CameraFrame {
         data: vec![0xff; (16 << 20) + 1].into(),
         ..frame(8, 8)

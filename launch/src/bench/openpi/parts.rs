@@ -31,7 +31,10 @@ pub(super) fn measure(requests: u32, size: (usize, usize)) -> anyhow::Result<Par
     };
     let mut framed = Vec::with_capacity(message.len() + 14);
     let mut parts = vec![
-        ("a: floor: the bytes over loopback, copied once", floor(requests, size, &message, answer.len())?),
+        (
+            "a: floor: the bytes over loopback, copied once",
+            floor(requests, size, &message, answer.len())?,
+        ),
         (
             "b: client packs",
             each(&mut |n| drop(black_box(observation(&pictures, size, n)))),

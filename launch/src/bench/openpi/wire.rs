@@ -82,7 +82,8 @@ pub(super) fn measure(
     let _answers = session.subscribe(&cell.key(&Topic::ArmChunk(name("arm")?)), answered)?;
     let mut cameras = Vec::new();
     for camera in still::NAMES {
-        cameras.push(session.publisher::<CameraFrame>(&cell.key(&Topic::CameraImage(name(camera)?)))?);
+        cameras
+            .push(session.publisher::<CameraFrame>(&cell.key(&Topic::CameraImage(name(camera)?)))?);
     }
     let states = session.publisher::<JointState>(&cell.key(&Topic::ArmState(name("arm")?)))?;
     let asking =
@@ -99,7 +100,10 @@ pub(super) fn measure(
     }
     // Its subscriptions have to be known here too.
     std::thread::sleep(Duration::from_millis(300));
-    let pictures: Vec<Arc<[u8]>> = pictures((width, height)).into_iter().map(Into::into).collect();
+    let pictures: Vec<Arc<[u8]>> = pictures((width, height))
+        .into_iter()
+        .map(Into::into)
+        .collect();
     let mut times = Vec::new();
     for n in 0..warm_up + requests {
         let now = clock.now();
@@ -113,8 +117,11 @@ pub(super) fn measure(
             encoding: Encoding::Rgb8,
             data: Arc::clone(data),
         };
-        let frames: Vec<CameraFrame> =
-            pictures.iter().enumerate().map(|(i, data)| frame(i, data)).collect();
+        let frames: Vec<CameraFrame> = pictures
+            .iter()
+            .enumerate()
+            .map(|(i, data)| frame(i, data))
+            .collect();
         let state = JointState {
             captured_at: now,
             seq: u64::from(n),
@@ -141,11 +148,16 @@ pub(super) fn measure(
         for (camera, frame) in cameras.iter().zip(&frames) {
             camera.put(frame)?;
         }
-        let reply = answers.recv_timeout(LIMIT).context("no answer from the engine")??;
+        let reply = answers
+            .recv_timeout(LIMIT)
+            .context("no answer from the engine")??;
         let took = begun.elapsed();
         match reply.message {
             ChunkReply::Chunk(chunk) if chunk.request_id == request.id => {}
-            other => bail!("expected the chunk of request {}, got {other:?}", request.id),
+            other => bail!(
+                "expected the chunk of request {}, got {other:?}",
+                request.id
+            ),
         }
         if n >= warm_up {
             times.push(took);

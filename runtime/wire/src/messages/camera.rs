@@ -105,7 +105,9 @@ fn decode(payload: &[u8], envelope: &Envelope<'_>) -> Result<ClockedFrame, WireE
             (Encoding::Jpeg, width, height)
         }
         "rgb8" => (Encoding::Rgb8, image.width as usize, image.height as usize),
-        other => return Err(envelope.wrong("format", "`jpeg` or `rgb8`", format_args!("`{other}`"))),
+        other => {
+            return Err(envelope.wrong("format", "`jpeg` or `rgb8`", format_args!("`{other}`")));
+        }
     };
     let side = |field: &str, pixels: usize| match u32::try_from(pixels) {
         Ok(pixels) if (1..=MAX_PIXELS).contains(&pixels) => Ok(pixels),
