@@ -238,6 +238,37 @@ mod tests {
         }
     }
 
+    /// The rows of `openpi_client.image_tools.resize_with_pad(picture, 8, 7)` that are not black, from the third on, of the
+    /// picture `[(7 x^2 + 13 y + 50 c) % 256]` of 20 x 13 pixels.
+    const BY_PIL: [u8; 84] = [
+        35, 85, 135, 114, 150, 154, 128, 134, 126, 144, 136, 121, 142, 138, 113, 79, 108, 139, 160,
+        40, 90, 73, 123, 173, 145, 150, 135, 126, 118, 143, 140, 109, 148, 133, 119, 123, 97, 132,
+        153, 42, 78, 128, 115, 165, 195, 149, 143, 117, 115, 147, 118, 105, 146, 110, 126, 129,
+        108, 128, 155, 145, 70, 120, 170, 153, 188, 137, 157, 107, 101, 144, 121, 144, 139, 129,
+        111, 131, 106, 140, 157, 157, 111, 108, 158, 202,
+    ];
+
+    #[test]
+    fn pictures_are_resized_as_openpi_client_resizes_them() {
+        let value = |i: usize| {
+            let (x, y, c) = (i / 3 % 20, i / 60, i % 3);
+            ((7 * x * x + 13 * y + 50 * c) % 256) as u8
+        };
+        let mut pixels = Pixels::new(Some((7, 8)));
+        let picture = frame(
+            20,
+            13,
+            Encoding::Rgb8,
+            (0..20 * 13 * 3).map(value).collect(),
+        );
+        pixels.prepare(&picture).expect("resizes");
+        let (above, rest) = pixels.rgb().split_at(2 * 7 * 3);
+        let (inner, below) = rest.split_at(BY_PIL.len());
+        assert!(above.iter().chain(below).all(|v| *v == 0), "black around");
+        let most = inner.iter().zip(BY_PIL).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(most <= Some(1), "largest difference {most:?}");
+    }
+
     #[test]
     fn a_frame_that_is_not_what_it_says_is_refused() {
         let mut pixels = Pixels::new(None);
