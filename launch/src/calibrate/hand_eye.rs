@@ -312,6 +312,7 @@ pub fn with_stand<T>(
         lens: lens_of(camera, opened.lens.lens.clone())?,
         mount,
         noise: setting.noise,
+        gauge: None,
     };
     work(&mut stand, &opened)
 }
