@@ -447,16 +447,15 @@ fn guided_by_hand(bench: &Bench, words: &[&str]) {
             let moved = bench.verb(&["arm", "goto", &pose(*k)], &["--speed", "0.5"]);
             assert!(moved.0, "{}", moved.1);
             stdin.write_all(b"\n").expect("typed");
-            // As long as the operator waits: until it says so.
-            let kept = bench.path("hand.poses.json");
-            let until = Instant::now() + WITHIN;
-            while n + 1 < visits.len() {
-                let text = std::fs::read(&kept).unwrap_or_default();
+            // The arm stays until the pose was taken; after the last the command ends by itself.
+            let before = if more.contains(&"--resume") { 4 } else { 0 };
+            let is_taken = || {
+                let text = std::fs::read(bench.path("hand.poses.json")).unwrap_or_default();
                 let have: Value = serde_json::from_slice(&text).unwrap_or_default();
-                let before = if more.contains(&"--resume") { 3 } else { 0 };
-                if have["samples"].as_array().map_or(0, Vec::len) > n + before {
-                    break;
-                }
+                have["samples"].as_array().map_or(0, Vec::len) > n + before
+            };
+            let until = Instant::now() + WITHIN;
+            while !is_taken() {
                 assert!(Instant::now() < until, "the pose is not taken");
                 std::thread::sleep(Duration::from_millis(50));
             }

@@ -199,11 +199,9 @@ pub struct HandEyeArgs {
 impl HandEyeArgs {
     /// Where poses lie as they come.
     pub fn kept(&self) -> Option<PathBuf> {
-        let beside = || Some(self.out.with_extension("poses.json"));
         let named = !self.out.as_os_str().is_empty();
-        self.save_poses
-            .clone()
-            .or_else(|| if named { beside() } else { None })
+        let beside = || named.then(|| self.out.with_extension("poses.json"));
+        self.save_poses.clone().or_else(beside)
     }
 }
 
