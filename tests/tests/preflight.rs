@@ -20,7 +20,7 @@ use tactus_wire::{
 };
 
 /// Doctors that are asked at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 9;
 /// Joint states that a shown device reports, Hz.
 const STATE_HZ: f64 = 100.0;
 const CAMERAS: [&str; 2] = ["scene", "wrist"];

@@ -14,18 +14,15 @@ use tactus_wire::{ModeOrder, TickBatch};
 
 /// A lock-step run of one episode, recorded.
 fn lockstep(dir: &Path, name: &str) -> PathBuf {
+    lockstep_of(dir, name, &[])
+}
+
+fn lockstep_of(dir: &Path, name: &str, more: &[&str]) -> PathBuf {
     let file = dir.join(name);
-    let ran = tactus(&[
-        "demo",
-        "--headless",
-        "--lockstep",
-        "--episodes",
-        "1",
-        "--seed",
-        "7001",
-        "--record",
-        &file.display().to_string(),
-    ]);
+    let common = ["demo", "--headless", "--lockstep", "--episodes", "1"];
+    let to = file.display().to_string();
+    let words = ["--seed", "7001", "--record", &to];
+    let ran = tactus(&[&common[..], &words, more].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     file
 }
@@ -76,6 +73,39 @@ fn the_same_seed_is_the_same_recording_and_a_replay_is_the_recording() {
     assert!(chunks.len() > 10, "{inference}");
     assert_eq!(inference["equal"], chunks.len());
     assert_eq!(inference["left_out"], serde_json::json!({}));
+}
+
+/// What was measured of the arm is in the recording: a measurement made since changes no replay.
+#[test]
+fn actions_that_are_commanded_ahead_are_replayed_as_they_were() {
+    use tactus_calibration::{ArmLatency, seal};
+    let dir = tempfile::tempdir().expect("a folder");
+    let measured = |millis: f64| {
+        let arm = ("arm", tactus_sim::arm_info().model, "wrist_pitch");
+        let latency = ArmLatency::new((arm.0, &arm.1, arm.2), [millis, 1.0, 2.0], 0.99);
+        let text = seal::sealed(&latency.write().expect("written"), 1, "then");
+        std::fs::write(dir.path().join("arm.toml"), text).expect("written");
+    };
+    measured(52.0);
+    let cell = cell::cell_file(dir.path(), |text| {
+        text.replacen("[arm]", "[arm]\nlatency = \"arm.toml\"", 1)
+    });
+    let file = lockstep_of(dir.path(), "ahead.mcap", &["--cell", &path(&cell)]);
+    let plain = lockstep(dir.path(), "plain.mcap");
+    assert!(std::fs::read(&plain).expect("read") != std::fs::read(&file).expect("read"));
+    measured(12.0);
+    let (code, found, said) = replay(&file, &["--only", "control"]);
+    assert_eq!(code, Some(0), "{said}");
+    let control = &found["control"][0];
+    assert_eq!(control["same_configuration"], true);
+    assert_eq!(control["commands"], control["equal_commands"]);
+    assert_eq!(control["requests"], control["equal_requests"]);
+    // Against the file as it is now, the arm would have been commanded otherwise.
+    let now = ["--only", "control", "--cell", &path(&cell)];
+    let (code, found, said) = replay(&file, &now);
+    assert_eq!(code, Some(3), "{said}");
+    let control = &found["control"][0];
+    assert!(control["equal_commands"].as_u64() < control["commands"].as_u64());
 }
 
 #[test]

@@ -358,14 +358,14 @@ mod tests {
             };
             let found = by_board(&scene, &looks).expect("solved");
             println!("{mount:?} {found:?}");
-            for joint in 1..5 {
-                let offset = found.offsets[joint];
-                let error = (offset.rad - PLANTED[joint]).abs();
+            let both = found.offsets.iter().zip(PLANTED).enumerate();
+            for (joint, (offset, planted)) in both.take(5).skip(1) {
+                let error = (offset.rad - planted).abs();
                 assert!(
                     offset.told && error < 4.0 * offset.std_rad && error < 2e-3,
                     "{joint}: {offset:?}"
                 );
-                assert_eq!(offset.is_beyond(0.006), PLANTED[joint] != 0.0, "{joint}");
+                assert_eq!(offset.is_beyond(0.006), planted != 0.0, "{joint}");
             }
             for joint in [0, 5] {
                 assert!(!found.offsets[joint].told && !found.offsets[joint].is_beyond(0.0));

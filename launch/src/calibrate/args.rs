@@ -107,6 +107,19 @@ pub struct IntrinsicsArgs {
     /// camera_info file to start from.
     #[arg(long, value_name = "FILE.yaml")]
     pub start: Option<PathBuf>,
+    /// The arm moves by itself, under its limits, through views that cover the picture and tilt the board: the board has to be in
+    /// view at the start, nobody within reach, and the arm enabled. --start has to know the lens within some 10 %.
+    #[arg(long, requires = "start", conflicts_with = "folder")]
+    pub arm_moves: bool,
+    /// With --arm-moves: the camera stands still, the hand carries the board. Without it the hand carries the camera.
+    #[arg(long, requires = "arm_moves")]
+    pub eye_to_hand: bool,
+    /// With --arm-moves: share of the arm's limits that a motion may use, above 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    pub speed: f64,
+    /// With --arm-moves: take the arm's lease over from a policy's operator; what runs under it ends in a hold.
+    #[arg(long)]
+    pub take_over: bool,
     /// camera_info file to check against the views; nothing is estimated.
     #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["out", "kalibr", "start"])]
     pub verify: Option<PathBuf>,
@@ -186,11 +199,9 @@ pub struct HandEyeArgs {
 impl HandEyeArgs {
     /// Where poses lie as they come.
     pub fn kept(&self) -> Option<PathBuf> {
-        let beside = || Some(self.out.with_extension("poses.json"));
         let named = !self.out.as_os_str().is_empty();
-        self.save_poses
-            .clone()
-            .or_else(|| if named { beside() } else { None })
+        let beside = || named.then(|| self.out.with_extension("poses.json"));
+        self.save_poses.clone().or_else(beside)
     }
 }
 

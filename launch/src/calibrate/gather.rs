@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nalgebra::{Isometry3, UnitQuaternion, Vector3};
-use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample};
+use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample, Seen, View};
 use tactus_calibration::{Board, Lens, Mount};
 use tactus_control::Pose;
 use tactus_types::{FaultKind, JointState, JointVec, Time};
@@ -111,11 +111,20 @@ pub struct Stand<'a> {
     pub lens: Lens,
     pub mount: Mount,
     pub noise: ArmNoise,
+    /// How the board was seen last.
+    pub gauge: Option<Seen>,
 }
 
 impl Stand<'_> {
     fn rest(&self) -> anyhow::Result<JointState> {
         rest(self.seen)
+    }
+
+    /// Where the arm is now, which stood a moment ago.
+    fn here(&self) -> anyhow::Result<JointState> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.state
+            .context("the arm host does not say where the arm is")
     }
 
     /// The board where the arm is, and `X_CW`; the inner error is why there is none.
@@ -154,12 +163,14 @@ impl Stand<'_> {
             };
             after = at;
             let found = self.fitter.find(name, &self.board, &grey)?;
-            match found.and_then(|(view, seen)| seen.refusal(name).map_or(Ok(view), Err)) {
-                Ok(view) => {
-                    let state = self.rest()?;
-                    if state.q.zip(&rests.q, |a, b| a - b).max_abs() > MOVED_RAD {
+            match found.and_then(|(view, seen)| seen.refusal(name).map_or(Ok((view, seen)), Err)) {
+                Ok((view, seen)) => {
+                    let state = self.here()?;
+                    let moved = state.q.zip(&rests.q, |a, b| a - b).max_abs() > MOVED_RAD;
+                    if moved || state.dq.max_abs() > REST_RAD_PER_SEC {
                         return Ok(Err("the arm moved meanwhile".into()));
                     }
+                    self.gauge = Some(seen);
                     let x_be = self.reach.chain().forward(&state.q).into();
                     let q = state.q.as_slice().to_vec();
                     return Ok(Ok(Sample { view, x_be, q }));
@@ -246,7 +257,7 @@ impl Stand<'_> {
         while samples.len() < count {
             self.stopped()?;
             let taken: Vec<Isometry3<f64>> = samples.iter().map(|s| s.x_be.isometry()).collect();
-            let here = self.rest()?;
+            let here = self.here()?;
             let seeds = [home.q, here.q];
             let Some(target) = self
                 .reach
@@ -289,6 +300,63 @@ impl Stand<'_> {
         Ok(samples)
     }
 
+    /// The arm moves by itself through views for a lens: the board everywhere in the picture, straight on and tilted each way,
+    /// near and far; whatever of it is in view. Each view is handed to `take`, until that says that there are enough, or the
+    /// arm reaches no more. The lens that is known is a rough one.
+    pub fn views(
+        &mut self,
+        speed: f64,
+        take_over: bool,
+        mut take: impl FnMut(View, &Seen) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let rank = order::rank(take_over);
+        let authority = order::authority(&self.joined.session, self.cell, "calibrate", rank)?;
+        let home = self.rest()?;
+        let first = match self.look("view 1")? {
+            Ok(sample) => sample,
+            Err(reason) => bail!("where the arm is now the board has to be in view: {reason}"),
+        };
+        if let Some(seen) = self.gauge {
+            take(first.view.clone(), &seen)?;
+        }
+        let mut all = self.explored(&authority, &first, &home, speed)?;
+        let start = first.x_be.isometry();
+        all.push(first);
+        let mut scene = self.scene(&all).context(
+            "where camera and board are could not be told from small turns; bring the board to the middle of the picture",
+        )?;
+        scene.partly = true;
+        let mut wanted = scene.wanted_for_lens(&scene.board_at(&start));
+        let mut taken = vec![scene.board_at(&start)];
+        while !self.joined.stop.load(Ordering::Relaxed) {
+            let here = self.here()?;
+            let seeds = [home.q, here.q];
+            let apart = |view: &Isometry3<f64>| scene.unlike(view, &taken);
+            let next = self
+                .reach
+                .next_by(&scene, &mut wanted, apart, &here.q, &seeds);
+            let Some(target) = next else { break };
+            // What was tried and not seen need not be tried again.
+            taken.push(scene.board_at(&target.x_be));
+            let name = format!("view {}", taken.len());
+            let looked = match self.try_go(&authority, target.q, speed)? {
+                Ok(()) => self.look(&name)?,
+                Err(reason) => Err(reason),
+            };
+            match (looked, self.gauge) {
+                (Ok(sample), Some(seen)) => {
+                    if take(sample.view, &seen)? {
+                        break;
+                    }
+                }
+                (Ok(_), None) => {}
+                (Err(reason), _) => result::line(format_args!("not taken: {reason}"))?,
+            }
+        }
+        self.stopped()?;
+        self.go(&authority, home.q, speed)
+    }
+
     /// What is seen when the hand turns a little about each of its own axes.
     fn explored(
         &mut self,
@@ -302,7 +370,7 @@ impl Stand<'_> {
         for axis in [Vector3::x(), Vector3::y(), Vector3::z()] {
             for way in [EXPLORE_RAD, -EXPLORE_RAD] {
                 let turn = UnitQuaternion::from_scaled_axis(axis * way);
-                let here = self.rest()?;
+                let here = self.here()?;
                 let to = start * turn;
                 let Some(target) = self.reach.target(&to, &here.q, &[home.q, here.q]) else {
                     continue;
@@ -384,6 +452,7 @@ impl Stand<'_> {
                 mount: self.mount,
                 x: x.isometry(),
                 z: x_board.isometry(),
+                partly: false,
             }),
             Answer::Refused { reason } => bail!(reason),
             _ => bail!("tactus-fit answers something else"),

@@ -93,10 +93,11 @@ pub fn hand_eye(args: &HandEyeArgs) -> anyhow::Result<()> {
     let place = HandEye::new(belongs, poses.mount, x, quality);
     let id = write_sealed(&args.out, &place.write()?)?;
     // They were kept for a run that does not get this far.
-    if let (None, Some(file)) = (&args.save_poses, args.kept()) {
-        if args.poses.is_none() && file.is_file() {
-            std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
-        }
+    if let (None, Some(file)) = (&args.save_poses, args.kept())
+        && args.poses.is_none()
+        && file.is_file()
+    {
+        std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
     }
     say(&place, &x, &methods)?;
     result::line(format_args!("{id}: {}", args.out.display()))
@@ -312,6 +313,7 @@ pub fn with_stand<T>(
         lens: lens_of(camera, opened.lens.lens.clone())?,
         mount,
         noise: setting.noise,
+        gauge: None,
     };
     work(&mut stand, &opened)
 }

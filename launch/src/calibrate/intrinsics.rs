@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tactus_calibration::coverage::Coverage;
-use tactus_calibration::exchange::{Answer, Ask, Seen, View};
-use tactus_calibration::{CameraInfo, IntrinsicsQuality, Lens, camera_info, seal};
+use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Seen, View};
+use tactus_calibration::{CameraInfo, IntrinsicsQuality, Lens, Mount, camera_info, seal};
 use tactus_types::Time;
 
 use super::args::IntrinsicsArgs;
 use super::fitter::Fitter;
+use super::hand_eye::{Known, Setting, with_stand};
 use super::pictures::{self, Frames};
 use super::write_sealed;
 use crate::cell::{self, CellCamera};
@@ -65,6 +66,7 @@ pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
     let mut fitter = Fitter::start()?;
     let gathered = match (&args.folder, &args.cell) {
         (Some(folder), _) => from_folder(args, folder, &mut fitter)?,
+        (None, Some(file)) if args.arm_moves => by_arm(args, file, &mut fitter)?,
         (None, Some(file)) => live(args, file, &mut fitter)?,
         (None, None) => bail!("expected --cell and --connect, or --folder, got neither"),
     };
@@ -232,6 +234,39 @@ fn unchanged(camera: &CellCamera) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The arm brings the board everywhere in the picture, or the picture everywhere over the board.
+fn by_arm(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Result<Gathered> {
+    let cell = cell::load(file)?;
+    unchanged(camera::one(&cell, &args.camera)?)?;
+    let mount = if args.eye_to_hand {
+        Mount::EyeToHand
+    } else {
+        Mount::EyeInHand
+    };
+    let setting = Setting {
+        cell: file,
+        connect: &args.connect,
+        camera: &args.camera,
+        known: Known::Lens(args.start.as_deref(), Some(mount)),
+        board: args.board,
+        // Of a lens that is known roughly more is not to be expected.
+        noise: ArmNoise { mm: 5.0, deg: 1.0 },
+    };
+    let mut gathered = Gathered::default();
+    let mut screen = Screen::default();
+    let until = Instant::now() + Duration::from_secs(args.within);
+    with_stand(&setting, fitter, |stand, _| {
+        stand.views(args.speed, args.take_over, |view, seen| {
+            gathered.add(view, seen, args.picture.as_deref())?;
+            screen.show(&gathered.coverage, "taken; the arm goes on")?;
+            Ok(gathered.views.len() >= args.views
+                || gathered.coverage.missing().is_empty()
+                || Instant::now() > until)
+        })
+    })?;
+    Ok(gathered)
 }
 
 fn live(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Result<Gathered> {

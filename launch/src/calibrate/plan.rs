@@ -26,6 +26,10 @@ const OFFSETS: [[f64; 2]; 5] = [
     [0.2, -0.17],
     [-0.2, 0.17],
 ];
+/// For a lens: tilts in degrees and directions of each; distances, of the one at the start; how much of the board has to show.
+const LENS_TILTS_DEG: [(f64, u8); 3] = [(42.0, 4), (32.0, 4), (0.0, 1)];
+const LENS_DISTANCES: [f64; 2] = [0.9, 1.25];
+const MOST_OF_IT: f64 = 0.6;
 /// Share of the picture that is left free at its edges.
 const EDGE: f64 = 0.04;
 /// How near the tip has to come to a pose: the pose that was reached is what counts.
@@ -53,6 +57,8 @@ pub struct Scene {
     pub x: Isometry3<f64>,
     /// `X_BW` or `X_EW`.
     pub z: Isometry3<f64>,
+    /// A board of which more than half is in the picture is in view.
+    pub partly: bool,
 }
 
 impl Scene {
@@ -73,6 +79,9 @@ impl Scene {
     }
 
     fn in_view(&self, x_cw: &Isometry3<f64>) -> bool {
+        if self.partly {
+            return self.shown(x_cw) > MOST_OF_IT;
+        }
         let (w, h) = (f64::from(self.lens.size.0), f64::from(self.lens.size.1));
         // Of a ChArUco board the corners between squares are enough.
         let rim = match self.board.pattern {
@@ -88,6 +97,67 @@ impl Scene {
                 let pixel = self.lens.pixel([at.x, at.y, at.z]);
                 pixel.is_some_and(|[u, v]| inside(u, w) && inside(v, h))
             })
+    }
+
+    /// Share of the board's corners that the picture shows.
+    fn shown(&self, x_cw: &Isometry3<f64>) -> f64 {
+        let (w, h) = (f64::from(self.lens.size.0), f64::from(self.lens.size.1));
+        let inside = |id: &usize| {
+            let [x, y] = self.board.corner_m(*id);
+            let at = x_cw * Point3::new(x, y, 0.0);
+            let pixel = self.lens.pixel([at.x, at.y, at.z]);
+            pixel.is_some_and(|[u, v]| (0.0..w).contains(&u) && (0.0..h).contains(&v))
+        };
+        let corners = self.board.corners();
+        (0..corners).filter(inside).count() as f64 / corners.max(1) as f64
+    }
+
+    /// Where the middle of the board is in the picture, in widths of it, and how it is turned: how unlike `view` is to what is
+    /// nearest to it of `taken`.
+    pub fn unlike(&self, view: &Isometry3<f64>, taken: &[Isometry3<f64>]) -> f64 {
+        let [bw, bh] = self.board.size_m();
+        let [fx, ..] = self.lens.camera;
+        let middle = |x: &Isometry3<f64>| {
+            let at = x * Point3::new(bw / 2.0, bh / 2.0, 0.0);
+            let widths = fx / f64::from(self.lens.size.0) / at.z.max(1e-3);
+            Vector3::new(at.x * widths, at.y * widths, at.z.max(1e-3).ln())
+        };
+        let unlike = |other: &Isometry3<f64>| {
+            (middle(other) - middle(view)).norm() + other.rotation.angle_to(&view.rotation)
+        };
+        taken.iter().map(unlike).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Views of the board for a lens, as `X_CW`: everywhere in the picture, straight on and tilted each way, at two distances.
+    pub fn wanted_for_lens(&self, now: &Isometry3<f64>) -> Vec<Isometry3<f64>> {
+        let [bw, bh] = self.board.size_m();
+        let middle = Vector3::new(bw / 2.0, bh / 2.0, 0.0);
+        let depth = (now * Point3::from(middle)).z;
+        let right = now.rotation * Vector3::x();
+        let upright = UnitQuaternion::from_scaled_axis(Vector3::z() * right.y.atan2(right.x));
+        let [fx, fy, ..] = self.lens.camera;
+        let (w, h) = (f64::from(self.lens.size.0), f64::from(self.lens.size.1));
+        let mut views = Vec::new();
+        for distance in LENS_DISTANCES {
+            for (tilt, ways) in LENS_TILTS_DEG {
+                for way in 0..ways {
+                    let towards = f64::from(way) / f64::from(ways) * std::f64::consts::TAU;
+                    let axis = Vector3::new(towards.cos(), towards.sin(), 0.0);
+                    let turn =
+                        UnitQuaternion::from_scaled_axis(axis * f64::to_radians(tilt)) * upright;
+                    for across in [-0.33, 0.0, 0.33] {
+                        for down in [-0.33, 0.0, 0.33] {
+                            let depth = depth * distance;
+                            let at = Vector3::new(across * w / fx, down * h / fy, 1.0) * depth;
+                            let view =
+                                Isometry3::from_parts(Translation3::from(at - turn * middle), turn);
+                            views.extend((self.shown(&view) > MOST_OF_IT).then_some(view));
+                        }
+                    }
+                }
+            }
+        }
+        views
     }
 
     /// Views of the board that are wanted, as `X_CW`, from how it is seen now on.
@@ -216,12 +286,24 @@ impl Reach {
         from: &JointVec,
         seeds: &[JointVec],
     ) -> Option<Target> {
+        let apart = |view: &Isometry3<f64>| {
+            let hand = scene.hand_for(view);
+            let angles = taken.iter().map(|t| t.rotation.angle_to(&hand.rotation));
+            angles.fold(f64::INFINITY, f64::min)
+        };
+        self.next_by(scene, wanted, apart, from, seeds)
+    }
+
+    /// As [`Reach::next`], the one of which `apart` says most.
+    pub fn next_by(
+        &self,
+        scene: &Scene,
+        wanted: &mut Vec<Isometry3<f64>>,
+        apart: impl Fn(&Isometry3<f64>) -> f64,
+        from: &JointVec,
+        seeds: &[JointVec],
+    ) -> Option<Target> {
         while !wanted.is_empty() {
-            let apart = |view: &Isometry3<f64>| {
-                let hand = scene.hand_for(view);
-                let angles = taken.iter().map(|t| t.rotation.angle_to(&hand.rotation));
-                angles.fold(f64::INFINITY, f64::min)
-            };
             let ranked = wanted.iter().enumerate().map(|(i, view)| (i, apart(view)));
             let (at, _) = ranked.max_by(|a, b| a.1.total_cmp(&b.1))?;
             let view = wanted.swap_remove(at);
@@ -268,6 +350,7 @@ mod tests {
             mount,
             x,
             z,
+            partly: false,
         };
         (scene, hand, q)
     }

@@ -73,7 +73,7 @@ impl Seam {
 }
 
 /// How chunks become plans.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct ScheduleSpec {
     /// Which actions a plan is made of.
     pub strategy: Strategy,
@@ -82,6 +82,23 @@ pub struct ScheduleSpec {
     /// How much later than it is commanded the arm moves: an action is commanded so much before it is due, and is lost where
     /// that is past.
     pub lead: Duration,
+}
+
+/// Configurations of recordings are compared by this: without a lead it says what it said before there was one.
+impl std::fmt::Debug for ScheduleSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            strategy,
+            ease,
+            lead,
+        } = self;
+        let mut spec = f.debug_struct("ScheduleSpec");
+        spec.field("strategy", strategy).field("ease", ease);
+        if !lead.is_zero() {
+            spec.field("lead", lead);
+        }
+        spec.finish()
+    }
 }
 
 /// Holds the plan in force.
@@ -454,7 +471,7 @@ pub(crate) mod tests {
         assert_eq!(late.lasts(now) + lead, prompt.lasts(now));
         let told = |s: &Scheduler| -> Vec<(Time, f64)> {
             let leftover = s.leftover(Time::from_millis(200));
-            leftover.iter().map(|t| (t.due, t.action.q[0])).collect()
+            leftover.as_slice().iter().map(|t| (t.due, t.action.q[0])).collect()
         };
         let (a, b) = (told(&late), told(&prompt));
         assert!(a.len() == b.len() && a.len() > 2);
