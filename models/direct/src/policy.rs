@@ -324,7 +324,7 @@ impl DirectPolicy {
             let out = buffer.write()?;
             let columns = out.len() / history.steps;
             for (t, out) in out.chunks_exact_mut(columns.max(1)).enumerate() {
-                let mut state = observation.state.clone();
+                let mut state = observation.state;
                 if let Some(past) = self.states.at(ago(observation.observed_at, t)) {
                     (state.q, state.opening) = (past.q, past.opening);
                 }

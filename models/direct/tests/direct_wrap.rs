@@ -343,7 +343,7 @@ fn a_changed_bundle_is_refused() {
     ] {
         assert!(text.contains(from), "{from}");
         std::fs::write(&manifest, text.replacen(from, to, 1)).expect("written");
-        let error = AnyBundle::open(&out).err().expect("refused").to_string();
+        let error = AnyBundle::open(&out).expect_err("refused").to_string();
         assert!(error.contains(says), "{error}");
     }
     std::fs::write(

@@ -85,7 +85,10 @@ pub(super) fn pictures<'a>(
                     "input `{}` {} is camera `{camera}`: {layout}, {colours}, 0 to {}, mean {mean:?}, std {std:?}, {fit} ({filter})",
                     input.name, input.shape(), top[0]
                 ),
-                "its name and shape",
+                match said.range.is_some() || said.camera.is_some() {
+                    true => "its name and shape, and what was said",
+                    false => "its name and shape",
+                },
             );
             tables.push(table([
                 ("name", camera.as_str().into()),
