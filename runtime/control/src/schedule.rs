@@ -471,7 +471,11 @@ pub(crate) mod tests {
         assert_eq!(late.lasts(now) + lead, prompt.lasts(now));
         let told = |s: &Scheduler| -> Vec<(Time, f64)> {
             let leftover = s.leftover(Time::from_millis(200));
-            leftover.as_slice().iter().map(|t| (t.due, t.action.q[0])).collect()
+            leftover
+                .as_slice()
+                .iter()
+                .map(|t| (t.due, t.action.q[0]))
+                .collect()
         };
         let (a, b) = (told(&late), told(&prompt));
         assert!(a.len() == b.len() && a.len() > 2);

@@ -371,7 +371,7 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
         ),
         generation(),
         time(),
-        any::<[u64; 9]>(),
+        any::<[u64; 11]>(),
         prop::option::of((text(), rank(), time())),
     )
         .prop_map(
@@ -392,6 +392,8 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
                     chunks_discarded: n[6],
                     orders_refused: n[7],
                     setpoints_refused: n[8],
+                    turned_away: n[9],
+                    denied: n[10],
                 },
                 lease: lease.map(|(holder, rank, expires)| LeaseHolder {
                     holder: holder.into(),
