@@ -127,6 +127,17 @@ def train(args) -> None:
     print(f"{step} steps, {sum(p.numel() for p in model.parameters())} parameters")
 
 
+def strip(file: Path) -> None:
+    """Removes what the exporter notes beside every node: stack traces with this machine's paths. Computes the same."""
+    import onnx
+    model = onnx.load(file)
+    for part in (model, model.graph, *model.functions, *model.graph.node, *(n for f in model.functions for n in f.node),
+                 *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, file)
+
+
 def export(args) -> None:
     from safetensors.numpy import save_file
     args.out.mkdir(parents=True, exist_ok=True)
@@ -139,6 +150,7 @@ def export(args) -> None:
     example = (torch.rand(1, 3, 224, 224), torch.rand(1, 3, 224, 224), torch.randn(1, COLUMNS))
     torch.onnx.export(model, example, args.out / "act.onnx", input_names=names, output_names=["action"],
                       dynamo=True, external_data=False)
+    strip(args.out / "act.onnx")
     # What PyTorch makes of one observation, for `bundle verify`.
     rng = np.random.default_rng(3)
     blocks = lambda: rng.integers(0, 256, (14, 14, 3), np.uint8).repeat(16, 0).repeat(16, 1)

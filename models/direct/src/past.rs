@@ -42,6 +42,11 @@ impl Pictures {
         self.kept.retain(|(t, _, _)| *t >= at);
     }
 
+    /// Forgets what was captured after `at`: seen ahead, and not part of this observation.
+    pub fn forget_after(&mut self, at: Time) {
+        self.kept.retain(|(t, _, _)| *t <= at);
+    }
+
     /// The picture that was captured nearest to `at`.
     pub fn near(&self, at: Time) -> Option<&[u8]> {
         let apart = |t: &Time| t.secs_from(at).abs();
@@ -145,6 +150,8 @@ mod tests {
         assert!(pictures.has(Time::from_millis(newest), 19));
         pictures.forget_before(Time::from_millis(1900));
         assert_eq!(pictures.near(Time::ZERO), Some(&[18][..]));
+        pictures.forget_after(Time::from_millis(1900));
+        assert_eq!(pictures.near(Time::from_millis(1950)), Some(&[18][..]));
         pictures.add(Time::from_millis(2000), 20, vec![20], Duration::ZERO);
         let only = pictures.near(Time::ZERO);
         assert_eq!(

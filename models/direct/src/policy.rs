@@ -271,8 +271,8 @@ impl DirectPolicy {
         let (at, state) = (observation.observed_at, &observation.state);
         let new = self.states.add(at, request.generation, state, span);
         for (camera, frame) in self.cameras.iter_mut().zip(&observation.frames) {
-            // Also what is later than this picture: with no span nothing else would be nearest to it.
-            if new || span.is_zero() {
+            camera.seen.forget_after(frame.captured_at);
+            if new {
                 camera.seen.forget_before(frame.captured_at);
             }
             camera.take(frame, span)?;

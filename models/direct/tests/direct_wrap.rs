@@ -190,6 +190,23 @@ fn chunks_have_due_times_sane_joints_and_know_their_frames() {
 }
 
 #[test]
+fn a_picture_that_was_seen_ahead_is_not_taken_for_the_observation_s() {
+    let (_folder, out) = wrapped();
+    let joints = joints();
+    let bundle = DirectBundle::open(&out).expect("opens");
+    let mut policy = DirectPolicy::open(bundle, options(&joints)).expect("opens");
+    let (older, newer) = (observation(1000), frame("scene", 1050, 1050, 250));
+    let plain = asked(&mut policy, &older, "pick up the red cube").expect("a chunk");
+    policy.prepare(&newer);
+    let ahead = asked(&mut policy, &older, "pick up the red cube").expect("a chunk");
+    assert_eq!(plain.actions, ahead.actions);
+    let mut seen = observation(1050);
+    seen.frames[0] = newer;
+    let other = asked(&mut policy, &seen, "pick up the red cube").expect("a chunk");
+    assert_ne!(plain.actions, other.actions);
+}
+
+#[test]
 fn joints_are_found_by_name() {
     let (_folder, out) = wrapped();
     let bundle = DirectBundle::open(&out).expect("opens");
