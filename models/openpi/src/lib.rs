@@ -27,8 +27,8 @@ mod timed;
 pub mod value;
 
 pub use columns::{GripperSense, Representation};
-pub use front::{Front, FrontError, FrontSpec};
 pub use endpoint::Endpoint;
+pub use front::{Front, FrontError, FrontSpec};
 pub use mapping::{CameraShape, Mapping, MappingError, MappingFile, Reads, Side};
 pub use remote::{Anchor, RemoteError, RemotePolicy, RemoteSpec};
 pub use server::{ServerSpec, serve};
