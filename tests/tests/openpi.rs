@@ -205,10 +205,12 @@ fn a_server_that_lies_is_late_or_goes_costs_a_hold_and_the_engine_stays() {
     ] {
         how.store(lie, Ordering::SeqCst);
         holds_because(&cell, word);
-        let applied = cell.applied.lock().expect("unpoisoned").last().copied();
-        let applied = applied.expect("commands");
-        assert!(applied.command.q.is_finite());
-        assert_eq!(applied.command.setpoint.source, Source::Hold, "{word}");
+        // Commands are reported in batches, a little after the mode.
+        cell.wait("the commands are a hold's", Duration::from_secs(5), || {
+            let applied = cell.applied.lock().expect("unpoisoned");
+            let last = applied.last().map(|a| &a.command);
+            last.is_some_and(|c| c.setpoint.source == Source::Hold && c.q.is_finite())
+        });
         how.store(GOOD, Ordering::SeqCst);
         // The cell resumes by itself, with a fresh observation.
         cell.wait("the policy resumes", Duration::from_secs(20), || {
@@ -263,7 +265,7 @@ fn what_cannot_work_is_refused_before_anything_starts() {
     };
     let with = |more: &'static str| move |text: String| remote(text, "127.0.0.1:1", more);
     cell(
-        &|text| text.replace("bundle = ", "policy = "),
+        &|text| remote(text, "127.0.0.1:1", "").replace("openpi://", "http://"),
         &["field `policy`: expected openpi://host:port"],
     );
     let both = |text: String| format!("policy = \"openpi://127.0.0.1:1\"\n{text}");

@@ -7,7 +7,7 @@
 //! - [`mapping`]: which key is which camera, which number is which joint. [`columns`]: what the numbers mean.
 //! - [`front`]: one observation of a client in, one answer out, by any [`Policy`](tactus_types::Policy) of ours; without IO.
 //!   [`server`]: connections, their bounds and their times.
-//! - [`pixels`], [`remote`], [`link`]: the other direction, a [`Policy`](tactus_types::Policy) whose chunks come from a server.
+//! - [`endpoint`], [`pixels`], [`remote`], [`link`]: the other direction, a [`Policy`](tactus_types::Policy) whose chunks come from a server.
 //!
 //! Decides which messages count. Does not decide when a chunk is asked for, how long it is good for, nor what becomes of an arm
 //! whose policy does not answer: that is the arm host's, as with every policy.
@@ -15,6 +15,7 @@
 
 pub mod array;
 pub mod columns;
+pub mod endpoint;
 pub mod front;
 pub mod link;
 pub mod mapping;
@@ -22,11 +23,12 @@ pub mod pack;
 pub mod pixels;
 pub mod remote;
 pub mod server;
+mod timed;
 pub mod value;
 
 pub use columns::{GripperSense, Representation};
+pub use endpoint::Endpoint;
 pub use front::{Front, FrontError, FrontSpec};
-pub use link::Endpoint;
 pub use mapping::{CameraShape, Mapping, MappingError, MappingFile, Reads, Side};
 pub use remote::{Anchor, RemoteError, RemotePolicy, RemoteSpec};
 pub use server::{ServerSpec, serve};

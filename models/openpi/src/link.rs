@@ -5,7 +5,7 @@
 //! are answered, and a server that is silent is pinged. Tries again after 0.1 s, then ever later, up to 5 s. A server that comes
 //! back with other metadata is another policy, and is not used. Knows nothing of what is asked.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Bytes, Error, Message, WebSocket};
+
+use crate::endpoint::Endpoint;
+use crate::timed::Timed;
 
 /// Connecting, handshake and metadata take at most this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -24,40 +27,6 @@ const PING_AFTER: Duration = Duration::from_secs(10);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Largest message of a server: chunks are small.
 const MAX_MESSAGE: usize = 8 << 20;
-
-/// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-/// The word before an endpoint.
-pub const SCHEME: &str = "openpi://";
-
-impl Endpoint {
-    /// Reads `openpi://host:port`; `None` when it is something else. An IPv6 address stands in brackets.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.strip_prefix(SCHEME)?.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        let legal = |c: char| {
-            c.is_ascii_alphanumeric() || "-._".contains(c) || bracketed && "[]:".contains(c)
-        };
-        (!host.is_empty() && host.chars().all(legal)).then(|| Self {
-            host: host.into(),
-            port,
-        })
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{SCHEME}{}:{}", self.host, self.port)
-    }
-}
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -373,14 +342,7 @@ fn connect(endpoint: &Endpoint) -> Result<(WebSocket<Timed>, Bytes), String> {
     }
     let Some(tcp) = opened else { return Err(why) };
     tcp.set_nodelay(true).map_err(|e| e.to_string())?;
-    let now = Instant::now();
-    let timed = Timed {
-        tcp,
-        until,
-        wait: true,
-        heard: now,
-        pinged: now,
-    };
+    let timed = Timed::new(tcp, until);
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
@@ -408,98 +370,9 @@ fn late(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::TimedOut
 }
 
-/// A connection whose reads and writes end in time.
-struct Timed {
-    tcp: TcpStream,
-    /// When waiting ends.
-    until: Instant,
-    /// Whether to wait at all.
-    wait: bool,
-    heard: Instant,
-    pinged: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        match left.is_zero() {
-            true => Err(io::ErrorKind::TimedOut.into()),
-            false => Ok(left),
-        }
-    }
-}
-
-/// What the system calls a timeout.
-fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
-    done.map_err(|e| match e.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => e,
-    })
-}
-
-impl Read for Timed {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let n = if self.wait {
-            self.tcp.set_read_timeout(Some(self.left()?))?;
-            in_time(self.tcp.read(to))?
-        } else {
-            self.tcp.set_nonblocking(true)?;
-            let read = self.tcp.read(to);
-            self.tcp.set_nonblocking(false)?;
-            read?
-        };
-        if n > 0 {
-            self.heard = Instant::now();
-        }
-        Ok(n)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        // A pong while polling has a moment.
-        let left = match self.wait {
-            true => self.left()?,
-            false => Duration::from_millis(10),
-        };
-        self.tcp.set_write_timeout(Some(left))?;
-        in_time(self.tcp.write(from))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_a_host_and_a_port() {
-        let parsed = |text: &str| Endpoint::parse(text).map(|e| (e.host, e.port));
-        assert_eq!(
-            parsed("openpi://127.0.0.1:8000"),
-            Some(("127.0.0.1".into(), 8000))
-        );
-        assert_eq!(
-            parsed("openpi://gpu-3.lab:80"),
-            Some(("gpu-3.lab".into(), 80))
-        );
-        assert_eq!(parsed("openpi://[::1]:80"), Some(("[::1]".into(), 80)));
-        for text in [
-            "models/demo/bundle",
-            "openpi://host",
-            "openpi://:80",
-            "openpi://host:0",
-            "openpi://host:99999",
-            "openpi://host/path:80",
-            "openpi://user@host:80",
-            "ws://host:80",
-        ] {
-            assert_eq!(parsed(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn of_a_traceback_the_last_line_is_said() {

@@ -6,6 +6,9 @@
 //! the request's deadline in any case. Of the round trip the server's own time (`server_timing.infer_ms`, as far as it fits)
 //! is [`Stage::Backbone`], the rest [`Stage::Context`].
 
+mod agree;
+mod ask;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,12 +20,15 @@ use tactus_types::{
     StageTimes, Time, TimedAction,
 };
 
-use crate::columns::Column;
-use crate::link::{Endpoint, Link, LinkError};
-use crate::mapping::{Layout, Mapping, Reads};
+use crate::endpoint::Endpoint;
+use crate::link::{Link, LinkError};
+use crate::mapping::{Mapping, Reads};
 use crate::pack::Packer;
 use crate::pixels::Pixels;
 use crate::value::{self, Value};
+
+use self::agree::agrees;
+use self::ask::{Entry, pack};
 
 /// Longest time that one answer is waited for, whatever the request says.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -316,130 +322,10 @@ fn commanded_at(planned: &[TimedAction], at: Time) -> Option<Action> {
     }
 }
 
-/// One thing that is sent.
-enum Entry<'a> {
-    Text(&'a str),
-    Vector(Vec<f64>),
-    Picture(&'a Pixels, Option<Layout>),
-}
-
-/// A map of `entries`; what stands before a `.` in their keys is a map of its own.
-fn pack(packer: &mut Packer, entries: &[(&str, Entry<'_>)]) {
-    let head = |key: &str| key.split_once('.').map(|(head, _)| head.to_owned());
-    let mut heads: Vec<String> = Vec::new();
-    for (key, _) in entries {
-        let head = head(key).unwrap_or_else(|| (*key).to_owned());
-        if !heads.contains(&head) {
-            heads.push(head);
-        }
-    }
-    packer.map(heads.len());
-    for head in &heads {
-        packer.text(head);
-        let of = |key: &str| {
-            key.split_once('.')
-                .filter(|(h, _)| h == head)
-                .map(|(_, tail)| tail.to_owned())
-        };
-        let inner: Vec<(String, &Entry<'_>)> = entries
-            .iter()
-            .filter_map(|(key, entry)| Some((of(key)?, entry)))
-            .collect();
-        if let Some((_, entry)) = entries.iter().find(|(key, _)| key == head) {
-            write(packer, entry);
-            continue;
-        }
-        packer.map(inner.len());
-        for (key, entry) in &inner {
-            packer.text(key);
-            write(packer, entry);
-        }
-    }
-}
-
-fn write(packer: &mut Packer, entry: &Entry<'_>) {
-    match entry {
-        Entry::Text(text) => {
-            packer.text(text);
-        }
-        Entry::Vector(numbers) => {
-            packer.float_array(&[numbers.len()], numbers);
-        }
-        Entry::Picture(pixels, layout) => {
-            let (width, height) = pixels.shape();
-            match layout {
-                None | Some(Layout::Hwc) => packer.bytes_array(&[height, width, 3], pixels.rgb()),
-                Some(Layout::Chw) => {
-                    let rgb = pixels.rgb();
-                    let plane = |c: usize| rgb.iter().skip(c).step_by(3).copied();
-                    let planes: Vec<u8> = (0..3).flat_map(plane).collect();
-                    packer.bytes_array(&[3, height, width], &planes)
-                }
-            };
-        }
-    }
-}
-
 /// Who made a chunk: the server's address and everything that is declared of it, as a hash.
 fn id(spec: &RemoteSpec) -> String {
     let digest = Sha256::digest(format!("{spec:?}"));
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Whether what a server of ours says of itself is what the cell declares.
-fn agrees(said: &Value<'_>, spec: &RemoteSpec) -> Result<(), RemoteError> {
-    let other = |field, expected: String, actual: String| RemoteError::Other {
-        endpoint: spec.endpoint.to_string(),
-        field,
-        expected,
-        actual,
-    };
-    let actions = &spec.mapping.actions;
-    let offset = spec.first_action_offset;
-    let numbers = [
-        ("horizon", spec.horizon as f64),
-        ("period_s", actions.period.as_secs_f64()),
-        ("first_action_offset_s", offset.as_secs_f64()),
-    ];
-    for (field, expected) in numbers {
-        let actual = said.get(field).and_then(Value::numbers);
-        let actual = actual.and_then(|numbers| numbers.first().copied());
-        if let Some(actual) = actual.filter(|actual| (actual - expected).abs() > 1e-6) {
-            return Err(other(field, expected.to_string(), actual.to_string()));
-        }
-    }
-    let words = [
-        ("actions.representation", actions.representation.word()),
-        ("actions.unit", actions.columns.unit.word()),
-    ];
-    for (field, expected) in words {
-        if let Some(Value::Text(actual)) = said.get(field)
-            && *actual != expected
-        {
-            return Err(other(field, expected.into(), (*actual).into()));
-        }
-    }
-    let name = |column: &Column| match column {
-        Column::Joint(i) => spec.reads.joints.get(*i).map_or("", String::as_str),
-        Column::Gripper => "gripper",
-        Column::Unused => "-",
-    };
-    let expected: Vec<&str> = actions.columns.columns.iter().map(name).collect();
-    if let Some(Value::List(list)) = said.get("actions.columns") {
-        let text = |value: &Value<'_>| match value {
-            Value::Text(text) => (*text).to_owned(),
-            other => other.describe(),
-        };
-        let actual: Vec<String> = list.iter().map(text).collect();
-        if actual != expected {
-            return Err(other(
-                "actions.columns",
-                expected.join(", "),
-                actual.join(", "),
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn error(stage: &'static str, reason: impl ToString) -> PolicyError {

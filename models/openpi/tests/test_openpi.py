@@ -231,7 +231,7 @@ def test_a_server_as_openpis_own_drives_the_simulated_arm(tmp_path):
         def demo(instruction: str) -> dict:
             command = [TACTUS, "demo", "--cell", str(file), "--headless", "--episodes", "1", "--json", str(out)]
             subprocess.run([*command, "--instruction", instruction], check=False, timeout=180)
-            return json.loads(out.read_text())
+            return json.loads(out.read_text())["rows"][0]
 
         moved = demo("move")
         assert moved["chunks"] > 20, moved
