@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tactus_types::Clock;
 use tactus_wire::{Answered, Name, OffsetTracker, Session, Topic};
 
 use super::{Finding, Report};
