@@ -3,8 +3,12 @@
 mod cell;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use cell::{cell_file, tactus};
+use tactus_types::{Clock, ClockId, Time};
+use tactus_wire::{Cell as WireCell, MonotonicClock, Name, Session, SessionOptions, Topic};
 
 /// Runs the doctor on `file`; its exit code, what it wrote, and its JSON.
 fn doctor(file: &Path, more: &[&str]) -> (Option<i32>, String, serde_json::Value) {
@@ -216,4 +220,46 @@ fn the_beat_is_measured_beside_others_under_load() {
     let p50 = |i: usize| rows[i]["lateness_us"]["p50"].as_f64().expect("a number");
     assert!(p50(0) < 500.0 && p50(1) < 100.0, "{text}");
     assert!(value["engine"]["chunks"].as_u64() > Some(5), "{text}");
+}
+
+/// Another host's clock.
+struct Elsewhere(MonotonicClock);
+
+impl Clock for Elsewhere {
+    fn id(&self) -> ClockId {
+        ClockId(7)
+    }
+
+    fn now(&self) -> Time {
+        self.0.now() + Duration::from_secs(4321)
+    }
+}
+
+#[test]
+fn a_process_with_another_hosts_clock_is_named_with_how_far_it_is_ahead() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = cell_file(dir.path(), |text| text);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+    let endpoint = format!("tcp/{}", port.expect("a port"));
+    let options = SessionOptions {
+        listen: vec![endpoint.clone()],
+        ..SessionOptions::default()
+    };
+    let clock = Arc::new(Elsewhere(MonotonicClock::new().expect("a clock")));
+    let session = Session::open(&options, "test", clock).expect("listens");
+    let wire = WireCell::new("demo").expect("legal");
+    let engine = Name::new("engine-engine").expect("legal");
+    session
+        .answer_pings(&wire.key(&Topic::Clock(engine)))
+        .expect("answers");
+    let (code, said, findings) = doctor(&file, &["--connect", &endpoint]);
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(verdict(&findings, "clocks"), Some("fail"), "{said}");
+    assert!(
+        said.contains("engine-engine has another, 4321") && said.contains("ms ahead"),
+        "{said}"
+    );
+    assert_eq!(verdict(&findings, "versions"), Some("pass"), "{said}");
+    assert!(said.contains("loopback; slowest engine-engine"), "{said}");
+    assert_eq!(findings["processes"][0]["name"], "engine-engine");
 }
