@@ -66,6 +66,7 @@ fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<Monotonic
     options.plain_network = trust::get().plain_network;
     options.security = trust::security(&cell, source)?;
     if options.security.is_some() {
+        trust::take_turns();
         options.listen = vec![LOOPBACK_ENCRYPTED.into()];
     }
     if !args.listen.is_empty() {

@@ -104,6 +104,21 @@ fn operator(members: &Members, keys: &Path, asked: Option<&str>) -> anyhow::Resu
     }
 }
 
+/// Lets Zenoh read from and write to encrypted links on one thread; to be called before the first session is opened.
+///
+/// Its TLS link hands one connection to a task that reads and one that writes, unguarded (zenoh-link-tls 1.10.2,
+/// `LinkUnicastTls::get_mut_socket`), and each has a thread of its own by default: under load the connection breaks with
+/// "handshake not complete", and peers that lost each other do not meet again. Tasks of one thread take turns.
+pub fn take_turns() {
+    // SAFETY: besides this thread there is at most the one that waits for signals, and it reads no environment.
+    unsafe {
+        std::env::set_var(
+            "ZENOH_RUNTIME",
+            "(rx: (handover: app), tx: (handover: app))",
+        )
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use tactus_wire::Cell as WireCell;

@@ -93,6 +93,14 @@ impl Clock for Forged {
 
 #[test]
 fn nobody_moves_or_stops_the_arm_who_may_not_and_each_is_counted() {
+    // As `tactus` does in a cell with keys: Zenoh's TLS link wants one thread to read and write.
+    // SAFETY: no other thread of this test reads the environment.
+    unsafe {
+        std::env::set_var(
+            "ZENOH_RUNTIME",
+            "(rx: (handover: app), tx: (handover: app))",
+        )
+    };
     let cell = Cell::start(with_keys);
     let ttl = Duration::from_secs(20);
     let anna = Authority::acquire(&cell.session, &cell.wire, &arm(), "anna", Rank::Teleop, ttl);
@@ -258,6 +266,7 @@ fn nobody_moves_or_stops_the_arm_who_may_not_and_each_is_counted() {
         assert_ne!(clock, ClockId(0x0bad));
     }
 
+    still(&cell, "forged clocks");
     // A flood: ten thousand a second of what is nothing, too much, or under no lease, and questions without end.
     let (_, before) = seen(&cell);
     let (done, sent) = (

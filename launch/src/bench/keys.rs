@@ -29,7 +29,7 @@ use tactus_wire::{
 use super::cameras::scene;
 use crate::cell::{self, Cell};
 use crate::cli::KeysBenchArgs;
-use crate::{checkout, keys, result};
+use crate::{checkout, keys, result, trust};
 
 /// Between two requests: as often as a policy at 20 Hz is asked.
 const EVERY: Duration = Duration::from_millis(50);
@@ -42,8 +42,13 @@ const JOINTS: usize = 6;
 /// Runs the benchmark, or the engine of it.
 pub fn keys_bench(args: &KeysBenchArgs) -> anyhow::Result<()> {
     if let Some(file) = &args.be_engine {
-        return be_engine(&cell::load(file)?);
+        let cell = cell::load(file)?;
+        if cell.security.is_some() {
+            trust::take_turns();
+        }
+        return be_engine(&cell);
     }
+    trust::take_turns();
     let folder = tempfile()?;
     let measured = turns(args, &folder);
     if let Err(e) = std::fs::remove_dir_all(&folder) {
