@@ -39,8 +39,8 @@ pub use bundle::Bundle;
 pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{
-    Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Denoise, Family, Graph,
-    GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds,
+    Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise, Family,
+    Fast, Graph, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds,
     Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State, Tool, Variant,
     Vision, WayFrame,
 };

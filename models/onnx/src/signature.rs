@@ -9,6 +9,10 @@ use crate::error::OnnxError;
 pub enum Element {
     /// Single precision.
     F32,
+    /// Half precision; only caches have it, likewise below.
+    F16,
+    /// bfloat16.
+    Bf16,
     /// Indices and ids.
     I64,
     /// Anything else; no Tactus tensor has it.
@@ -19,6 +23,8 @@ impl std::fmt::Display for Element {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::F32 => f.write_str("f32"),
+            Self::F16 => f.write_str("f16"),
+            Self::Bf16 => f.write_str("bf16"),
             Self::I64 => f.write_str("i64"),
             Self::Other(name) => f.write_str(name),
         }
@@ -62,6 +68,8 @@ impl TensorSpec {
                 name,
                 element: match ty {
                     TensorElementType::Float32 => Element::F32,
+                    TensorElementType::Float16 => Element::F16,
+                    TensorElementType::Bfloat16 => Element::Bf16,
                     TensorElementType::Int64 => Element::I64,
                     other => Element::Other(other.to_string()),
                 },

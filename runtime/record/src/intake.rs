@@ -44,6 +44,7 @@ pub(crate) const SCHEMAS: [&str; 16] = [
     Telemetry::SCHEMA,
     TickBatch::SCHEMA,
     EngineStatus::SCHEMA,
+    Reasoning::SCHEMA,
     EpisodeEvent::SCHEMA,
     SimWorld::SCHEMA,
 ];
@@ -316,6 +317,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::EngineStatus(_) => {
             of::<EngineStatus>(raw, clock, |status| Said::Bundle(status.bundle_id.into()))
         }
+        Topic::EngineReasoning(_) => of::<Reasoning>(raw, clock, |_| Said::Nothing),
         Topic::Episode => of::<EpisodeEvent>(raw, clock, |_| Said::Nothing),
         Topic::SimWorld => of::<SimWorld>(raw, clock, |_| Said::Nothing),
         // What an evaluation keeps is in its own files; how a trial ended comes as an episode's end.
@@ -408,6 +410,7 @@ mod tests {
             Topic::ArmTelemetry,
             Topic::ArmTicks,
             Topic::EngineStatus,
+            Topic::EngineReasoning,
         ] {
             let topic = topic(name.clone());
             let judged = judge(&topic, &raw, CLOCK).map(|judged| judged.schema);

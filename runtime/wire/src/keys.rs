@@ -4,7 +4,7 @@
 //! camera/<name>/{image,info}
 //! device/<name>/{state,command,info}
 //! arm/<name>/{state,info,request,chunk,applied,setpoint,mode,lease,stop,telemetry,ticks}
-//! engine/<name>/status
+//! engine/<name>/{status,reasoning}
 //! episode
 //! eval, eval/picture
 //! sim/{world,reset}
@@ -150,6 +150,8 @@ pub enum Topic {
     ArmTicks(Name),
     /// [`crate::EngineStatus`], queryable, and published every 50 ms as a sign of life.
     EngineStatus(Name),
+    /// [`crate::Reasoning`].
+    EngineReasoning(Name),
     /// [`crate::EpisodeEvent`].
     Episode,
     /// [`crate::EvalReport`], published; [`crate::EvalAnswer`] as a query.
@@ -188,6 +190,7 @@ impl fmt::Display for Topic {
             Self::ArmTelemetry(name) => write!(f, "arm/{name}/telemetry"),
             Self::ArmTicks(name) => write!(f, "arm/{name}/ticks"),
             Self::EngineStatus(name) => write!(f, "engine/{name}/status"),
+            Self::EngineReasoning(name) => write!(f, "engine/{name}/reasoning"),
             Self::Episode => write!(f, "episode"),
             Self::Eval => write!(f, "eval"),
             Self::EvalPicture => write!(f, "eval/picture"),
@@ -224,6 +227,7 @@ impl Topic {
             ["arm", name, "telemetry"] => named(name, Self::ArmTelemetry),
             ["arm", name, "ticks"] => named(name, Self::ArmTicks),
             ["engine", name, "status"] => named(name, Self::EngineStatus),
+            ["engine", name, "reasoning"] => named(name, Self::EngineReasoning),
             ["episode"] => Some(Self::Episode),
             ["eval"] => Some(Self::Eval),
             ["eval", "picture"] => Some(Self::EvalPicture),
@@ -316,7 +320,7 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 19] = [
+        let named: [fn(Name) -> Topic; 20] = [
             Topic::Clock,
             Topic::CameraImage,
             Topic::CameraInfo,
@@ -336,6 +340,7 @@ mod tests {
             Topic::ArmTelemetry,
             Topic::ArmTicks,
             Topic::EngineStatus,
+            Topic::EngineReasoning,
         ];
         prop_oneof![
             (prop::sample::select(named.to_vec()), name()).prop_map(|(topic, name)| topic(name)),
