@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tactus_bundle::Manifest;
+use tactus_bundle::Outline;
 use tactus_control::{
     ArmSpec, AssemblySpec, ChunkShape, EnableSpec, LadderSpec, LimitSpec, RequestSpec, Resume,
     ScheduleSpec, TeleopSpec, Timing,
@@ -346,10 +346,10 @@ impl Cell {
         })
     }
 
-    /// Everything of the cell that has to fit together with the chunks of `manifest`, were the stages to take `stages`.
-    pub fn timing(&self, manifest: &Manifest, stages: StageTimes) -> Timing {
+    /// Everything of the cell that has to fit together with the chunks of the policy of `outline`, were the stages to take `stages`.
+    pub fn timing(&self, outline: &Outline, stages: StageTimes) -> Timing {
         let rates = self.cameras.iter().map(|camera| camera.rate_hz);
-        let action = &manifest.action;
+        let action = &outline.action;
         Timing {
             stages,
             budget: self.budget,
@@ -371,12 +371,12 @@ impl Cell {
         }
     }
 
-    /// Whether the cameras of the cell take the pictures that `manifest` wants.
+    /// Whether the cameras of the cell take the pictures that the policy of `outline` wants.
     ///
     /// # Errors
     /// [`CellError`] with the camera whose pictures have another size.
-    pub fn check_sizes(&self, manifest: &Manifest) -> Result<(), CellError> {
-        for wanted in &manifest.cameras {
+    pub fn check_sizes(&self, outline: &Outline) -> Result<(), CellError> {
+        for wanted in &outline.cameras {
             let camera = self.cameras.iter().find(|c| c.name.as_str() == wanted.name);
             let Some(spec) = camera.and_then(|c| c.real.as_ref()) else {
                 continue;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_control::Resume;
 use tactus_sim::{Cube, Task, TaskKind};
 use tactus_types::CameraFrame;
@@ -50,7 +50,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             file.display()
         );
     }
-    let bundle = Bundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let bundle = AnyBundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
     let bundle_id = bundle.id().to_string();
     if args.lockstep {
         let summary = lockstep::demo(args, &cell, &bundle_id)?;

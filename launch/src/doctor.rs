@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_drivers_api::wire_driver::ask_info;
 use tactus_wire::Session;
 
@@ -232,7 +232,7 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When nothing answers, or the bundle cannot be read.
-pub fn preflight(session: &Session, cell: &Cell, bundle: &Bundle) -> anyhow::Result<bool> {
+pub fn preflight(session: &Session, cell: &Cell, bundle: &AnyBundle) -> anyhow::Result<bool> {
     let info = ask_info(session, &cell.wire, &cell.device, PATIENCE)?;
     let began = Instant::now();
     let shown = loop {

@@ -185,9 +185,9 @@ fn takeovers(
 /// The cell in lock-step.
 fn spec(cell: &Cell, args: &DrillArgs) -> anyhow::Result<LockstepSpec> {
     let bundle =
-        tactus_bundle::Bundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
+        tactus_bundle::AnyBundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
     let cameras: Vec<Arc<str>> = bundle
-        .manifest()
+        .outline()
         .cameras
         .iter()
         .map(|camera| camera.name.as_str().into())

@@ -9,10 +9,10 @@ use std::fmt::Write;
 use anyhow::bail;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use tactus_bundle::Manifest;
+use tactus_bundle::Outline;
 use tactus_control::{Feasible, Infeasible, feasible};
+use tactus_policies::{Probe, StageCost};
 use tactus_types::{Budget, Stage, StageTimes};
-use tactus_vla::{Probe, StageCost};
 
 use crate::cell::Cell;
 
@@ -29,8 +29,8 @@ pub struct Judgement {
     pub tail: Option<Result<Feasible, Infeasible>>,
 }
 
-/// Judges the budget of `cell` for the chunks of `manifest`.
-pub fn judge(cell: &Cell, manifest: &Manifest, probe: Option<&Probe>) -> Judgement {
+/// Judges the budget of `cell` for the chunks of the policy of `outline`.
+pub fn judge(cell: &Cell, outline: &Outline, probe: Option<&Probe>) -> Judgement {
     let budget = cell.budget;
     let mut declared = StageTimes::default();
     for stage in Stage::ALL {
@@ -42,13 +42,13 @@ pub fn judge(cell: &Cell, manifest: &Manifest, probe: Option<&Probe>) -> Judgeme
             for (stage, cost) in &probe.stages {
                 stages.set(*stage, quantile(cost));
             }
-            feasible(&cell.timing(manifest, stages))
+            feasible(&cell.timing(outline, stages))
         })
     };
     Judgement {
         budget,
         probed: probe.map_or_else(Vec::new, |probe| probe.stages.clone()),
-        declared: feasible(&cell.timing(manifest, declared)),
+        declared: feasible(&cell.timing(outline, declared)),
         median: with(|cost| cost.p50),
         tail: with(|cost| cost.p99),
     }

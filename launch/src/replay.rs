@@ -52,7 +52,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         Some(policy) => (policy.bundle_id().to_string(), policy.provider().to_owned()),
         None => (String::new(), String::new()),
     };
-    let mut inference = policy.map(|policy| Inference::new(Box::new(policy)));
+    let mut inference = policy.map(|policy| Inference::new(policy));
     // A simulation in lock-step has no motors to enable.
     let spec_of = |info: &ArmInfo, boot: u64| {
         let spec = cell.arm_spec(boot, info).map_err(|e| e.to_string())?;

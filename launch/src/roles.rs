@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
-use tactus_types::{ArmInfo, Clock, Conditioning, Policy};
-use tactus_vla::{Provider, VlaOptions, VlaPolicy};
+use tactus_policies::{Options, Provider, Served, Source};
+use tactus_types::{ArmInfo, Clock, Conditioning};
 use tactus_wire::{MonotonicClock, Name, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell};
@@ -104,7 +104,7 @@ pub fn open_policy(
     args: &PolicyArgs,
     joints: &[String],
     arm: Option<&ArmInfo>,
-) -> anyhow::Result<VlaPolicy> {
+) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
     open_policy_for(cell, args, (joints, arm), conditioning)
 }
@@ -115,8 +115,8 @@ pub fn open_policy_for(
     args: &PolicyArgs,
     (joints, arm): (&[String], Option<&ArmInfo>),
     conditioning: Conditioning,
-) -> anyhow::Result<VlaPolicy> {
-    let options = VlaOptions {
+) -> anyhow::Result<Box<dyn Served>> {
+    let options = Options {
         ort_library: args.onnxruntime.clone(),
         intra_threads: cell.intra_threads,
         require_provider: args.require_cuda,
@@ -131,23 +131,21 @@ pub fn open_policy_for(
         denoise_steps: cell.denoise_steps,
         features_every: cell.features_every,
     };
-    Ok(VlaPolicy::open(
-        args.bundle.as_ref().unwrap_or(&cell.bundle),
-        options,
-    )?)
+    let source = Source::Bundle(args.bundle.as_ref().unwrap_or(&cell.bundle));
+    Ok(tactus_policies::open(source, options)?)
 }
 
 /// Probes the policy's stages and refuses a cell whose times cannot work with them.
-fn enforce_budget(cell: &Cell, policy: &mut VlaPolicy) -> anyhow::Result<()> {
+fn enforce_budget(cell: &Cell, policy: &mut dyn Served) -> anyhow::Result<()> {
     // What cannot work as declared needs no probe.
-    let manifest = policy.bundle().manifest().clone();
-    cell.check_sizes(&manifest)?;
-    holds::judge(cell, &manifest, None).enforce(cell, |_| ())?;
+    let outline = policy.outline();
+    cell.check_sizes(&outline)?;
+    holds::judge(cell, &outline, None).enforce(cell, |_| ())?;
     let conditioning = cell.schedule.strategy.conditioning();
-    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN, || ())?;
+    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN)?;
     let warn = |caution: String| tracing::warn!("{caution}");
-    holds::judge(cell, &manifest, Some(&probe)).enforce(cell, warn)?;
-    let steps = manifest.denoise.steps;
+    holds::judge(cell, &outline, Some(&probe)).enforce(cell, warn)?;
+    let steps = outline.steps;
     if policy.steps() < steps {
         tracing::warn!(
             "{} denoising steps instead of the bundle's {steps}, as the cell asks: quicker, and less exact",
@@ -171,7 +169,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     cell.check_places(&info)?;
     let mut policy = open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
-    enforce_budget(&cell, &mut policy)?;
+    enforce_budget(&cell, policy.as_mut())?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
         cell: wire,
@@ -179,7 +177,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         arm: cell.arm.clone(),
         assembly,
     };
-    run_engine(Box::new(policy), &options, &session, clock.as_ref(), &stop)?;
+    run_engine(policy, &options, &session, clock.as_ref(), &stop)?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_wire::Session;
 
 use crate::cell;
@@ -33,7 +33,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let bundle = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
     // Without an arm host nobody can switch torque on: it starts once the cell is known to fit its bundle.
     let mut children = Children::start_without("arm", &cell, &endpoint, &args.policy, to)?;
-    let fits = match Bundle::open(bundle) {
+    let fits = match AnyBundle::open(bundle) {
         Ok(bundle) => doctor::preflight(&session, &cell, &bundle),
         // A human can command an arm without any policy; the engine says the same.
         Err(e) => Err(anyhow::Error::new(e).context("nothing is compared")),

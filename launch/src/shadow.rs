@@ -42,7 +42,7 @@ pub fn shadow(args: &ShadowArgs) -> anyhow::Result<ExitCode> {
         DEVICE_WITHIN,
     )?;
     let mut policy = roles::open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
-    cell.check_sizes(policy.bundle().manifest())?;
+    cell.check_sizes(&policy.outline())?;
     let options = ShadowOptions {
         cell: cell.wire.clone(),
         arm: cell.arm.clone(),

@@ -42,8 +42,11 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "runtime/types",
             "runtime/kinematics",
             "models/bundle",
+            "models/fast",
             "models/onnx",
         ],
+        // Where the families meet.
+        "models/policies" => &["runtime/types", "models/bundle", "models/vla"],
         "models/fast" | "models/preflight" => &[],
         "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_host::account::{Durations, Quantiles};
 use tactus_host::beat::{self, Beat};
 use tactus_host::{LoadMeter, Realtime, RealtimeSpec};
@@ -195,8 +195,8 @@ impl Drop for Engine {
 /// The load: chunk after chunk, until stdin ends.
 fn be_engine(args: &PolicyArgs) -> anyhow::Result<()> {
     let cell = cell::load(&checkout::demo_cell()?)?;
-    let bundle = Bundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
-    let mut policy = roles::open_policy(&cell, args, &bundle.manifest().action.joints, None)?;
+    let bundle = AnyBundle::open(args.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let mut policy = roles::open_policy(&cell, args, &bundle.outline().action.joints, None)?;
     let ended = Arc::new(AtomicBool::new(false));
     let flag = ended.clone();
     std::thread::Builder::new()

@@ -18,7 +18,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_control::{Order, ScheduleSpec, Strategy};
 use tactus_eval::{Interval, Tally};
 use tactus_host::{Lockstep, LockstepSpec};
@@ -110,7 +110,7 @@ pub fn latency(args: &LatencyArgs) -> anyhow::Result<()> {
     };
     let cell = cell::load(&file)?;
     let chosen = chosen(&args.strategies)?;
-    let bundle = Bundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
+    let bundle = AnyBundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
     let header = Header {
         bundle_id: bundle.id().to_string(),
         cell: Sha256::digest(std::fs::read(&file)?)
@@ -278,7 +278,7 @@ impl<'a> Worker<'a> {
         Ok(Self {
             args,
             cell,
-            parts: Some((plant, Box::new(policy))),
+            parts: Some((plant, policy)),
         })
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
-use tactus_bundle::{Bundle, CameraSpec};
+use tactus_bundle::{AnyBundle, CameraSpec};
 use tactus_preflight::{Look, Reference, Sample, learn};
 use tactus_record::lerobot::episodes::{Content, Episode, episodes};
 use tactus_record::lerobot::rows::{Rows, rows};
@@ -31,7 +31,7 @@ pub fn reference(
     if out.exists() {
         bail!("{} exists already", out.display());
     }
-    let original = Bundle::open(bundle)?;
+    let original = AnyBundle::open(bundle)?;
     let contents: Vec<Content> = recordings
         .iter()
         .map(|file| episodes(file))
@@ -52,22 +52,22 @@ pub fn reference(
         }
     }
     bar.finish_and_clear();
-    let manifest = original.manifest();
-    let cameras: Vec<String> = manifest.cameras.iter().map(|c| c.name.clone()).collect();
-    let mut columns = manifest.state.joints.clone();
-    if manifest.state.gripper {
+    let outline = original.outline();
+    let cameras: Vec<String> = outline.cameras.iter().map(|c| c.name.clone()).collect();
+    let mut columns = outline.state.joints.clone();
+    if outline.state.gripper {
         columns.push("gripper".into());
     }
     let bar = ProgressBar::new_spinner().with_message("learning");
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    let learnt = learn(&columns, manifest.state.gripper, &cameras, &samples)?;
+    let learnt = learn(&columns, outline.state.gripper, &cameras, &samples)?;
     bar.finish_and_clear();
     let changed = BTreeMap::from([(FILE.to_owned(), learnt.to_bytes()?)]);
     copy(bundle, out, &changed, |table| {
         let section = toml::Table::from_iter([("file".to_owned(), FILE.into())]);
         table.insert("reference".into(), section.into());
     })?;
-    let copy = Bundle::open(out)?;
+    let copy = AnyBundle::open(out)?;
     Ok(format!(
         "{}\n{}: bundle {}",
         page(&learnt),
@@ -78,19 +78,19 @@ pub fn reference(
 
 /// The first instant of `episode` and others, as the bundle's columns and cameras.
 fn instants(
-    bundle: &Bundle,
+    bundle: &AnyBundle,
     content: &Content,
     episode: &Episode,
     number: usize,
     each: usize,
 ) -> anyhow::Result<Vec<Sample>> {
-    let manifest = bundle.manifest();
-    let first = manifest.cameras.first().map(|c| c.name.as_str());
+    let outline = bundle.outline();
+    let first = outline.cameras.first().map(|c| c.name.as_str());
     let Rows { rows, frames } = rows(episode, content, first.unwrap_or_default())?;
-    let joints = find("state.joints", &manifest.state.joints, &content.info.joints)?;
+    let joints = find("state.joints", &outline.state.joints, &content.info.joints)?;
     let arm = content.info.joints.len();
     let mut cameras: Vec<(&CameraSpec, &[CameraFrame])> = Vec::new();
-    for spec in &manifest.cameras {
+    for spec in &outline.cameras {
         let place = content.cameras.keys().position(|name| *name == spec.name);
         let frames = place.and_then(|k| frames.get(k));
         cameras.push((
@@ -106,7 +106,7 @@ fn instants(
             .iter()
             .map(|j| f64::from(rows[k].state[*j]))
             .collect();
-        if manifest.state.gripper {
+        if outline.state.gripper {
             state.push(f64::from(rows[k].state[arm]));
         }
         let mut looks = Vec::with_capacity(cameras.len());

@@ -799,7 +799,7 @@ fn cameras_are_described_or_refused() {
 #[test]
 fn a_camera_has_to_take_pictures_of_the_size_that_the_bundle_wants() {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo/bundle");
-    let bundle = tactus_bundle::Bundle::open(&bundle).expect("the demo's bundle");
+    let bundle = tactus_bundle::AnyBundle::open(&bundle).expect("the demo's bundle");
     let (head, rest) = DEMO.split_once("[[camera]]").expect("cameras");
     let (_, tail) = rest.split_once("[sim]").expect("the simulator");
     let with = |size: u32, more: &str| {
@@ -809,7 +809,7 @@ fn a_camera_has_to_take_pictures_of_the_size_that_the_bundle_wants() {
         let cameras =
             ["scene", "wrist"].map(|name| format!("[[camera]]\nname = \"{name}\"\n{lines}\n"));
         let cell = parsed(&format!("{head}{}[sim]{tail}", cameras.concat())).expect("legal");
-        cell.check_sizes(bundle.manifest())
+        cell.check_sizes(&bundle.outline())
             .map_err(|e| e.to_string())
     };
     assert_eq!(with(320, "crop = [48, 8, 224, 224]"), Ok(()));
@@ -820,7 +820,7 @@ fn a_camera_has_to_take_pictures_of_the_size_that_the_bundle_wants() {
     );
     let demo = parsed(DEMO).expect("legal");
     assert!(
-        demo.check_sizes(bundle.manifest()).is_ok(),
+        demo.check_sizes(&bundle.outline()).is_ok(),
         "the simulator draws what is wanted"
     );
 }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tactus_bundle::Bundle;
-use tactus_types::{ArmInfo, Policy};
-use tactus_vla::VlaPolicy;
+use tactus_bundle::AnyBundle;
+use tactus_policies::Served;
+use tactus_types::ArmInfo;
 use tactus_wire::Role;
 
 use super::live::{self, Shown};
@@ -26,7 +26,7 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
     };
     let dir = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
     let bar = busy("checking the bundle");
-    let bundle = Bundle::open(dir);
+    let bundle = AnyBundle::open(dir);
     bar.finish_and_clear();
     let bundle = match bundle {
         Ok(bundle) => bundle,
@@ -35,11 +35,11 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
             return report.add(Finding::fail("bundle", e.to_string(), mend));
         }
     };
-    let manifest = bundle.manifest();
+    let outline = bundle.outline();
     let id = bundle.id().get(..12).unwrap_or_default();
     report.add(Finding::pass(
         "bundle",
-        format!("{} {id}, every hash as it should be", manifest.name),
+        format!("{} {id}, every hash as it should be", outline.name),
     ))?;
     report.add(cameras(cell, &bundle))?;
     if let (Some(info), Some(shown)) = (&device, &shown) {
@@ -50,7 +50,7 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
     if args.quick {
         return Ok(());
     }
-    let declared = holds::judge(cell, manifest, None);
+    let declared = holds::judge(cell, &outline, None);
     if let Some(policy) = policy(report, cell, args, &bundle, device)? {
         return budget(report, cell, &bundle, policy);
     }
@@ -65,14 +65,14 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
 /// What to do about times that do not fit.
 const MEND_BUDGET: &str = "launch/cells/README.md, \"When the budget does not fit\"";
 
-fn cameras(cell: &Cell, bundle: &Bundle) -> Finding {
-    let wanted: Vec<Arc<str>> = bundle
-        .manifest()
+fn cameras(cell: &Cell, bundle: &AnyBundle) -> Finding {
+    let outline = bundle.outline();
+    let wanted: Vec<Arc<str>> = outline
         .cameras
         .iter()
         .map(|camera| camera.name.as_str().into())
         .collect();
-    let sizes = cell.check_sizes(bundle.manifest());
+    let sizes = cell.check_sizes(&outline);
     match cell.assembly(&wanted).map(drop).and(sizes) {
         Ok(()) => Finding::pass("cameras", format!("the bundle wants {}", wanted.join(", "))),
         Err(e) => Finding::fail(
@@ -88,12 +88,13 @@ fn policy(
     report: &mut Report,
     cell: &Cell,
     args: &DoctorArgs,
-    bundle: &Bundle,
+    bundle: &AnyBundle,
     device: Option<ArmInfo>,
-) -> anyhow::Result<Option<VlaPolicy>> {
+) -> anyhow::Result<Option<Box<dyn Served>>> {
     let simulated = || cell.sim.map(|_| tactus_sim::arm_info());
     let known = device.or_else(simulated);
-    let of_bundle = &bundle.manifest().action.joints;
+    let outline = bundle.outline();
+    let of_bundle = &outline.action.joints;
     let joints = known.as_ref().map_or(of_bundle, |info| &info.joints);
     let bar = busy("opening the policy");
     let policy = roles::open_policy(cell, &args.policy, joints, known.as_ref());
@@ -118,10 +119,10 @@ fn policy(
             format!("{found}; the cell asks for cuda"),
             "--require-cuda says why CUDA does not work",
         )
-    } else if policy.steps() < bundle.manifest().denoise.steps {
+    } else if policy.steps() < outline.steps {
         Finding::warn(
             "policy",
-            format!("{found} instead of {}", bundle.manifest().denoise.steps),
+            format!("{found} instead of {}", outline.steps),
             "engine.denoise_steps asks for it: evaluate the policy as it runs",
         )
     } else if !policy.features_every().is_zero() {
@@ -156,12 +157,12 @@ fn policy(
 fn budget(
     report: &mut Report,
     cell: &Cell,
-    bundle: &Bundle,
-    mut policy: VlaPolicy,
+    bundle: &AnyBundle,
+    mut policy: Box<dyn Served>,
 ) -> anyhow::Result<()> {
     let bar = busy("probing the policy's stages");
     let conditioning = cell.schedule.strategy.conditioning();
-    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN, || ());
+    let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN);
     bar.finish_and_clear();
     let probe = match probe {
         Ok(probe) => Some(probe),
@@ -171,7 +172,7 @@ fn budget(
             None
         }
     };
-    let judgement = holds::judge(cell, bundle.manifest(), probe.as_ref());
+    let judgement = holds::judge(cell, &bundle.outline(), probe.as_ref());
     let cautions = judgement.cautions();
     let worst = judgement.worst().unwrap_or_default();
     report.add(match (judgement.refusal(), &cautions[..]) {

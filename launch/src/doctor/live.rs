@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_preflight::{Live, Reference, judge};
 use tactus_types::{ArmInfo, CameraFrame, JointState, Time};
 use tactus_vla::joints::{find, find_all};
@@ -121,7 +121,7 @@ pub fn findings(
     shown: &Shown,
     cell: &Cell,
     info: &ArmInfo,
-    bundle: &Bundle,
+    bundle: &AnyBundle,
 ) -> anyhow::Result<Vec<Finding>> {
     let mut all = vec![joints(bundle, info)];
     let named = all.iter().all(|f| f.verdict == Verdict::Pass);
@@ -173,15 +173,15 @@ pub fn findings(
 }
 
 /// The bundle's joints are the arm's.
-fn joints(bundle: &Bundle, info: &ArmInfo) -> Finding {
-    let manifest = bundle.manifest();
-    let state = find("state.joints", &manifest.state.joints, &info.joints);
-    let action = find_all("action.joints", &manifest.action.joints, &info.joints);
-    let expected = manifest.action.joints.join(", ");
+fn joints(bundle: &AnyBundle, info: &ArmInfo) -> Finding {
+    let outline = bundle.outline();
+    let state = find("state.joints", &outline.state.joints, &info.joints);
+    let action = find_all("action.joints", &outline.action.joints, &info.joints);
+    let expected = outline.action.joints.join(", ");
     let mend = "the names in the driver's configuration, or another bundle";
     match state.and(action) {
         Err(e) => Finding::fail("joint names", e.to_string(), mend).expecting(expected),
-        Ok(_) if manifest.action.gripper && !info.gripper => Finding::fail(
+        Ok(_) if outline.action.gripper && !info.gripper => Finding::fail(
             "joint names",
             "no gripper",
             "[device.gripper], or another bundle",
@@ -234,33 +234,33 @@ fn moved(camera: &Name, kept: &Path, frame: &CameraFrame) -> Finding {
 fn live(
     shown: &Shown,
     info: &ArmInfo,
-    bundle: &Bundle,
+    bundle: &AnyBundle,
     reference: &Reference,
     state: &JointState,
 ) -> Result<Live, Box<Finding>> {
-    let manifest = bundle.manifest();
+    let outline = bundle.outline();
     let fail = |found: String, mend| Err(Box::new(Finding::fail("as in training", found, mend)));
     let names = reference.cameras.iter().map(|(name, _)| name);
-    let of_bundle = manifest.cameras.iter().map(|c| &c.name);
-    if !names.eq(of_bundle) || reference.states.joints() != manifest.state.joints {
+    let of_bundle = outline.cameras.iter().map(|c| &c.name);
+    if !names.eq(of_bundle) || reference.states.joints() != outline.state.joints {
         let mend = "`tactus bundle reference` writes it again";
         return fail(
             "the bundle's reference is that of another policy".into(),
             mend,
         );
     }
-    let index = find("state.joints", &manifest.state.joints, &info.joints);
+    let index = find("state.joints", &outline.state.joints, &info.joints);
     let mut columns: Vec<f64> = index
         .unwrap_or_default()
         .into_iter()
         .filter_map(|j| state.q.as_slice().get(j).copied())
         .collect();
-    if manifest.state.gripper {
+    if outline.state.gripper {
         columns.push(state.opening);
     }
     let mut looks = Vec::new();
     let mut pixels = Vec::new();
-    for spec in &manifest.cameras {
+    for spec in &outline.cameras {
         let frames = shown
             .cameras
             .iter()

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_types::FaultKind;
 
 pub use self::faults::{Judged, LIVE, LiveWish};
@@ -117,7 +117,7 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
         .collect();
 
     let bundle = args.policy.bundle.as_deref().unwrap_or(&cell.bundle);
-    let bundle_id = Bundle::open(bundle)?.id().to_string();
+    let bundle_id = AnyBundle::open(bundle)?.id().to_string();
     let folder = Folder::new()?;
     let other_bundle = other_bundle(bundle, &folder.0)?;
     let load = [load_average(), 0.0];
@@ -346,7 +346,7 @@ fn other_bundle(bundle: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     // Removed first: it may be the same file as the bundle's own.
     std::fs::remove_file(&manifest)?;
     std::fs::write(&manifest, text + "\n# another\n")?;
-    Bundle::open(&other).context("a bundle under another id")?;
+    AnyBundle::open(&other).context("a bundle under another id")?;
     Ok(other)
 }
 

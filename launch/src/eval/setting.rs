@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_eval::order::fingerprint;
 use tactus_eval::plan::{Condition, Judge, Plan, PolicyPlan, TaskPlan, sha256_hex};
 use tactus_eval::trial::Begun;
@@ -46,7 +46,8 @@ impl Setting {
             std::fs::read(&file).with_context(|| format!("cell file {}", file.display()))?;
         let open = |policy: &PolicyPlan| -> anyhow::Result<(PathBuf, String)> {
             let dir = folder.join(&policy.bundle);
-            let bundle = Bundle::open(&dir).with_context(|| format!("policy `{}`", policy.name))?;
+            let bundle =
+                AnyBundle::open(&dir).with_context(|| format!("policy `{}`", policy.name))?;
             Ok((dir, bundle.id().to_string()))
         };
         let bundles = plan

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context, bail};
-use tactus_bundle::Bundle;
+use tactus_bundle::AnyBundle;
 use tactus_control::Order;
 use tactus_eval::trial::Figures;
 use tactus_host::Lockstep;
@@ -201,7 +201,7 @@ fn lockstep(
 
 fn real_time(run: &Run<'_>) -> anyhow::Result<(Row, Figures)> {
     let (_, dir, id) = run.bundle;
-    let bundle = Bundle::open(dir)?;
+    let bundle = AnyBundle::open(dir)?;
     if **bundle.id() != *id {
         bail!(
             "{} is bundle {}, no longer {id}",

@@ -23,18 +23,22 @@
 //! - [`stats`]: what `stats.json` says.
 //! - [`golden`]: golden cases.
 //! - [`bundle`]: opening a directory.
+//! - [`outline`]: what every policy says of itself; [`any`]: a bundle of whichever family.
 #![forbid(unsafe_code)]
 
+pub mod any;
 mod bounds;
 pub mod bundle;
 pub mod error;
 mod files;
 pub mod golden;
 pub mod manifest;
+pub mod outline;
 mod raw;
 pub mod stats;
 mod validate;
 
+pub use any::AnyBundle;
 pub use bundle::Bundle;
 pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
@@ -44,4 +48,5 @@ pub use manifest::{
     Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State, Tool, Variant,
     Vision, WayFrame,
 };
+pub use outline::Outline;
 pub use stats::{Affine, Stats};

@@ -91,7 +91,14 @@ impl VlaPolicy {
     /// # Errors
     /// [`VlaError`] for the first thing that is wrong.
     pub fn open(bundle_dir: impl AsRef<Path>, options: VlaOptions<'_>) -> Result<Self, VlaError> {
-        let bundle = Bundle::open(bundle_dir)?;
+        Self::open_bundle(Bundle::open(bundle_dir)?, options)
+    }
+
+    /// As [`VlaPolicy::open`], for a bundle that is open.
+    ///
+    /// # Errors
+    /// As [`VlaPolicy::open`].
+    pub fn open_bundle(bundle: Bundle, options: VlaOptions<'_>) -> Result<Self, VlaError> {
         let mut policy = Self::of_bundle(bundle, options, Place::Device)?;
         policy.warm_up()?;
         Ok(policy)

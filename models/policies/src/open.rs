@@ -1,0 +1,41 @@
+//! From what a cell names to an open policy.
+
+use std::path::Path;
+
+use tactus_bundle::{AnyBundle, BundleError};
+use tactus_vla::{VlaError, VlaOptions, VlaPolicy};
+
+use crate::served::Served;
+
+/// How a policy is opened, whatever its family: what a family has not (denoising steps, features that serve longer) it
+/// refuses where it is asked for.
+pub type Options<'a> = VlaOptions<'a>;
+
+/// Where a policy comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// A bundle directory; its manifest says which family it is.
+    Bundle(&'a Path),
+}
+
+/// Why a policy cannot be opened or probed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The bundle is unusable.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Its family says why.
+    #[error(transparent)]
+    Vla(#[from] VlaError),
+}
+
+/// Opens the policy, which has then made its first chunk, so that the first real one is not the slow one.
+///
+/// # Errors
+/// [`OpenError`] for the first thing that is wrong.
+pub fn open(source: Source<'_>, options: Options<'_>) -> Result<Box<dyn Served>, OpenError> {
+    let Source::Bundle(dir) = source;
+    match AnyBundle::open(dir)? {
+        AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
+    }
+}
