@@ -3,6 +3,7 @@
 mod beat;
 mod cameras;
 mod contenders;
+mod explain;
 mod latency;
 mod latency_pace;
 mod latency_plot;
@@ -18,6 +19,7 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         BenchVerb::Beat(args) => beat::beat(args),
         BenchVerb::Cameras(args) => cameras::cameras(args),
         BenchVerb::Record(args) => record::record_bench(args),
+        BenchVerb::Explain(args) => explain::explain_bench(args),
         BenchVerb::Panel(args) => panel::panel_bench(args),
     }
 }

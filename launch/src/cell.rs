@@ -54,6 +54,8 @@ use schedule::{RawRequest, RawSchedule};
 use space::Space;
 use teleop::RawTeleop;
 
+use crate::cli::ControlWord;
+
 /// Version of cell files that this program reads.
 const SCHEMA: u32 = 1;
 
@@ -137,6 +139,10 @@ pub struct Cell {
     pub denoise_steps: Option<usize>,
     /// How long features serve chunks after their own; zero: every chunk has its own.
     pub features_every: Duration,
+    /// What acts: the bundle's head or its language model.
+    pub control: ControlWord,
+    /// Rate of explanations beside the policy, Hz; `None` for none.
+    pub explain_hz: Option<f64>,
     /// Latency budget.
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
@@ -200,6 +206,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         intra_threads,
         denoise_steps,
         features_every,
+        control,
+        explain_hz,
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
@@ -249,6 +257,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         intra_threads,
         denoise_steps,
         features_every,
+        control,
+        explain_hz,
         budget: raw.budget.read(&check)?,
         sim: raw.sim.map(
             |RawSim {

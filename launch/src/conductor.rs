@@ -53,6 +53,9 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let bundle = AnyBundle::open(args.policy.bundle.as_deref().unwrap_or(&cell.bundle))?;
     let bundle_id = bundle.id().to_string();
     if args.lockstep {
+        if args.policy.explain.is_some() {
+            bail!("--explain: explanations take real time, and lock-step has none");
+        }
         let summary = lockstep::demo(args, &cell, &bundle_id)?;
         return finish(args, &summary, None);
     }

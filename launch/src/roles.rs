@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tactus_drivers_api::WireDriver;
-use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
+use tactus_bundle::Bundle;
+use tactus_host::{ArmOptions, EngineOptions, Explaining, run_arm, run_engine};
 use tactus_policies::{Options, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning};
+use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::{MonotonicClock, Name, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell};
-use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
+use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
 use crate::holds;
 
 /// How long a role waits for the others it cannot do without.
@@ -116,6 +118,17 @@ pub fn open_policy_for(
     (joints, arm): (&[String], Option<&ArmInfo>),
     conditioning: Conditioning,
 ) -> anyhow::Result<Box<dyn Served>> {
+    open_within(cell, args, (joints, arm), conditioning, None)
+}
+
+/// As [`open_policy_for`]; a policy that decides itself how long a chunk takes has `within` for it.
+fn open_within(
+    cell: &Cell,
+    args: &PolicyArgs,
+    (joints, arm): (&[String], Option<&ArmInfo>),
+    conditioning: Conditioning,
+    within: Option<Duration>,
+) -> anyhow::Result<Box<dyn Served>> {
     let options = Options {
         ort_library: args.onnxruntime.clone(),
         intra_threads: cell.intra_threads,
@@ -131,8 +144,45 @@ pub fn open_policy_for(
         denoise_steps: cell.denoise_steps,
         features_every: cell.features_every,
     };
-    let source = Source::Bundle(args.bundle.as_ref().unwrap_or(&cell.bundle));
+    let bundle = args.bundle.as_ref().unwrap_or(&cell.bundle);
+    let source = match args.control.unwrap_or(cell.control) {
+        ControlWord::Head => Source::Bundle(bundle),
+        ControlWord::Fast => Source::Fast { bundle, within },
+    };
     Ok(tactus_policies::open(source, options)?)
+}
+
+/// What the budget declares for a chunk, from its observation on, with the margin that belongs to no stage.
+fn chunk_budget(cell: &Cell) -> Duration {
+    let stages = tactus_vla::measure::STAGES.into_iter();
+    stages.map(|stage| cell.budget.get(stage)).sum::<Duration>() + cell.budget.margin
+}
+
+/// What explains beside the policy, if anything shall.
+fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explaining>> {
+    let Some(hz) = args.explain.or(cell.explain_hz) else {
+        return Ok(None);
+    };
+    let bundle = Bundle::open(args.bundle.as_ref().unwrap_or(&cell.bundle))?;
+    let explainer = Explainer::open(
+        &bundle,
+        ReasonerOptions {
+            ort_library: args.onnxruntime.clone(),
+            // On its own thread, which gives way: a thread of ONNX Runtime's would not.
+            intra_threads: 1,
+            provider: match cell.cuda || args.require_cuda {
+                true => Provider::Cuda,
+                false => Provider::Cpu,
+            },
+            require_provider: args.require_cuda,
+            ..ReasonerOptions::default()
+        },
+    )?;
+    tracing::info!(hz, "explanations beside the policy");
+    Ok(Some(Explaining {
+        explainer: Box::new(explainer),
+        every: Duration::from_secs_f64(1.0 / hz),
+    }))
 }
 
 /// Probes the policy's stages and refuses a cell whose times cannot work with them.
@@ -168,7 +218,10 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     let info =
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     cell.check_places(&info)?;
-    let mut policy = open_policy(&cell, &args.policy, &info.joints, Some(&info))?;
+    let conditioning = cell.schedule.strategy.conditioning();
+    let within = Some(chunk_budget(&cell));
+    let place = (&info.joints[..], Some(&info));
+    let mut policy = open_within(&cell, &args.policy, place, conditioning, within)?;
     enforce_budget(&cell, policy.as_mut())?;
     let assembly = cell.assembly(policy.cameras())?;
     let options = EngineOptions {
@@ -177,7 +230,8 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         arm: cell.arm.clone(),
         assembly,
     };
-    run_engine(policy, &options, &session, clock.as_ref(), &stop)?;
+    let explaining = explaining(&cell, &args.policy)?;
+    run_engine(policy, explaining, &options, &session, clock.as_ref(), &stop)?;
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! From what a cell names to an open policy.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use tactus_bundle::{AnyBundle, BundleError};
-use tactus_vla::{VlaError, VlaOptions, VlaPolicy};
+use tactus_vla::{FastPolicy, VlaError, VlaOptions, VlaPolicy};
 
 use crate::served::Served;
 
@@ -16,6 +16,13 @@ pub type Options<'a> = VlaOptions<'a>;
 pub enum Source<'a> {
     /// A bundle directory; its manifest says which family it is.
     Bundle(&'a Path),
+    /// A bundle directory whose language model acts, in FAST tokens, instead of its head.
+    Fast {
+        /// The directory.
+        bundle: &'a Path,
+        /// Time that a chunk may take; `None` where time is not real.
+        within: Option<Duration>,
+    },
 }
 
 /// Why a policy cannot be opened or probed.
@@ -34,8 +41,13 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`] for the first thing that is wrong.
 pub fn open(source: Source<'_>, options: Options<'_>) -> Result<Box<dyn Served>, OpenError> {
-    let Source::Bundle(dir) = source;
-    match AnyBundle::open(dir)? {
-        AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
+    match source {
+        Source::Bundle(dir) => match AnyBundle::open(dir)? {
+            AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
+        },
+        Source::Fast { bundle, within } => {
+            let AnyBundle::Vla(bundle) = AnyBundle::open(bundle)?;
+            Ok(Box::new(FastPolicy::open(*bundle, &options, within)?))
+        }
     }
 }

@@ -7,7 +7,7 @@ use tactus_types::{
     ActionChunk, CameraFrame, Conditioning, InferenceRequest, Observation, Policy, PolicyError,
     StageTimes,
 };
-use tactus_vla::{Probe, VlaPolicy};
+use tactus_vla::{FastPolicy, Probe, VlaPolicy};
 
 use crate::open::OpenError;
 
@@ -94,5 +94,27 @@ impl Served for VlaPolicy {
         within: Duration,
     ) -> Result<Probe, OpenError> {
         Ok(Self::probe(self, conditioning, chunks, within, || ())?)
+    }
+}
+
+impl Served for FastPolicy {
+    fn outline(&self) -> Outline {
+        Outline {
+            steps: 1,
+            ..self.bundle().manifest().into()
+        }
+    }
+
+    fn warm_up(&mut self) -> Result<StageTimes, PolicyError> {
+        Self::warm_up(self)
+    }
+
+    fn probe(
+        &mut self,
+        _conditioning: Conditioning,
+        chunks: usize,
+        within: Duration,
+    ) -> Result<Probe, OpenError> {
+        Ok(Self::probe(self, chunks, within)?)
     }
 }

@@ -24,6 +24,8 @@
 //! - [`tower`] (private): the vision graph over bound buffers.
 //! - [`generate`] (private): the decoder graph over its cache; [`sample`]: scores to tokens; [`detokenise`]: tokens to text.
 //! - [`reason`]: [`Reasoner`], the language model as one that speaks.
+//! - [`fast`]: [`FastPolicy`], the language model that acts in FAST tokens; [`explain`]: [`Explainer`], one that thinks
+//!   aloud beside a policy.
 //! - [`golden`] (private): golden cases as observations and requests.
 //! - [`verify`]: the same path against the bundle's golden tensors.
 //!   [`verify_decoder`] (private) does the part of the decoder.
@@ -36,6 +38,8 @@ pub mod decode;
 pub mod detokenise;
 pub mod dual_rate;
 pub mod error;
+pub mod explain;
+pub mod fast;
 mod generate;
 mod golden;
 pub mod graphs;
@@ -63,7 +67,9 @@ pub mod verify;
 mod verify_decoder;
 
 pub use error::{InferError, VlaError};
-pub use measure::{CostReport, StageCost, measure};
+pub use explain::Explainer;
+pub use fast::{FastPolicy, TokenBudget};
+pub use measure::{CostReport, StageCost, TokenCost, measure};
 pub use policy::{VlaOptions, VlaPolicy};
 pub use probe::Probe;
 pub use reason::{Finish, Reasoner, ReasonerOptions, Step, Stop, Talk};

@@ -275,7 +275,8 @@ impl Reasoner {
         })
     }
 
-    fn prepare(
+    /// As [`Reasoner::begin`], for whoever keeps both apart.
+    pub(crate) fn prepare(
         &mut self,
         frames: &[CameraFrame],
         sentence: &str,
@@ -317,7 +318,8 @@ impl Reasoner {
         })
     }
 
-    fn step(&mut self, state: &mut TalkState, elapsed: Duration) -> Result<Step, InferError> {
+    /// One step of a talk that [`Reasoner::prepare`] began.
+    pub(crate) fn step(&mut self, state: &mut TalkState, elapsed: Duration) -> Result<Step, InferError> {
         if let Phase::Done(finish) = state.phase {
             return Ok(Step::Done(finish));
         }
@@ -385,8 +387,9 @@ enum Phase {
     Done(Finish),
 }
 
+/// Where a talk is.
 #[derive(Debug)]
-struct TalkState {
+pub(crate) struct TalkState {
     phase: Phase,
     sampler: Sampler,
     detokeniser: Detokeniser,

@@ -12,8 +12,8 @@ use tactus_types::{
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, CameraStatus, Cell, ChunkReply, DeviceCommand, EngineStatus,
-    EpisodeEvent, Header, Message, ModeReport, Raw, SimWorld, Telemetry, TickBatch, Topic,
-    WireError, decode,
+    EpisodeEvent, Header, Message, ModeReport, Raw, Reasoning, SimWorld, Telemetry, TickBatch,
+    Topic, WireError, decode,
 };
 
 use crate::continuity::Continuity;
@@ -29,7 +29,7 @@ const LATE: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_secs(60);
 
 /// Schemas of everything that is published in a cell.
-pub(crate) const SCHEMAS: [&str; 16] = [
+pub(crate) const SCHEMAS: [&str; 17] = [
     CameraFrame::SCHEMA,
     CameraInfo::SCHEMA,
     CameraStatus::SCHEMA,
