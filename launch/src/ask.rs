@@ -24,9 +24,15 @@ const MAX_PICTURES: usize = 8;
 pub fn ask(args: &AskArgs) -> anyhow::Result<ExitCode> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.image.is_empty() || args.image.len() > MAX_PICTURES {
-        bail!("--image: expected 1 to {MAX_PICTURES} JPEG files, got {}", args.image.len());
+        bail!(
+            "--image: expected 1 to {MAX_PICTURES} JPEG files, got {}",
+            args.image.len()
+        );
     }
-    let frames: Vec<CameraFrame> = (0..).zip(&args.image).map(picture).collect::<Result<_, _>>()?;
+    let frames: Vec<CameraFrame> = (0..)
+        .zip(&args.image)
+        .map(picture)
+        .collect::<Result<_, _>>()?;
     let size = |frame: &CameraFrame| CameraSpec {
         name: frame.camera.to_string(),
         width: frame.width as usize,
@@ -70,7 +76,10 @@ pub fn ask(args: &AskArgs) -> anyhow::Result<ExitCode> {
         |text| {
             first.get_or_insert_with(|| started.elapsed());
             // Whoever read has gone; what is left is said to nobody.
-            closed |= out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err();
+            closed |= out
+                .write_all(text.as_bytes())
+                .and_then(|()| out.flush())
+                .is_err();
         },
     )?;
     if !closed {

@@ -208,7 +208,10 @@ pub enum ControlWord {
 
 /// A rate of explanations, Hz.
 fn explain_rate(text: &str) -> Result<f64, String> {
-    let hz = text.parse::<f64>().ok().filter(|hz| (0.01..=20.0).contains(hz));
+    let hz = text
+        .parse::<f64>()
+        .ok()
+        .filter(|hz| (0.01..=20.0).contains(hz));
     hz.ok_or_else(|| "expected 0.01 to 20".into())
 }
 
@@ -249,7 +252,10 @@ pub struct AskArgs {
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
-    let value = text.parse::<f32>().ok().filter(|t| (0.001..=100.0).contains(t));
+    let value = text
+        .parse::<f32>()
+        .ok()
+        .filter(|t| (0.001..=100.0).contains(t));
     value.ok_or_else(|| "expected 0.001 to 100".into())
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tactus_drivers_api::WireDriver;
 use tactus_bundle::Bundle;
+use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, Explaining, run_arm, run_engine};
 use tactus_policies::{Options, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning};
@@ -231,7 +231,14 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         assembly,
     };
     let explaining = explaining(&cell, &args.policy)?;
-    run_engine(policy, explaining, &options, &session, clock.as_ref(), &stop)?;
+    run_engine(
+        policy,
+        explaining,
+        &options,
+        &session,
+        clock.as_ref(),
+        &stop,
+    )?;
     Ok(())
 }
 

@@ -29,11 +29,19 @@ pub fn explain_bench(args: &ExplainBenchArgs) -> anyhow::Result<()> {
         None => checkout::demo_cell()?,
     };
     let cell = cell::load(&file)?;
-    ensure!(cell.sim.is_some(), "cell file {}: expected [sim]", file.display());
+    ensure!(
+        cell.sim.is_some(),
+        "cell file {}: expected [sim]",
+        file.display()
+    );
     let (mut without, mut with) = (Samples::default(), Samples::default());
     for turn in 0..args.turns {
         for hz in [None, Some(args.hz)] {
-            let samples = if hz.is_some() { &mut with } else { &mut without };
+            let samples = if hz.is_some() {
+                &mut with
+            } else {
+                &mut without
+            };
             let before = samples.inference.len();
             measure(args, &cell, hz, samples)?;
             eprintln!(
@@ -55,7 +63,8 @@ pub fn explain_bench(args: &ExplainBenchArgs) -> anyhow::Result<()> {
     });
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&report).context("figures as JSON")?;
-        std::fs::write(file, text + "\n").with_context(|| format!("result file {}", file.display()))?;
+        std::fs::write(file, text + "\n")
+            .with_context(|| format!("result file {}", file.display()))?;
     }
     result::line(format_args!(
         "{} chunks without explanations and {} with them at {} Hz ({} talks of {:.0} tokens in {:.0} ms)",
@@ -94,7 +103,8 @@ struct Samples {
 
 impl Samples {
     fn json(&self) -> Value {
-        let of = |values: &[f64]| json!({ "p50": quantile(values, 0.5), "p99": quantile(values, 0.99) });
+        let of =
+            |values: &[f64]| json!({ "p50": quantile(values, 0.5), "p99": quantile(values, 0.99) });
         json!({
             "chunks": self.inference.len(), "inference_ms": of(&self.inference), "overhead_ms": of(&self.overhead),
             "talks": self.talks, "tokens": self.tokens,
@@ -154,7 +164,10 @@ fn measure(
         }
         drop(live);
         if Instant::now() > until {
-            bail!("not all processes came up within {UP_WITHIN:?}; see {}", children.logs.display());
+            bail!(
+                "not all processes came up within {UP_WITHIN:?}; see {}",
+                children.logs.display()
+            );
         }
         std::thread::sleep(EVERY);
     }
@@ -170,7 +183,9 @@ fn measure(
     let mut last = 0;
     while begun.elapsed() < SETTLE + Duration::from_secs(args.secs.into()) {
         std::thread::sleep(EVERY / 10);
-        let Some(telemetry) = shared.lock().telemetry else { continue };
+        let Some(telemetry) = shared.lock().telemetry else {
+            continue;
+        };
         if telemetry.request_id != last && telemetry.request_id != 0 {
             last = telemetry.request_id;
             if begun.elapsed() > SETTLE {

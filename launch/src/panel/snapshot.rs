@@ -12,8 +12,8 @@ use tactus_control::rule;
 use tactus_kinematics::{Chain, Frames};
 use tactus_types::{Applied, ArmInfo, Budget, JointState, JointVec, Source, Stage, Time};
 use tactus_wire::{
-    AppliedBatch, EpisodeEvent, EpisodePhase, EvalPhase, EvalReport, ModeReport, ModeWord, Reasoning,
-    Role, Telemetry,
+    AppliedBatch, EpisodeEvent, EpisodePhase, EvalPhase, EvalReport, ModeReport, ModeWord,
+    Reasoning, Role, Telemetry,
 };
 
 use crate::cell::Cell;

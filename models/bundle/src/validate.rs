@@ -10,13 +10,13 @@ use crate::{
     error::BundleError,
     manifest::{
         Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise,
-        Family, Fast, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide,
-        PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State,
-        Tool, Variant, Vision, WayFrame,
+        Family, Fast, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding,
+        PaddingSide, PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA,
+        Source, State, Tool, Variant, Vision, WayFrame,
     },
     raw::{
-        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDecoder, RawDenoise, RawFast, RawGraph,
-        RawManifest, RawPrompt, RawSchema, RawState, RawTool, RawVision,
+        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDecoder, RawDenoise, RawFast,
+        RawGraph, RawManifest, RawPrompt, RawSchema, RawState, RawTool, RawVision,
     },
 };
 
@@ -475,10 +475,9 @@ fn decoder(
     }
     let pair = |field: &str, texts: Option<[String; 2]>| match texts {
         None => Ok(None),
-        Some([begin, end]) => Ok::<_, BundleError>(Some([
-            non_empty(field, begin)?,
-            non_empty(field, end)?,
-        ])),
+        Some([begin, end]) => {
+            Ok::<_, BundleError>(Some([non_empty(field, begin)?, non_empty(field, end)?]))
+        }
     };
     let fast = |raw: RawFast| {
         let found = raw.token.matches("{n}").count();

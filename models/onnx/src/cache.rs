@@ -70,12 +70,7 @@ impl Binding {
     ///
     /// # Errors
     /// [`OnnxError::Buffer`].
-    pub fn keep(
-        &mut self,
-        past: &str,
-        present: &str,
-        cache: &mut Cache,
-    ) -> Result<(), OnnxError> {
+    pub fn keep(&mut self, past: &str, present: &str, cache: &mut Cache) -> Result<(), OnnxError> {
         let bound = match cache {
             Cache::F32(tensor) => keep(self, past, present, tensor),
             Cache::F16(tensor) => keep(self, past, present, tensor),

@@ -167,8 +167,10 @@ mod tests {
         assert_eq!(printable(b'a'), Some(b'a'));
         assert_eq!(byte_of('Ġ'), Some(b' '));
         assert_eq!(byte_of('Ċ'), Some(b'\n'));
-        let all: std::collections::BTreeSet<u8> =
-            (0x21..0x200).filter_map(char::from_u32).filter_map(byte_of).collect();
+        let all: std::collections::BTreeSet<u8> = (0x21..0x200)
+            .filter_map(char::from_u32)
+            .filter_map(byte_of)
+            .collect();
         assert_eq!(all.len(), 256);
     }
 

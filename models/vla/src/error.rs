@@ -7,7 +7,9 @@ use tactus_kinematics::KinematicsError;
 use tactus_onnx::OnnxError;
 use tactus_types::PolicyError;
 
-use crate::{decode::DecodeError, prompt::PromptError, represent::RepresentError, sample::SampleError};
+use crate::{
+    decode::DecodeError, prompt::PromptError, represent::RepresentError, sample::SampleError,
+};
 
 /// Why a bundle cannot be run here.
 #[derive(Debug, thiserror::Error)]

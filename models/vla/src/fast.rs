@@ -84,7 +84,8 @@ impl FastPolicy {
         };
         if options.conditioning != Conditioning::None {
             return Err(wrong(
-                "a schedule without conditioning: action tokens know nothing of what is decided".into(),
+                "a schedule without conditioning: action tokens know nothing of what is decided"
+                    .into(),
                 format!("{:?}", options.conditioning),
             ));
         }
@@ -100,7 +101,8 @@ impl FastPolicy {
             },
         )?;
         let spec = reasoner.spec().clone();
-        let (Some(fast), Some(think), Some(answer)) = (&spec.fast, &spec.think, &spec.answer) else {
+        let (Some(fast), Some(think), Some(answer)) = (&spec.fast, &spec.think, &spec.answer)
+        else {
             return Err(wrong(
                 "`think`, `answer` and `fast` in the manifest's `decoder`".into(),
                 "a language model that was not taught to act".into(),
@@ -127,7 +129,10 @@ impl FastPolicy {
         let first = id("decoder.fast.token", &token(0))?;
         let last = id("decoder.fast.token", &token(count.saturating_sub(1)))?;
         if last != first + count.saturating_sub(1) {
-            let expected = format!("action tokens one after the other, the last at {}", first + count - 1);
+            let expected = format!(
+                "action tokens one after the other, the last at {}",
+                first + count - 1
+            );
             return Err(wrong(expected, last.to_string()));
         }
         let tags = AnswerTokens {
@@ -162,7 +167,11 @@ impl FastPolicy {
     /// Measures prompt and tokens on the first golden case, and from that how many tokens fit.
     fn rehearse(&mut self, within: Duration) -> Result<(), VlaError> {
         let bundle = self.bundle.clone();
-        let case = bundle.golden()?.into_iter().next().ok_or(VlaError::NoGoldenCase)?;
+        let case = bundle
+            .golden()?
+            .into_iter()
+            .next()
+            .ok_or(VlaError::NoGoldenCase)?;
         let input = GoldenInput {
             case: &case,
             manifest: bundle.manifest(),
@@ -203,6 +212,11 @@ impl FastPolicy {
     /// How many tokens an answer may have, and how long it may take.
     pub fn budget(&self) -> TokenBudget {
         self.budget
+    }
+
+    /// Answers may have at most `tokens` tokens from now on, fewer than were measured to fit.
+    pub fn limit(&mut self, tokens: usize) {
+        self.budget.tokens = self.budget.tokens.min(tokens);
     }
 
     /// The bundle behind the policy.
@@ -282,7 +296,9 @@ impl FastPolicy {
         };
         let mut said = Said::default();
         let begun = Instant::now();
-        let mut talk = self.reasoner.begin(frames, instruction, Choice::Greedy, stop)?;
+        let mut talk = self
+            .reasoner
+            .begin(frames, instruction, Choice::Greedy, stop)?;
         said.decode = begun.elapsed();
         let answer = i64::from(self.tags.answer.0);
         let (mut looked, mut answers) = (false, false);
@@ -305,7 +321,9 @@ impl FastPolicy {
                 }
                 Step::Done(finish) => {
                     let ids = talk.tokens().iter();
-                    said.ids = ids.map(|id| u32::try_from(*id).unwrap_or(u32::MAX)).collect();
+                    said.ids = ids
+                        .map(|id| u32::try_from(*id).unwrap_or(u32::MAX))
+                        .collect();
                     said.finish = Some(finish);
                     return Ok(said);
                 }
@@ -430,7 +448,8 @@ impl Policy for FastPolicy {
         observation: &Observation,
         request: &InferenceRequest,
     ) -> Result<ActionChunk, PolicyError> {
-        self.chunk(observation, request).map_err(|e| e.at("decoder"))
+        self.chunk(observation, request)
+            .map_err(|e| e.at("decoder"))
     }
 
     fn cameras(&self) -> &[Arc<str>] {

@@ -190,10 +190,17 @@ impl Decoder {
         rows.fill(nowhere);
         for (row, at) in rows.iter_mut().zip(&script.image_rows) {
             let here = at - start as i64;
-            *row = if (0..nowhere).contains(&here) { here } else { nowhere };
+            *row = if (0..nowhere).contains(&here) {
+                here
+            } else {
+                nowhere
+            };
         }
         let ids = piece.position_ids.write()?;
-        for (to, from) in ids.chunks_exact_mut(tokens).zip(script.position_ids.chunks_exact(all)) {
+        for (to, from) in ids
+            .chunks_exact_mut(tokens)
+            .zip(script.position_ids.chunks_exact(all))
+        {
             to.copy_from_slice(&from[start..start + tokens]);
         }
         // Links in the host's memory are copied to a device again; on the device they are where they were.
@@ -215,7 +222,10 @@ impl Decoder {
         if self.room() == 0 {
             return Err(OnnxError::Run {
                 graph: Graph::Decoder.name(),
-                reason: format!("expected at most {} tokens (decoder.max_length)", self.capacity),
+                reason: format!(
+                    "expected at most {} tokens (decoder.max_length)",
+                    self.capacity
+                ),
             });
         }
         let mut piece = match self.one.take() {
@@ -334,7 +344,11 @@ fn check(
         TensorSpec::new("start", I64, &[Is(1)]),
     ];
     if levels > 0 {
-        inputs.push(TensorSpec::new("deepstack", F32, &[Is(levels), Any, Is(hidden)]));
+        inputs.push(TensorSpec::new(
+            "deepstack",
+            F32,
+            &[Is(levels), Any, Is(hidden)],
+        ));
     }
     let mut outputs = vec![TensorSpec::new("logits", F32, &[Is(1), Is(vocabulary)])];
     for input in session.inputs() {
@@ -346,7 +360,11 @@ fn check(
             // Refused below: a cache has heads and a width.
             _ => vec![Is(0), Any, Is(0)],
         };
-        inputs.push(TensorSpec::new(input.name.as_str(), input.element.clone(), &dims));
+        inputs.push(TensorSpec::new(
+            input.name.as_str(),
+            input.element.clone(),
+            &dims,
+        ));
         outputs.push(TensorSpec::new(
             format!("{PRESENT}{name}"),
             input.element.clone(),

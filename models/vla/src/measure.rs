@@ -149,7 +149,13 @@ pub fn measure(
         whole.push(took);
         on_chunk();
     }
-    let decoder = token_cost(&bundle, options, &observation.frames, &case.instruction, ceiling)?;
+    let decoder = token_cost(
+        &bundle,
+        options,
+        &observation.frames,
+        &case.instruction,
+        ceiling,
+    )?;
     let floor = |stage: Stage| Some(floor_of(&bundle, stage)?(ceiling?));
     let floors: Vec<Option<Duration>> = STAGES.into_iter().map(floor).collect();
     let all: Option<Duration> = floors[2..].iter().copied().sum();

@@ -308,7 +308,11 @@ impl Reasoner {
             position_ids,
         })?;
         Ok(TalkState {
-            phase: if self.image_tokens > 0 { Phase::Look } else { Phase::Read },
+            phase: if self.image_tokens > 0 {
+                Phase::Look
+            } else {
+                Phase::Read
+            },
             sampler: Sampler::new(choice),
             detokeniser: Detokeniser::new(Arc::clone(&self.spelling)),
             stop,
@@ -319,7 +323,11 @@ impl Reasoner {
     }
 
     /// One step of a talk that [`Reasoner::prepare`] began.
-    pub(crate) fn step(&mut self, state: &mut TalkState, elapsed: Duration) -> Result<Step, InferError> {
+    pub(crate) fn step(
+        &mut self,
+        state: &mut TalkState,
+        elapsed: Duration,
+    ) -> Result<Step, InferError> {
         if let Phase::Done(finish) = state.phase {
             return Ok(Step::Done(finish));
         }

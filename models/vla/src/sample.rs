@@ -89,7 +89,8 @@ impl Sampler {
         let weight = |score: f32| ((score - top) / temperature).exp();
         let all = scores.iter().map(|score| weight(*score)).enumerate();
         self.ranked.extend(all);
-        let by_weight = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let by_weight =
+            |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if top_k < self.ranked.len() {
             self.ranked
                 .select_nth_unstable_by(top_k.max(1) - 1, by_weight);
@@ -178,10 +179,22 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_best_few_or_the_share_is_never_drawn() {
-        let two = drawn(Sampling { top_k: 2, ..sampling(1) }, 500);
+        let two = drawn(
+            Sampling {
+                top_k: 2,
+                ..sampling(1)
+            },
+            500,
+        );
         assert!(two.iter().all(|t| [1, 3].contains(t)) && two.contains(&1) && two.contains(&3));
         // The two best have 0.79 of the weight.
-        let most = drawn(Sampling { top_p: 0.7, ..sampling(1) }, 500);
+        let most = drawn(
+            Sampling {
+                top_p: 0.7,
+                ..sampling(1)
+            },
+            500,
+        );
         assert!(most.iter().all(|t| [1, 3].contains(t)));
         let cold = Sampling {
             temperature: 1e-3,

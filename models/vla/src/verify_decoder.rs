@@ -74,7 +74,11 @@ pub(crate) fn decoder(
     }
     let positions = case.i64("decoder.position_ids")?;
     if positions.len() != 3 * ids.len() {
-        return Err(wrong("decoder.position_ids", 3 * ids.len(), positions.len()));
+        return Err(wrong(
+            "decoder.position_ids",
+            3 * ids.len(),
+            positions.len(),
+        ));
     }
     let embeds = case.f32("image_embeds")?;
     let (hidden, levels) = (manifest.backbone.hidden, manifest.vision.deepstack);
@@ -112,7 +116,11 @@ pub(crate) fn decoder(
     };
     let mut greedy = Sampler::new(Choice::Greedy);
     let near = 2.0 * tolerance * compared.scale;
-    for (step, (token, golden)) in tokens.iter().zip(golden.chunks_exact(columns.len())).enumerate() {
+    for (step, (token, golden)) in tokens
+        .iter()
+        .zip(golden.chunks_exact(columns.len()))
+        .enumerate()
+    {
         let scores = decoder.logits()?;
         for (column, golden) in columns.iter().zip(golden) {
             let ours = usize::try_from(*column).ok().and_then(|i| scores.get(i));
@@ -130,7 +138,9 @@ pub(crate) fn decoder(
                 second = *score;
             }
         }
-        let ours = greedy.pick(scores).map_err(|e| InferError::from(e).at("decoder"))?;
+        let ours = greedy
+            .pick(scores)
+            .map_err(|e| InferError::from(e).at("decoder"))?;
         let clear = f64::from(best - second) > near;
         compared.differing += usize::from(clear && ours != *token);
         if step + 1 < tokens.len() {
@@ -179,7 +189,8 @@ pub fn greedy_tokens(
         let mut talk = reasoner
             .begin(&frames, &case.instruction, Choice::Greedy, stop)
             .map_err(error)?;
-        talk.finish(|| std::time::Duration::ZERO, |_| ()).map_err(error)?;
+        talk.finish(|| std::time::Duration::ZERO, |_| ())
+            .map_err(error)?;
         let said = talk.tokens().to_vec();
         out.push((golden, said));
     }

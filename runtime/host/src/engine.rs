@@ -65,7 +65,8 @@ pub fn run_engine(
     let _status = session.queryable(&status_key, answer)?;
     let beats = session.publisher::<EngineStatus>(&status_key)?;
     let done = Done::default();
-    let words = session.publisher::<Reasoning>(&cell.key(&Topic::EngineReasoning(engine.clone())))?;
+    let words =
+        session.publisher::<Reasoning>(&cell.key(&Topic::EngineReasoning(engine.clone())))?;
     let (turn, outbox) = (Turn::default(), Outbox::default());
     let _alive = session.alive(cell, Role::Engine, engine)?;
     tracing::info!(provider = policy.provider(), bundle = %policy.bundle_id(), "engine ready");

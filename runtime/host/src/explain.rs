@@ -122,7 +122,9 @@ impl Pace {
         if let Some(last) = self.last {
             let interval = now.since(last);
             // The shortest lately: to expect a request too early costs words, too late costs time of the policy.
-            let kept = self.interval.map_or(interval, |known| interval.min(known + known / 8));
+            let kept = self
+                .interval
+                .map_or(interval, |known| interval.min(known + known / 8));
             self.interval = Some(kept);
         }
         self.last = Some(now);
@@ -148,7 +150,11 @@ impl Outbox {
     /// Publishes what is left here until `turn` is over.
     pub fn send(&self, publisher: &Publisher<Reasoning>, turn: &Turn) {
         while !turn.is_over() {
-            let said = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let said = self
+                .slot
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             if let Some(said) = said
                 && let Err(e) = publisher.put(&said)
             {
@@ -186,7 +192,9 @@ pub fn explain(explaining: Explaining, turn: &Turn, outbox: &Outbox, clock: &dyn
                 None => std::thread::sleep(5 * LOOK),
             }
         };
-        let Some((observation, instruction)) = seen else { return };
+        let Some((observation, instruction)) = seen else {
+            return;
+        };
         talks.run(&observation, &instruction);
         while !turn.is_over() && clock.now().since(begun) < every {
             std::thread::sleep((every - clock.now().since(begun).min(every)).min(20 * LOOK));

@@ -15,7 +15,8 @@ use tactus_wire::{
     Counters, DeviceCommand, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase, EvalPicture,
     EvalReply, EvalReport, EvalSaid, Header, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
     MAX_REASONING_BYTES, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw,
-    Reasoning, ReplyRef, SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote, WireError, decode,
+    Reasoning, ReplyRef, SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
+    WireError, decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -982,7 +983,10 @@ fn words_have_a_length_and_a_talk_has_an_age() {
     };
     assert!(travel(&said(MAX_REASONING_BYTES)).is_ok());
     let refusal = refused(&said(MAX_REASONING_BYTES + 1));
-    assert!(refusal.contains("field `text`: expected at most 8192 bytes"), "{refusal}");
+    assert!(
+        refusal.contains("field `text`: expected at most 8192 bytes"),
+        "{refusal}"
+    );
     assert!(refused(&said(1 << 20)).contains("field `(payload)`"));
 }
 

@@ -245,5 +245,8 @@ fn words_are_shown_with_their_age() {
     lately.reasoning = Some((said(), Time::from_millis(9_500)));
     let words = &shown(&lately, 10_000)["reasoning"];
     assert_eq!(words["text"], "<think>the red cube is at 3 4</think>");
-    assert_eq!((&words["finish"], &words["age_s"]), (&json!("text"), &json!(0.5)));
+    assert_eq!(
+        (&words["finish"], &words["age_s"]),
+        (&json!("text"), &json!(0.5))
+    );
 }
