@@ -76,4 +76,4 @@ pub use reason::{Finish, Reasoner, ReasonerOptions, Step, Stop, Talk};
 pub use report::{VerifyReport, VerifyRow};
 pub use tactus_onnx::Provider;
 pub use verify::{RunOptions, verify};
-pub use verify_decoder::greedy_tokens;
+pub use verify_decoder::{Greedy, greedy_tokens};

@@ -125,8 +125,8 @@ pub(crate) fn decoder(
         for (column, golden) in columns.iter().zip(golden) {
             let ours = usize::try_from(*column).ok().and_then(|i| scores.get(i));
             let error = ours.map_or(f64::NAN, |ours| f64::from((ours - golden).abs()));
-            // Written so that NaN stays.
-            if !(error <= compared.error) {
+            // NaN stays: nothing is above it.
+            if error.is_nan() || error > compared.error {
                 compared.error = error;
             }
         }
@@ -150,6 +150,15 @@ pub(crate) fn decoder(
     Ok(Some(compared))
 }
 
+/// Greedy tokens of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greedy {
+    /// Those of the reference.
+    pub golden: Vec<i64>,
+    /// Those of the decoder here.
+    pub said: Vec<i64>,
+}
+
 /// Golden tokens and those that the decoder of the bundle in `bundle_dir` says by itself: for each case of a decoder.
 ///
 /// # Errors
@@ -157,7 +166,7 @@ pub(crate) fn decoder(
 pub fn greedy_tokens(
     bundle_dir: impl AsRef<Path>,
     options: &RunOptions,
-) -> Result<Vec<(Vec<i64>, Vec<i64>)>, VlaError> {
+) -> Result<Vec<Greedy>, VlaError> {
     let bundle = Bundle::open(bundle_dir)?;
     let reasoner = crate::reason::ReasonerOptions {
         ort_library: options.ort_library.clone(),
@@ -192,7 +201,7 @@ pub fn greedy_tokens(
         talk.finish(|| std::time::Duration::ZERO, |_| ())
             .map_err(error)?;
         let said = talk.tokens().to_vec();
-        out.push((golden, said));
+        out.push(Greedy { golden, said });
     }
     Ok(out)
 }

@@ -49,8 +49,8 @@ fn tiny_decoders_say_what_transformers_says_for_64_tokens() {
         let dir = root().join("models/export/tests/bundles").join(bundle);
         let said = tactus_vla::greedy_tokens(dir, &options()).expect("it opens");
         assert_eq!(said.len(), 1);
-        let (golden, ours) = &said[0];
-        assert_eq!((golden.len(), golden), (64, ours), "{bundle}");
+        let tactus_vla::Greedy { golden, said } = &said[0];
+        assert_eq!((golden.len(), golden), (64, said), "{bundle}");
     }
 }
 
