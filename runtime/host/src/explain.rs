@@ -109,6 +109,15 @@ pub fn fits(now: Time, step: Duration, expected: Option<Time>) -> bool {
     expected.is_none_or(|at| now + step <= at || now > at + step)
 }
 
+/// What a step takes when nobody interrupts it, after one that took `took`: falls at once and rises slowly, since a thread that
+/// gives way is often interrupted, and that is time that the others had.
+pub fn settle(step: Duration, took: Duration) -> Duration {
+    match step.is_zero() || took < step {
+        true => took,
+        false => step + (took.min(4 * step) - step) / 8,
+    }
+}
+
 /// When requests come: regularly, as long as a policy runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pace {
@@ -207,7 +216,7 @@ struct Talks<'a> {
     turn: &'a Turn,
     outbox: &'a Outbox,
     clock: &'a dyn Clock,
-    /// What a step takes, the longest lately.
+    /// What a step takes.
     step: Duration,
     talk: u64,
 }
@@ -279,8 +288,7 @@ impl Talks<'_> {
             let started = self.clock.now();
             let thought = self.explainer.step(started.since(begun));
             let now = self.clock.now();
-            // Forgets slow ones slowly.
-            self.step = now.since(started).max(self.step - self.step / 16);
+            self.step = settle(self.step, now.since(started));
             match thought {
                 Ok(Thought::Reading) => {}
                 Ok(Thought::Said(piece)) => {
@@ -330,6 +338,19 @@ mod tests {
         // One late request does not make all the others late.
         pace.request(MS(1000));
         assert!(pace.expected() < Some(MS(1070)));
+    }
+
+    #[test]
+    fn an_interrupted_step_is_not_taken_for_a_long_one_but_long_ones_are() {
+        let ms = Duration::from_millis;
+        assert_eq!(settle(Duration::ZERO, ms(80)), ms(80));
+        assert_eq!(settle(ms(80), ms(1)), ms(1));
+        assert!(settle(ms(1), ms(500)) < ms(2));
+        let mut step = ms(1);
+        for _ in 0..40 {
+            step = settle(step, ms(20));
+        }
+        assert!(step > ms(15), "{step:?}");
     }
 
     #[test]
