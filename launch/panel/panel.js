@@ -56,6 +56,12 @@ function show() {
     text("arm-model", `${arm.model}${arm.torque === false ? ", no torque" : ""}${arm.age_s > 1 ? `, silent for ${number(arm.age_s, 0)} s` : ""}`);
     pose($("pose"), arm); joints($("joints"), arm);
   }
+  $("words").hidden = !newest.reasoning;
+  if (newest.reasoning) {
+    const { text, finish, age_s } = newest.reasoning;
+    $("words-text").textContent = text || "...";
+    $("words-about").textContent = finish ? `${age_s} s ago` : "...";
+  }
   $("news").replaceChildren(...newest.news.slice().reverse().map((n) => element("li", {}, element("small", {}, `${n.ago_s} s`), n.text)));
   cameras(newest);
   operator.see(newest);

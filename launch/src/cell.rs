@@ -62,6 +62,8 @@ use security::RawSecurity;
 use space::Space;
 use teleop::RawTeleop;
 
+use crate::cli::ControlWord;
+
 /// Version of cell files that this program reads.
 const SCHEMA: u32 = 1;
 
@@ -150,6 +152,10 @@ pub struct Cell {
     pub denoise_steps: Option<usize>,
     /// How long features serve chunks after their own; zero: every chunk has its own.
     pub features_every: Duration,
+    /// What acts: the bundle's head or its language model.
+    pub control: ControlWord,
+    /// Rate of explanations beside the policy, Hz; `None` for none.
+    pub explain_hz: Option<f64>,
     /// Latency budget.
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
@@ -217,6 +223,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         intra_threads,
         denoise_steps,
         features_every,
+        control,
+        explain_hz,
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
@@ -301,6 +309,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         intra_threads,
         denoise_steps,
         features_every,
+        control,
+        explain_hz,
         budget: raw.budget.read(&check)?,
         sim: raw.sim.map(
             |RawSim {

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::cell::Cell;
-use crate::cli::PolicyArgs;
+use crate::cli::{ControlWord, PolicyArgs};
 
 /// First pause before a role is started again; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -126,6 +126,16 @@ impl Children {
         }
         if let Some(library) = &policy.onnxruntime {
             engine.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
+        }
+        if let Some(control) = policy.control {
+            let word = match control {
+                ControlWord::Head => "head",
+                ControlWord::Fast => "fast",
+            };
+            engine.extend(["--control".to_owned(), word.to_owned()]);
+        }
+        if let Some(hz) = policy.explain {
+            engine.extend(["--explain".to_owned(), hz.to_string()]);
         }
         roles.push(("engine", engine));
         roles.push(("arm", vec![]));

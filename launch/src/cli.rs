@@ -77,6 +77,8 @@ pub enum Verb {
     Calibrate(crate::calibrate::CalibrateArgs),
     /// Inspect, verify, measure or degrade a bundle.
     Bundle(BundleArgs),
+    /// Ask the language model of a bundle about pictures; its words come as it says them. Exit code 3 when it was cut off.
+    Ask(AskArgs),
     /// Compare policies: how many trials it takes, blinded trials in a drawn order that survive any crash, and what results
     /// say.
     Eval(EvalArgs),
@@ -182,7 +184,7 @@ pub struct RunArgs {
 }
 
 /// What the policy is and what runs it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct PolicyArgs {
     /// Bundle directory, instead of the cell file's.
     #[arg(long, value_name = "DIR")]
@@ -193,6 +195,81 @@ pub struct PolicyArgs {
     /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
+    /// What acts: the bundle's head, or its language model, which reasons and answers in FAST action tokens. Default: the
+    /// cell file's.
+    #[arg(long, value_enum, value_name = "WORD")]
+    pub control: Option<ControlWord>,
+    /// Let the language model explain what the policy sees, at most so often, whenever no inference is due; only in real
+    /// time. Default: the cell file's.
+    #[arg(long, value_name = "HZ", value_parser = explain_rate)]
+    pub explain: Option<f64>,
+}
+
+/// What acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ControlWord {
+    /// The flow-matching head.
+    Head,
+    /// The language model, in FAST action tokens.
+    Fast,
+}
+
+/// A rate of explanations, Hz.
+fn explain_rate(text: &str) -> Result<f64, String> {
+    let hz = text
+        .parse::<f64>()
+        .ok()
+        .filter(|hz| (0.01..=20.0).contains(hz));
+    hz.ok_or_else(|| "expected 0.01 to 20".into())
+}
+
+/// `tactus ask`.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// Bundle directory with a decoder.
+    pub bundle: PathBuf,
+    /// A JPEG picture; several are given one by one, in the order in which the model sees them.
+    #[arg(long, value_name = "FILE.jpg", required = true)]
+    pub image: Vec<PathBuf>,
+    /// What is asked; it stands where a policy's instruction stands, as it is.
+    pub question: String,
+    /// Draw tokens instead of taking the best.
+    #[arg(long)]
+    pub sample: bool,
+    /// Seed of what is drawn.
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "sample")]
+    pub seed: u64,
+    /// Below 1 the better tokens gain, above 1 the worse.
+    #[arg(long, value_name = "T", default_value_t = 0.7, requires = "sample", value_parser = temperature)]
+    pub temperature: f32,
+    /// Only so many of the best are drawn from.
+    #[arg(long, value_name = "N", default_value_t = 50, requires = "sample", value_parser = clap::value_parser!(u64).range(1..))]
+    pub top_k: u64,
+    /// Only those that are needed for this share are drawn from.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, requires = "sample", value_parser = share)]
+    pub top_p: f32,
+    /// Most tokens.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_tokens: u32,
+    /// Stop after this text; several are given one by one.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// What runs it.
+    #[command(flatten)]
+    pub run: GraphArgs,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let value = text
+        .parse::<f32>()
+        .ok()
+        .filter(|t| (0.001..=100.0).contains(t));
+    value.ok_or_else(|| "expected 0.001 to 100".into())
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().ok().filter(|p| *p > 0.0 && *p <= 1.0);
+    value.ok_or_else(|| "expected above 0 to 1".into())
 }
 
 /// What every role of a cell takes.
@@ -1032,6 +1109,9 @@ pub enum BenchVerb {
     /// What the way to a policy and back costs: two raw pictures and a state there, a chunk back, through the OpenPI front end and
     /// through Zenoh, to a policy that costs nothing.
     Openpi(OpenpiBenchArgs),
+    /// What explanations beside the policy cost it: the simulated cell in real time, in turns without and with them; inference
+    /// and overhead of every chunk.
+    Explain(ExplainBenchArgs),
 }
 
 /// `tactus bench keys`.
@@ -1086,6 +1166,29 @@ pub enum BehindWord {
     Openpi,
     /// The engine's loop on Zenoh.
     Zenoh,
+}
+
+/// `tactus bench explain`.
+#[derive(Debug, Args)]
+pub struct ExplainBenchArgs {
+    /// Rate of explanations in every second turn.
+    #[arg(long, value_name = "HZ", default_value_t = 1.0, value_parser = explain_rate)]
+    pub hz: f64,
+    /// Seconds of a turn.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=600))]
+    pub secs: u16,
+    /// Turns of each kind.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub turns: u16,
+    /// Cell file, instead of the built-in one (launch/cells/demo.toml).
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// What the policy is and what runs it.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// `tactus bench panel`.

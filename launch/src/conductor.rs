@@ -59,6 +59,9 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if args.lockstep {
+        if args.policy.explain.is_some() {
+            bail!("--explain: explanations take real time, and lock-step has none");
+        }
         let summary = lockstep::demo(args, &cell, &bundle_id)?;
         return finish(args, &summary, None);
     }

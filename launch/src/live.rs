@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tactus_host::account::Durations;
 use tactus_types::{Budget, CameraFrame, JointState, Source, Stage, StageTimes};
 use tactus_wire::{
-    AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, Session, SessionError,
-    SimWorld, Subscriber, Telemetry, Topic,
+    AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, Reasoning, Session,
+    SessionError, SimWorld, Subscriber, Telemetry, Topic,
 };
 
 use crate::cell::Cell;
@@ -45,6 +45,8 @@ pub struct Live {
     pub news: VecDeque<(Duration, String)>,
     /// Quantiles over all chunks.
     pub chunks: Chunks,
+    /// What the engine's language model says.
+    pub reasoning: Option<Reasoning>,
     /// Declared budget.
     pub budget: Option<Budget>,
     /// Commands of the episode being run, where they are followed.
@@ -193,6 +195,15 @@ impl Shared {
                 }
             },
         )?);
+        let to = self.clone();
+        let key = wire.key(&Topic::EngineReasoning(cell.engine.clone()));
+        subscriptions.push(
+            session.subscribe(&key, move |m: Result<Delivery<Reasoning>, _>| {
+                if let Ok(delivery) = m {
+                    to.lock().reasoning = Some(delivery.message);
+                }
+            })?,
+        );
         if frames {
             for (i, camera) in cell.cameras.iter().enumerate() {
                 let to = self.clone();

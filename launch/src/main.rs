@@ -4,6 +4,7 @@
 //! of what was asked for (a golden tensor off, a machine or cell that `doctor` finds unfit, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
 
 mod arm_tools;
+mod ask;
 mod bench;
 mod bundle;
 mod calibrate;
@@ -86,6 +87,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Bench(args) => bench::bench(&args).map(|()| ExitCode::SUCCESS),
         Verb::Calibrate(args) => calibrate::calibrate(&args),
         Verb::Bundle(args) => bundle::bundle(&args),
+        Verb::Ask(args) => ask::ask(&args),
         Verb::Eval(args) => eval::eval(&args),
         Verb::Report(args) => eval::report(&args),
     }

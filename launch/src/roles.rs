@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use tactus_bundle::Bundle;
 use tactus_drivers_api::WireDriver;
-use tactus_host::{ArmOptions, EngineOptions, run_arm, run_engine};
+use tactus_host::{ArmOptions, EngineOptions, Explaining, run_arm, run_engine};
 use tactus_policies::{Options, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning};
+use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
 use tactus_wire::{MonotonicClock, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell};
-use crate::cli::{EngineArgs, PolicyArgs, RoleArgs};
+use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
 use crate::{holds, log, openpi, trust};
 
 /// How long a role waits for the others it cannot do without.
@@ -126,12 +128,13 @@ pub fn open_live_policy(
 ) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    open_policy_for(
+    open_within(
         cell,
         args,
         (&arm.joints, Some(arm)),
         conditioning,
         Some(clock),
+        Some(chunk_budget(cell)),
     )
 }
 
@@ -142,6 +145,18 @@ pub fn open_policy_for(
     (joints, arm): (&[String], Option<&ArmInfo>),
     conditioning: Conditioning,
     clock: Option<Arc<dyn Clock>>,
+) -> anyhow::Result<Box<dyn Served>> {
+    open_within(cell, args, (joints, arm), conditioning, clock, None)
+}
+
+/// As [`open_policy_for`]; a policy that decides itself how long a chunk takes has `within` for it.
+fn open_within(
+    cell: &Cell,
+    args: &PolicyArgs,
+    (joints, arm): (&[String], Option<&ArmInfo>),
+    conditioning: Conditioning,
+    clock: Option<Arc<dyn Clock>>,
+    within: Option<Duration>,
 ) -> anyhow::Result<Box<dyn Served>> {
     let options = Options {
         ort_library: args.onnxruntime.clone(),
@@ -158,12 +173,53 @@ pub fn open_policy_for(
         denoise_steps: cell.denoise_steps,
         features_every: cell.features_every,
     };
-    let source = match (&args.bundle, &cell.openpi) {
-        (Some(bundle), _) => Source::Bundle(bundle),
-        (None, Some(declared)) => Source::Openpi(declared, clock),
-        (None, None) => Source::Bundle(&cell.bundle),
+    let source = match (
+        args.control.unwrap_or(cell.control),
+        &args.bundle,
+        &cell.openpi,
+    ) {
+        (ControlWord::Fast, named, _) => Source::Fast {
+            bundle: cell.bundle_dir(named.as_deref())?,
+            within,
+        },
+        (ControlWord::Head, Some(bundle), _) => Source::Bundle(bundle),
+        (ControlWord::Head, None, Some(declared)) => Source::Openpi(declared, clock),
+        (ControlWord::Head, None, None) => Source::Bundle(&cell.bundle),
     };
     Ok(tactus_policies::open(source, options)?)
+}
+
+/// What the budget declares for a chunk, from its observation on, with the margin that belongs to no stage.
+fn chunk_budget(cell: &Cell) -> Duration {
+    let stages = tactus_vla::measure::STAGES.into_iter();
+    stages.map(|stage| cell.budget.get(stage)).sum::<Duration>() + cell.budget.margin
+}
+
+/// What explains beside the policy, if anything shall.
+fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explaining>> {
+    let Some(hz) = args.explain.or(cell.explain_hz) else {
+        return Ok(None);
+    };
+    let bundle = Bundle::open(args.bundle.as_ref().unwrap_or(&cell.bundle))?;
+    let explainer = Explainer::open(
+        &bundle,
+        ReasonerOptions {
+            ort_library: args.onnxruntime.clone(),
+            // On its own thread, which gives way: a thread of ONNX Runtime's would not.
+            intra_threads: 1,
+            provider: match cell.cuda || args.require_cuda {
+                true => Provider::Cuda,
+                false => Provider::Cpu,
+            },
+            require_provider: args.require_cuda,
+            ..ReasonerOptions::default()
+        },
+    )?;
+    tracing::info!(hz, "explanations beside the policy");
+    Ok(Some(Explaining {
+        explainer: Box::new(explainer),
+        every: Duration::from_secs_f64(1.0 / hz),
+    }))
 }
 
 /// Probes the policy's stages and refuses a cell whose times cannot work with them.
@@ -211,7 +267,15 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         arm: cell.arm.clone(),
         assembly,
     };
-    run_engine(policy, &options, &session, clock.as_ref(), &stop)?;
+    let explaining = explaining(&cell, &args.policy)?;
+    run_engine(
+        policy,
+        explaining,
+        &options,
+        &session,
+        clock.as_ref(),
+        &stop,
+    )?;
     Ok(())
 }
 

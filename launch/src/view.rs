@@ -140,6 +140,8 @@ struct Shown {
     state: Option<JointState>,
     budget: Option<Budget>,
     instruction: String,
+    /// What the language model says about it, in one line.
+    reasoning: Option<String>,
     /// Episode being run, counted from 1, and its age.
     episode: Option<(u64, Duration)>,
     /// Episodes wanted.
@@ -156,6 +158,12 @@ struct Shown {
     queue: Quantiles,
 }
 
+/// `text` without breaks and without what could move the cursor.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(shown).collect()
+}
+
 /// What is shown of `live`, and the newest frame per camera; the frames' bytes are shared, not copied.
 fn copy(live: &Live, cell: &Cell, now: Instant) -> (Shown, Vec<Option<CameraFrame>>) {
     let shown = Shown {
@@ -166,6 +174,7 @@ fn copy(live: &Live, cell: &Cell, now: Instant) -> (Shown, Vec<Option<CameraFram
         state: live.state,
         budget: live.budget,
         instruction: live.instruction.clone(),
+        reasoning: live.reasoning.as_ref().map(|said| one_line(&said.text)),
         episode: live
             .episode
             .map(|(k, began)| (k, now.saturating_duration_since(began))),

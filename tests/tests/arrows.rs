@@ -42,6 +42,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "runtime/types",
             "runtime/kinematics",
             "models/bundle",
+            "models/fast",
             "models/onnx",
         ],
         // Pictures, columns and what actions mean are the same for every family.

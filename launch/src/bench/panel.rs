@@ -83,11 +83,7 @@ fn turn(args: &PanelBenchArgs, cell: &Cell, pages: u16) -> anyhow::Result<Value>
         supervised: false,
     };
     let session = roles::session(&role, "bench")?;
-    let policy = PolicyArgs {
-        bundle: None,
-        require_cuda: false,
-        onnxruntime: None,
-    };
+    let policy = PolicyArgs::default();
     let mut children = Children::start(cell, &endpoint, &policy, "warn", None)?;
     let measured = measure(args, cell, pages, &endpoint, &session, &mut children);
     children.end();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
-use tactus_vla::{CostReport, StageCost};
+use tactus_vla::{CostReport, StageCost, TokenCost};
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
@@ -64,9 +64,10 @@ pub fn table(report: &CostReport) -> String {
         ),
         None => "floor: not known of this provider".to_owned(),
     };
+    let words = report.decoder.as_ref().map(words).unwrap_or_default();
     format!(
         "{}, {}\n{table}\n{} chunks on provider {}, {threads}; {:.1} chunks/s; opened in {:.2} s{}\n\
-         rest: everything but ONNX Runtime and JPEG decoding; {ceiling}",
+         {words}rest: everything but ONNX Runtime and JPEG decoding; {ceiling}",
         report.name,
         report.bundle_id.get(..12).unwrap_or_default(),
         report.chunks,
@@ -76,6 +77,29 @@ pub fn table(report: &CostReport) -> String {
         peak_memory()
             .map(|mib| format!("; peak memory {mib} MiB"))
             .unwrap_or_default(),
+    )
+}
+
+/// What words cost, in one line.
+fn words(cost: &TokenCost) -> String {
+    let rate = |time: Duration| 1.0 / time.as_secs_f64().max(1e-9);
+    let floor = cost.token.floor.map(|floor| {
+        let share = floor.as_secs_f64() / cost.token.p50.as_secs_f64().max(1e-9);
+        format!(
+            ", {:.0} % of the {:.0} that reading every weight once permits",
+            100.0 * share,
+            rate(floor)
+        )
+    });
+    format!(
+        "words: {:.0} tokens/s (p50 {:.3} ms, p99 {:.3}){}; a prompt of {} tokens in {:.1} ms; cache {:.1} MB\n",
+        rate(cost.token.p50),
+        millis(cost.token.p50),
+        millis(cost.token.p99),
+        floor.unwrap_or_default(),
+        cost.prompt,
+        millis(cost.read),
+        cost.cache_bytes as f64 / 1e6,
     )
 }
 
@@ -103,6 +127,12 @@ pub fn json(report: &CostReport) -> Value {
         "inference_ms": take("inference"),
         "rest_ms": take("rest"),
         "stages_ms": rows,
+        "decoder": report.decoder.as_ref().map(|cost| json!({
+            "prompt_tokens": cost.prompt,
+            "prompt_ms": millis(cost.read),
+            "token_ms": { "p50": millis(cost.token.p50), "p99": millis(cost.token.p99), "floor": cost.token.floor.map(millis) },
+            "cache_bytes": cost.cache_bytes,
+        })),
         "peak_memory_mib": peak_memory(),
         "ceiling": report.ceiling.map(|ceiling| json!({
             "operations_per_s": ceiling.operations_per_s,

@@ -49,6 +49,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("schedule.strategy.beta", 0.1, 100.0, ""),
     ("engine.intra_threads", 1.0, 64.0, "threads"),
     ("engine.features_every_ms", 0.0, 5000.0, "ms"),
+    ("engine.explain_hz", 0.01, 20.0, "Hz"),
     ("engine.denoise_steps", 1.0, 100.0, "steps"),
     ("engine.frame_limit_ms", 1.0, 5000.0, "ms"),
     ("engine.max_skew_ms", 0.0, 1000.0, "ms"),

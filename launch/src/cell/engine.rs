@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tactus_wire::Name;
 
 use super::{CellError, Check};
+use crate::cli::ControlWord;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +16,8 @@ pub(super) struct RawEngine {
     intra_threads: u32,
     denoise_steps: Option<u32>,
     features_every_ms: Option<f64>,
+    control: Option<RawControl>,
+    explain_hz: Option<f64>,
     frame_limit_ms: f64,
     max_skew_ms: f64,
 }
@@ -26,6 +29,13 @@ pub(super) enum RawProvider {
     Cuda,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawControl {
+    Head,
+    Fast,
+}
+
 /// The engine of a cell.
 #[derive(Debug, Clone)]
 pub(super) struct CellEngine {
@@ -34,6 +44,8 @@ pub(super) struct CellEngine {
     pub(super) intra_threads: usize,
     pub(super) denoise_steps: Option<usize>,
     pub(super) features_every: Duration,
+    pub(super) control: ControlWord,
+    pub(super) explain_hz: Option<f64>,
     pub(super) frame_limit: Duration,
     pub(super) max_skew: Duration,
 }
@@ -55,6 +67,14 @@ impl RawEngine {
                 "engine.features_every_ms",
                 self.features_every_ms.unwrap_or(0.0),
             )?,
+            control: match self.control {
+                None | Some(RawControl::Head) => ControlWord::Head,
+                Some(RawControl::Fast) => ControlWord::Fast,
+            },
+            explain_hz: match self.explain_hz {
+                None => None,
+                Some(hz) => Some(check.bounded("engine.explain_hz", hz)?),
+            },
             frame_limit: check.millis("engine.frame_limit_ms", self.frame_limit_ms)?,
             max_skew: check.millis("engine.max_skew_ms", self.max_skew_ms)?,
         })

@@ -68,8 +68,7 @@ pub enum Stage {
 pub fn policy_args(dir: &Path) -> PolicyArgs {
     PolicyArgs {
         bundle: Some(dir.to_path_buf()),
-        require_cuda: false,
-        onnxruntime: None,
+        ..PolicyArgs::default()
     }
 }
 

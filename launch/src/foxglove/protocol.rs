@@ -33,6 +33,7 @@ pub fn topics(cell: &Cell) -> Vec<Topic> {
         Topic::DeviceCommand(device()),
         Topic::DeviceInfo(device()),
         Topic::EngineStatus(cell.engine.clone()),
+        Topic::EngineReasoning(cell.engine.clone()),
         Topic::Episode,
     ];
     for camera in &cell.cameras {

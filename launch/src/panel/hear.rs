@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_types::{ArmInfo, CameraFrame, Clock, JointState};
 use tactus_wire::{
-    AliveWatch, AppliedBatch, Delivery, EpisodeEvent, EvalReport, Message, Nothing, Session,
-    SessionError, Subscriber, Telemetry, Topic,
+    AliveWatch, AppliedBatch, Delivery, EpisodeEvent, EvalReport, Message, Nothing, Reasoning,
+    Session, SessionError, Subscriber, Telemetry, Topic,
 };
 
 use super::pictures::Pictures;
@@ -61,6 +61,15 @@ pub fn follow(
         take::<EpisodeEvent>(session, cell, &Topic::Episode, lately, |to, d| {
             to.episode(&d.message, d.received_at);
         })?,
+        take::<Reasoning>(
+            session,
+            cell,
+            &Topic::EngineReasoning(cell.engine.clone()),
+            lately,
+            |to, d| {
+                to.reasoning = Some((d.message, d.received_at));
+            },
+        )?,
         take::<EvalReport>(session, cell, &Topic::Eval, lately, |to, d| {
             to.eval = Some((d.message, d.received_at));
         })?,

@@ -12,8 +12,8 @@ use tactus_control::rule;
 use tactus_kinematics::{Chain, Frames};
 use tactus_types::{Applied, ArmInfo, Budget, JointState, JointVec, Source, Stage, Time};
 use tactus_wire::{
-    AppliedBatch, EpisodeEvent, EpisodePhase, EvalPhase, EvalReport, ModeReport, ModeWord, Role,
-    Telemetry,
+    AppliedBatch, EpisodeEvent, EpisodePhase, EvalPhase, EvalReport, ModeReport, ModeWord,
+    Reasoning, Role, Telemetry,
 };
 
 use crate::cell::Cell;
@@ -142,6 +142,8 @@ pub struct Lately {
     pub arm: Option<Arc<Arm>>,
     /// Roles that were there, and whether they are.
     pub present: BTreeMap<(&'static str, String), bool>,
+    /// What the engine's language model says.
+    pub reasoning: Option<(Reasoning, Time)>,
     /// How a trial stands.
     pub eval: Option<(EvalReport, Time)>,
     /// Outcomes.
@@ -275,9 +277,25 @@ impl Lately {
                 "by": h.by, "in_command": h.in_command, "closed": h.closed,
             })),
             "eval": self.running_eval(now).map(eval_json),
+            "reasoning": self.reasoning_json(now),
             "news": news,
         })
         .to_string()
+    }
+
+    /// Of a blinded trial nothing: words tell policies apart.
+    fn reasoning_json(&self, now: Time) -> Value {
+        let (Some((said, heard)), None) = (&self.reasoning, self.running_eval(now)) else {
+            return Value::Null;
+        };
+        json!({
+            "talk": said.talk,
+            "text": &*said.text,
+            "instruction": &*said.instruction,
+            "finish": said.finish.as_deref(),
+            "tokens": said.tokens,
+            "age_s": round(now.since(*heard).as_secs_f64(), 1e1),
+        })
     }
 
     fn mode_json(&self, now: Time) -> Value {

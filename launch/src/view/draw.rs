@@ -159,7 +159,11 @@ fn head(frame: &mut Frame, area: Rect, shown: &Shown) {
         "" => Line::from("no instruction yet".dim()),
         words => Line::from(format!("\"{words}\"").bold()),
     };
-    frame.render_widget(instruction, third);
+    let mut third_line = instruction;
+    if let Some(said) = &shown.reasoning {
+        third_line.push_span(format!("  {said}").cyan());
+    }
+    frame.render_widget(third_line, third);
 }
 
 /// `left` and `right` at the ends of one row; `right` gives way.

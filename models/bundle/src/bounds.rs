@@ -36,6 +36,8 @@ pub(crate) const PERIOD_SECS: Bound = bound("action.period_s", 1e-3, 10.0);
 pub(crate) const FIRST_ACTION_OFFSET_SECS: Bound = bound("action.first_action_offset_s", 0.0, 10.0);
 pub(crate) const FEATURE_AGE_SECS: Bound = bound("action.max_feature_age_s", 0.0, 60.0);
 pub(crate) const STEPS: Bound = bound("denoise.steps", 1.0, 100.0);
+pub(crate) const DECODER_LENGTH: Bound = bound("decoder.max_length", 2.0, 65_536.0);
+pub(crate) const VOCABULARY: Bound = bound("decoder.vocabulary", 2.0, 1e6);
 pub(crate) const BUCKETS: Bound = bound("denoise.buckets", 1.0, 1e6);
 
 pub(crate) const HISTORY_STEPS: Bound = bound("history.steps", 1.0, 64.0);

@@ -84,6 +84,11 @@ impl Bundle {
         self.dir.join(&self.manifest.prompt.tokenizer)
     }
 
+    /// Path of a file that the manifest lists.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
     /// Bytes of the reference that a live cell is compared with, where the bundle has one.
     ///
     /// # Errors

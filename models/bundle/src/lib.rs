@@ -46,10 +46,10 @@ pub use direct::DirectBundle;
 pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{
-    Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Denoise, Family, Graph,
-    GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide, PositionIds,
-    Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State, Tool, Variant,
-    Vision, WayFrame,
+    Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise, Family,
+    Fast, Graph, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide,
+    PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State,
+    Tool, Variant, Vision, WayFrame,
 };
 pub use outline::Outline;
 pub use stats::{Affine, Stats};

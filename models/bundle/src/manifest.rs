@@ -445,6 +445,36 @@ pub struct Denoise {
     pub buckets: usize,
 }
 
+/// The whole language model as one that speaks: what it says its words with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoder {
+    /// Most tokens of a prompt and what follows it together.
+    pub max_length: usize,
+    /// Scores that the graph makes, one for each token id.
+    pub vocabulary: usize,
+    /// Tokens that end what it says; at least one.
+    pub eos: Vec<String>,
+    /// What its reasoning stands between, if it was taught to reason.
+    pub think: Option<[String; 2]>,
+    /// What its answer stands between.
+    pub answer: Option<[String; 2]>,
+    /// How it spells chunks of actions, if it was taught to.
+    pub fast: Option<Fast>,
+}
+
+/// Chunks of actions as FAST tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fast {
+    /// Tokenizer file of the action tokens, relative to the bundle.
+    pub tokenizer: String,
+    /// File of their ranges and shape, relative to the bundle.
+    pub config: String,
+    /// What the action tokens stand between.
+    pub marks: [String; 2],
+    /// An action token in the language model's vocabulary; holds `{n}`, its number, once.
+    pub token: String,
+}
+
 /// One of the graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Graph {
@@ -460,6 +490,8 @@ pub enum Graph {
     DenoiseVjp,
     /// Everything at once: the one graph of the direct family.
     Policy,
+    /// Tokens and what came before to scores of the next token; not in every bundle.
+    Decoder,
 }
 
 impl Graph {
@@ -475,6 +507,7 @@ impl Graph {
             Self::Denoise => "denoise",
             Self::DenoiseVjp => "denoise_vjp",
             Self::Policy => "policy",
+            Self::Decoder => "decoder",
         }
     }
 }
@@ -526,10 +559,14 @@ pub struct Manifest {
     pub action: Action,
     /// Denoising loop.
     pub denoise: Denoise,
+    /// The decoder, if there is one: with the graph, or neither.
+    pub decoder: Option<Decoder>,
     /// Graph files, in the order of [`Graph::ALL`].
     pub(crate) graphs: [GraphFile; 4],
     /// File of the guided step, if there is one.
     pub(crate) denoise_vjp: Option<GraphFile>,
+    /// File of the decoder, if there is one.
+    pub(crate) decoder_graph: Option<GraphFile>,
     /// Golden case files, relative to the bundle.
     pub golden: Vec<String>,
     /// What states and pictures were like in training, relative to the bundle, where somebody has learnt it (`tactus-preflight`).
@@ -539,7 +576,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// File of `graph`; `None` for a guided step that the bundle does not have.
+    /// File of `graph`; `None` for a guided step or a decoder that the bundle does not have.
     pub fn graph(&self, graph: Graph) -> Option<&GraphFile> {
         match graph {
             Graph::Vision | Graph::Backbone | Graph::Context | Graph::Denoise => {
@@ -547,12 +584,14 @@ impl Manifest {
             }
             Graph::DenoiseVjp => self.denoise_vjp.as_ref(),
             Graph::Policy => None,
+            Graph::Decoder => self.decoder_graph.as_ref(),
         }
     }
 
     /// The graphs that the bundle has.
     pub fn graphs(&self) -> impl Iterator<Item = (Graph, &GraphFile)> {
-        let all = Graph::ALL.into_iter().chain([Graph::DenoiseVjp]);
+        let others = [Graph::DenoiseVjp, Graph::Decoder];
+        let all = Graph::ALL.into_iter().chain(others);
         all.filter_map(|graph| Some((graph, self.graph(graph)?)))
     }
 }

@@ -1,5 +1,5 @@
 //! `bundle.toml` as it is written: names and types only, every field required (but `graphs.denoise_vjp`,
-//! `cost` and `reference`), unknown fields refused.
+//! `graphs.decoder` with `decoder`, `cost` and `reference`), unknown fields refused.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,7 @@ pub(crate) struct RawManifest {
     pub state: RawState,
     pub action: RawAction,
     pub denoise: RawDenoise,
+    pub decoder: Option<RawDecoder>,
     pub graphs: RawGraphs,
     pub golden: RawGolden,
     pub reference: Option<RawReference>,
@@ -154,12 +155,33 @@ pub(crate) struct RawDenoise {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct RawDecoder {
+    pub max_length: i64,
+    pub vocabulary: i64,
+    pub eos: Vec<String>,
+    pub think: Option<[String; 2]>,
+    pub answer: Option<[String; 2]>,
+    pub fast: Option<RawFast>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawFast {
+    pub tokenizer: String,
+    pub config: String,
+    pub marks: [String; 2],
+    pub token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RawGraphs {
     pub vision: RawGraph,
     pub backbone: RawGraph,
     pub context: RawGraph,
     pub denoise: RawGraph,
     pub denoise_vjp: Option<RawGraph>,
+    pub decoder: Option<RawGraph>,
 }
 
 #[derive(Deserialize)]

@@ -9,14 +9,14 @@ use crate::{
     bundle::{MANIFEST, STATS},
     error::BundleError,
     manifest::{
-        Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Denoise, Family,
-        GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide,
-        PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State,
-        Tool, Variant, Vision, WayFrame,
+        Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise,
+        Family, Fast, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding,
+        PaddingSide, PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA,
+        Source, State, Tool, Variant, Vision, WayFrame,
     },
     raw::{
-        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDenoise, RawFamily, RawGraph,
-        RawManifest, RawPrompt, RawSchema, RawState, RawTool, RawVision,
+        RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDecoder, RawDenoise, RawFamily,
+        RawFast, RawGraph, RawManifest, RawPrompt, RawSchema, RawState, RawTool, RawVision,
     },
 };
 
@@ -59,6 +59,17 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
     let denoise_vjp = denoise_vjp
         .map(|raw| graph("denoise_vjp", raw))
         .transpose()?;
+    let decoder_graph = raw.graphs.decoder;
+    let decoder_graph = decoder_graph.map(|raw| graph("decoder", raw)).transpose()?;
+    let decoder = raw.decoder.map(|raw| decoder(raw, &listed)).transpose()?;
+    if decoder.is_some() != decoder_graph.is_some() {
+        let field = "graphs.decoder";
+        let (expected, actual) = match decoder {
+            Some(_) => ("a graph, since there is a table `decoder`", "none"),
+            None => ("none without a table `decoder`", "a graph"),
+        };
+        return Err(BundleError::manifest(field, expected, actual));
+    }
     let family = Family::parse("family", &raw.family)?;
     if raw.golden.cases.is_empty() {
         return Err(BundleError::manifest(
@@ -104,6 +115,8 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         denoise: denoise(raw.denoise)?,
         graphs,
         denoise_vjp,
+        decoder,
+        decoder_graph,
         golden,
         reference,
         files: files.into_table(),
@@ -487,6 +500,57 @@ fn denoise(raw: RawDenoise) -> Result<Denoise, BundleError> {
     Ok(Denoise {
         steps: bounds::STEPS.count(raw.steps)?,
         buckets: bounds::BUCKETS.count(raw.buckets)?,
+    })
+}
+
+fn decoder(
+    raw: RawDecoder,
+    listed: &impl Fn(&str, String) -> Result<String, BundleError>,
+) -> Result<Decoder, BundleError> {
+    if raw.eos.is_empty() {
+        return Err(BundleError::manifest(
+            "decoder.eos",
+            "at least one token",
+            "none",
+        ));
+    }
+    let pair = |field: &str, texts: Option<[String; 2]>| match texts {
+        None => Ok(None),
+        Some([begin, end]) => {
+            Ok::<_, BundleError>(Some([non_empty(field, begin)?, non_empty(field, end)?]))
+        }
+    };
+    let fast = |raw: RawFast| {
+        let found = raw.token.matches("{n}").count();
+        if found != 1 {
+            let actual = format!("{found} times");
+            return Err(BundleError::manifest(
+                "decoder.fast.token",
+                "`{n}` exactly once",
+                actual,
+            ));
+        }
+        let [begin, end] = raw.marks;
+        Ok(Fast {
+            tokenizer: listed("decoder.fast.tokenizer", raw.tokenizer)?,
+            config: listed("decoder.fast.config", raw.config)?,
+            marks: [
+                non_empty("decoder.fast.marks", begin)?,
+                non_empty("decoder.fast.marks", end)?,
+            ],
+            token: raw.token,
+        })
+    };
+    let eos = raw.eos.into_iter();
+    Ok(Decoder {
+        max_length: bounds::DECODER_LENGTH.count(raw.max_length)?,
+        vocabulary: bounds::VOCABULARY.count(raw.vocabulary)?,
+        eos: eos
+            .map(|token| non_empty("decoder.eos", token))
+            .collect::<Result<_, _>>()?,
+        think: pair("decoder.think", raw.think)?,
+        answer: pair("decoder.answer", raw.answer)?,
+        fast: raw.fast.map(fast).transpose()?,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use sha2::{Digest, Sha256};
 use tactus_bundle::{
-    Anchor, BinaryGripper, Bundle, OrtVersion, Representation, Rotation, Tool, WayFrame,
+    Anchor, BinaryGripper, Bundle, Graph, OrtVersion, Representation, Rotation, Tool, WayFrame,
 };
 use tempfile::TempDir;
 
@@ -618,4 +618,72 @@ fn statistics_that_do_not_fit_are_named() {
         &STATS.replacen("0.1, 0.2, 0.5", "0.1, 1e999, 0.5", 1),
     );
     assert!(refusal(dir.path()).starts_with("stats.json: number out of range"));
+}
+
+/// The manifest with a decoder of `table`, whose graph is the backbone's file.
+fn with_decoder(manifest: &str, table: &str) -> String {
+    let graph = "decoder = { file = \"graphs/backbone.onnx\", precision = \"fp32\" }\n";
+    let manifest = manifest.replacen("[graphs]", &format!("{table}\n[graphs]"), 1);
+    manifest.replacen("\n[golden]", &format!("{graph}\n[golden]"), 1)
+}
+
+#[test]
+fn a_decoder_is_read_and_a_bundle_without_one_opens_as_before() {
+    let dir = write(|m| m, STATS);
+    let bundle = Bundle::open(dir.path()).expect("a good bundle");
+    assert_eq!(bundle.manifest().decoder, None);
+    assert_eq!(bundle.manifest().graph(Graph::Decoder), None);
+    let table = "[decoder]\nmax_length = 512\nvocabulary = 300\neos = [\"<end>\"]\nthink = [\"<a>\", \"</a>\"]\n\
+                 [decoder.fast]\ntokenizer = \"tokenizer.json\"\nconfig = \"stats.json\"\nmarks = [\"<b>\", \"</b>\"]\n\
+                 token = \"<action_{n}>\"\n";
+    let dir = write(|m| with_decoder(&m, table), STATS);
+    let bundle = Bundle::open(dir.path()).expect("a good bundle");
+    let decoder = bundle.manifest().decoder.as_ref().expect("a decoder");
+    assert_eq!((decoder.max_length, decoder.vocabulary), (512, 300));
+    assert_eq!(decoder.think, Some(["<a>".into(), "</a>".into()]));
+    assert_eq!(decoder.answer, None);
+    let fast = decoder.fast.as_ref().expect("action tokens");
+    assert_eq!((&*fast.token, &*fast.marks[1]), ("<action_{n}>", "</b>"));
+    let last = bundle.manifest().graphs().last().map(|(graph, _)| graph);
+    assert_eq!(last, Some(Graph::Decoder));
+}
+
+#[test]
+fn decoders_that_cannot_be_are_named() {
+    let good = "[decoder]\nmax_length = 512\nvocabulary = 300\neos = [\"<end>\"]\n";
+    let fast = |token: &str, config: &str| {
+        format!(
+            "{good}[decoder.fast]\ntokenizer = \"tokenizer.json\"\nconfig = \"{config}\"\nmarks = [\"<b>\", \"</b>\"]\n\
+             token = \"{token}\"\n"
+        )
+    };
+    for (table, says) in [
+        (good.replace("512", "1"), "`decoder.max_length`"),
+        (good.replace("300", "0"), "`decoder.vocabulary`"),
+        (
+            good.replace("[\"<end>\"]", "[]"),
+            "`decoder.eos`: expected at least one token",
+        ),
+        (good.replace("<end>", ""), "`decoder.eos`"),
+        (format!("{good}think = [\"<a>\"]\n"), "line "),
+        (format!("{good}seed = 1\n"), "unknown field `seed`"),
+        (
+            fast("<action>", "stats.json"),
+            "`decoder.fast.token`: expected `{n}` exactly once",
+        ),
+        (
+            fast("<{n}>", "fast.json"),
+            "`decoder.fast.config`: expected a file listed",
+        ),
+        (
+            String::new(),
+            "`graphs.decoder`: expected none without a table",
+        ),
+    ] {
+        let dir = write(|m| with_decoder(&m, &table), STATS);
+        let refusal = refusal(dir.path());
+        assert!(refusal.contains(says), "expected `{says}` in: {refusal}");
+    }
+    let alone = format!("{good}\n[graphs]");
+    assert!(refusal_with("[graphs]", &alone).contains("expected a graph, since there is a table"));
 }

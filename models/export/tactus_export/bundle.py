@@ -34,6 +34,7 @@ from tactus_export.data_file import DataFile
 from tactus_export.error import ExportError
 from tactus_export.lower import finish, lower
 from tactus_export.reference import Reference, load_tokenizer
+from tactus_export.reference_decoder import ReferenceDecoder
 from tactus_export.reference_head import ReferenceHead
 
 
@@ -97,7 +98,14 @@ def prepare(request: Request) -> Job:
             f"at least {len(checkpoint_.vision.deepstack)}, the levels of DeepStack",
             layers,
         )
-    precisions = precision_of_graphs(request.precision, checkpoint_.family, request.vjp)
+    decoder = policy_["decoder.max_length"] is not None
+    precisions = precision_of_graphs(request.precision, checkpoint_.family, request.vjp, decoder)
+    longest = checkpoint_.text.positions
+    if decoder and policy_["decoder.max_length"] > longest:
+        raise ExportError(
+            policy_.path, f"at most {longest}, the positions of the checkpoint", policy_["decoder.max_length"],
+            key="decoder.max_length",
+        )  # fmt: skip
     head = head_config.load(request.head, policy_, request.embodiment)
     if head.config.features != checkpoint_.text.hidden:
         raise ExportError(
@@ -121,6 +129,8 @@ def prepare(request: Request) -> Job:
         tokens[policy_["prompt.pad_token"]] = "prompt.pad_token"
     # Not part of any prompt, but a tokenizer without them is not the one that the checkpoint was aligned with.
     tokens |= {token: "prompt.action_tokens" for token in policy_["prompt.action_tokens"] or ()}
+    if decoder:
+        tokens |= spoken(request.mllm, policy_)
     checkpoint.check_tokenizer(checkpoint_, tokens)
     tokenizer = load_tokenizer(checkpoint_)
     template = prompt.template(checkpoint_, policy_, tokenizer)
@@ -146,15 +156,35 @@ def alternating(head, checkpoint_, policy_, grids: list[tuple[int, int]]) -> hea
     return replace(head, config=replace(head.config, image_tokens=tokens))
 
 
-def precision_of_graphs(given: dict[str, str], family: str, vjp: bool) -> dict[str, str]:
+def spoken(mllm: Path, policy_: policy.Policy) -> dict[str, str]:
+    """Tokens that the decoder is told by, and what for: each must be one token."""
+    out = {token: "decoder.eos" for token in policy_["decoder.eos"] or manifest.EOS}
+    marks, token = policy_["decoder.fast.marks"], policy_["decoder.fast.token"]
+    if marks is None:
+        return out
+    config = checkpoint.read_json(mllm / manifest.FAST[1])
+    count = len(checkpoint.read_json(mllm / manifest.FAST[0]).get("model", {}).get("vocab", ()))
+    if config.get("dims") != len(policy_.action.names()):
+        raise ExportError(
+            mllm / manifest.FAST[1], f"{len(policy_.action.names())}, the columns of an action", config.get("dims"), key="dims"
+        )
+    out |= {mark: "decoder.fast.marks" for mark in marks}
+    return out | {token.replace("{n}", str(n)): "decoder.fast.token" for n in range(count)}
+
+
+def precision_of_graphs(given: dict[str, str], family: str, vjp: bool, decoder: bool = False) -> dict[str, str]:
     """Precision of every graph; `given` may hold `*` for those it does not name."""
-    names = [name for name in graphs.NAMES if vjp or name != "denoise_vjp"]
+    left_out = {"denoise_vjp": not vjp, "decoder": not decoder}
+    names = [name for name in graphs.NAMES if not left_out.get(name)]
     for name in given:
         if name != "*" and name not in names:
             raise ExportError("--precision", " or ".join(f"`{n}`" for n in names), f"`{name}`")
     out = {name: given.get(name, given.get("*", "fp32")) for name in names}
     if "denoise_vjp" in out and "denoise_vjp" not in given and "denoise" in given:
         out["denoise_vjp"] = given["denoise"]
+    if "decoder" in out and "decoder" not in given and "backbone" in given:
+        # The layers that both have are stored once.
+        out["decoder"] = given["backbone"]
     if family == "qwen2_5_vl" and out["vision"] == "fp16":
         raise ExportError(
             "--precision", "fp32 or bf16 for the vision tower of Qwen2.5-VL (its activations exceed fp16)",
@@ -193,7 +223,9 @@ def export(request: Request) -> list[verify.Row]:
     with appearing(request.out, request.force) as folder:
         (folder / "golden").mkdir()
         (folder / "graphs").mkdir()
-        shutil.copyfile(request.mllm / "tokenizer.json", folder / "tokenizer.json")
+        fast = manifest.FAST if job.policy["decoder.fast.marks"] is not None else ()
+        for name in ("tokenizer.json", *fast):
+            shutil.copyfile(request.mllm / name, folder / name)
         (folder / "stats.json").write_text(_stats_text(job.stats.raw), encoding="utf-8")
         write_golden(job, request, folder / "golden")
         costs = write_graphs(job, folder / "graphs", cost.shapes(folder / "golden/case-0.safetensors"))
@@ -216,6 +248,7 @@ def write_golden(job: Job, request: Request, folder: Path) -> None:
     """Writes the golden cases."""
     reference = Reference(job.checkpoint, job.processor, job.tokenizer, job.policy, job.layers)
     guided = "denoise_vjp" in job.precisions
+    decoder = ReferenceDecoder(reference) if "decoder" in job.precisions else None
     golden.Maker(
         reference,
         ReferenceHead(job.head),
@@ -225,6 +258,7 @@ def write_golden(job: Job, request: Request, folder: Path) -> None:
         job.template,
         request.images,
         guided,
+        decoder,
     ).write(folder)
 
 

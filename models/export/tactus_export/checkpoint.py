@@ -5,7 +5,7 @@ know. Does not decide: how many layers are kept, nor anything else the folder do
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tactus_export.error import ExportError
@@ -60,6 +60,8 @@ class TextConfig:
     qkv_bias: bool
     out_bias: bool
     qk_norm: bool
+    tied: bool
+    positions: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def load(folder: Path) -> Checkpoint:
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        vision, text = _vision(family, config.vision_config), _text(family, config.text_config)
+        vision, text = _vision(family, config.vision_config), _text(family, config.text_config, _tied(config))
     except (AttributeError, KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise ExportError(folder / "config.json", f"the configuration of a {family}", error) from error
     _refuse(folder, config, vision, text)
@@ -112,6 +114,9 @@ def load(folder: Path) -> Checkpoint:
     prefixes = (
         {"tower": "model.visual", "decoder": "model.language_model"} if new else {"tower": "visual", "decoder": "model"}
     )
+    if "lm_head.weight" not in weights:
+        text = replace(text, tied=True)
+    prefixes["decoder.lm_head"] = "lm_head"
     return Checkpoint(folder, family, vision, text, weights, prefixes, int(config.image_token_id))
 
 
@@ -127,7 +132,7 @@ def _vision(family: str, c) -> VisionConfig:
     )  # fmt: skip
 
 
-def _text(family: str, c) -> TextConfig:
+def _text(family: str, c, tied: bool) -> TextConfig:
     qwen3 = family == "qwen3_vl"
     rope = c.rope_parameters
     if rope["rope_type"] != "default":
@@ -142,7 +147,13 @@ def _text(family: str, c) -> TextConfig:
         eps=c.rms_norm_eps, rope_theta=float(rope["rope_theta"]),
         mrope_sections=tuple(rope.get("mrope_section", (24, 20, 20) if qwen3 else (16, 24, 24))),
         interleaved=qwen3, qkv_bias=bias if qwen3 else True, out_bias=bias if qwen3 else False, qk_norm=qwen3,
+        tied=tied, positions=c.max_position_embeddings,
     )  # fmt: skip
+
+
+def _tied(config) -> bool:
+    """Whether the scores of tokens are made with the embedding table."""
+    return bool(getattr(config, "tie_word_embeddings", False))
 
 
 def _refuse(folder: Path, config, vision: VisionConfig, text: TextConfig) -> None:

@@ -1,7 +1,7 @@
 """Golden cases: for some images, states and instructions, the value at every boundary of the path.
 
-Decides: what a case holds and with which seeds it is made. Does not decide: the values up to the features
-(`reference.py`) and of the head (`reference_head.py`). The runtime must reproduce each boundary from its own golden
+Decides: what a case holds and with which seeds it is made; of a decoder, the first case only. Does not decide: the values
+up to the features (`reference.py`), of the head (`reference_head.py`), of the decoder (`reference_decoder.py`). The runtime must reproduce each boundary from its own golden
 input.
 """
 
@@ -18,6 +18,7 @@ from tactus_export.cell import Camera
 from tactus_export.error import ExportError
 from tactus_export.graphs import context_names
 from tactus_export.reference import Reference
+from tactus_export.reference_decoder import ReferenceDecoder
 from tactus_export.reference_head import ReferenceHead
 from tactus_export.stats import Stats
 
@@ -40,6 +41,7 @@ class Maker:
     template: str
     folder: Path | None
     guided: bool
+    decoder: ReferenceDecoder | None = None
 
     def write(self, out: Path) -> list[str]:
         """Writes all cases. -> file names."""
@@ -79,6 +81,8 @@ class Maker:
             others = [i for i in range(features.shape[1]) if i not in set(rows.tolist())]
             boundaries["features"] = torch.cat((features[:, rows], features[:, others]), dim=1)
         boundaries |= self._head(boundaries["features"], rng, committed, out)
+        if self.decoder is not None and number == 0:
+            boundaries |= self.decoder.run(pictures, text, self.policy["golden.decoder_steps"])
         out |= {name: value.detach().numpy() for name, value in boundaries.items()}
         return {name: np.ascontiguousarray(value) for name, value in out.items()}
 

@@ -3,8 +3,9 @@
 Decides: names, order and dynamic dimensions of the tensors; one Euler step, guided or not. This is the contract with
 the runtime. Does not decide: how a module becomes ONNX (`lower.py`).
 
-P patches of all images, N image tokens, S prompt tokens, H horizon, A action width. Float tensors are single
-precision at every edge, whatever a graph's own precision is; ids and indices are int64.
+P patches of all images, N image tokens, S prompt tokens, L places of a cache, H horizon, A action width. Float tensors are single
+precision at every edge, whatever a graph's own precision is, but for the cache of `decoder`, which has the graph's; ids
+and indices are int64.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ import torch
 from torch import nn
 
 from tactus_export.checkpoint import Checkpoint
+from tactus_export.generate import Generator, cache_names
 from tactus_export.head import Context, Denoiser
 from tactus_export.head_config import Head, HeadConfig
 from tactus_export.source import Source, sources
 from tactus_export.text import Decoder
 from tactus_export.vision import tower
 
-NAMES = ("vision", "backbone", "context", "denoise", "denoise_vjp")
+NAMES = ("vision", "backbone", "context", "denoise", "denoise_vjp", "decoder")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LONGEST = 65536
 
@@ -109,6 +111,17 @@ class DenoiseVjp(nn.Module):
         return torch.where(held, prefix, x + dt * (v + guidance * correction))
 
 
+class Generate(nn.Module):
+    """Token ids, image tokens and what came before -> scores of the next token."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        super().__init__()
+        self.decoder = Generator(checkpoint.text, len(checkpoint.vision.deepstack))
+
+    def forward(self, *inputs):
+        return self.decoder(*inputs)
+
+
 @dataclass(frozen=True)
 class Graph:
     """One graph. `axes`: for each input its dynamic dimensions, by the name of the dimension."""
@@ -184,6 +197,11 @@ def _module(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int) 
         case "denoise_vjp":
             guided = {"target": {}, "weight": {}, "guidance": {}}
             return DenoiseVjp(config), step | guided | cached, ("x_next",)
+        case "decoder":
+            names = cache_names(checkpoint.text)
+            inputs = {"input_ids": length, "image_embeds": units, "image_rows": units, "position_ids": {2: "length"}}
+            inputs |= levels | {"start": {}} | {f"past.{name}": {1: "cache"} for name in names}
+            return Generate(checkpoint), inputs, ("logits", *(f"present.{name}" for name in names))
     raise AssertionError(name)
 
 
@@ -197,6 +215,8 @@ def example(graph: Graph, checkpoint: Checkpoint, head: Head) -> list[torch.Tens
     chunk = (1, c.horizon, c.max_action)
     keys = lambda sees: (1, c.heads, c.image_tokens if sees == "image" else length, c.width // c.heads)
     whole = c.image_tokens + length if c.text_every else length
+    text = checkpoint.text
+    cache = ((text.kv_heads, 64, text.head_dim), PRECISIONS[graph.precision])
     ids, real = torch.long, torch.float
     known = {
         "pixel_values": ((patches, vision.row), real), "pos_ids": ((patches, 2), ids),
@@ -210,13 +230,15 @@ def example(graph: Graph, checkpoint: Checkpoint, head: Head) -> list[torch.Tens
         "weight": (chunk[:2], real), "guidance": ((1,), real), "ctx.state": ((1, 1, c.width), real),
     }  # fmt: skip
     known |= {name: (keys(sees), real) for name, sees in zip(context_names(c)[1:], _seen(c))}
+    known |= {"start": ((1,), ids)} | {f"past.{name}": cache for name in cache_names(text)}
     return [torch.empty(known[name][0], dtype=known[name][1], device="meta") for name in graph.inputs]
 
 
 def dimensions(graph: Graph, merge: int) -> tuple[dict[int, object], ...]:
     """Dynamic dimensions for `torch.export`; patches are merge^2 times the units."""
     unit = torch.export.Dim("units", min=2, max=LONGEST)
-    known = {"units": unit, "patches": merge**2 * unit, "length": torch.export.Dim("length", min=2, max=LONGEST)}
+    known = {"units": unit, "patches": merge**2 * unit}
+    known |= {name: torch.export.Dim(name, min=2, max=LONGEST) for name in ("length", "cache")}
     over = lambda name: torch.export.Dim("length", min=int(name.removeprefix("over_")) + 2, max=LONGEST)
     dim = lambda name: known[name] if name in known else over(name)
     return tuple({axis: dim(name) for axis, name in axes.items()} for axes in graph.axes)

@@ -16,6 +16,8 @@ FAMILY = {"qwen2_5_vl": "qwen2_5_vl+gr00t_n1_5", "qwen3_vl": "qwen3_vl+gr00t_n1_
 ALTERNATING = {"qwen3_vl": "qwen3_vl+gr00t_n1_7"}
 POSITIONS = {"qwen2_5_vl": "mrope_chunked", "qwen3_vl": "mrope_interleaved"}
 NAME = "bundle.toml"
+EOS = ("<|im_end|>", "<|endoftext|>")
+FAST = ("fast_tokenizer.json", "fast_config.json")
 
 
 def sha256(path: Path) -> str:
@@ -43,6 +45,7 @@ def text(folder: Path, job, costs: dict, revision: str) -> str:
     lines, tool = actions.toml(policy, j)
     age = policy["action.max_feature_age_s"]
     feature_age = f"max_feature_age_s = {float(age)}\n" if age else ""
+    decoder = _decoder(job, j) if "decoder" in job.precisions else ""
     hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
     return f"""schema = 1
 name = {j(policy["name"])}
@@ -114,7 +117,7 @@ time_to = 1.0
 buckets = {c.buckets}
 noise = "normal"
 
-[graphs]
+{decoder}[graphs]
 {graphs}
 
 [golden]
@@ -123,3 +126,21 @@ cases = {j(cases)}
 [files]
 {hashes}
 """
+
+
+def _decoder(job, j) -> str:
+    """The table of the decoder: what it says its words with."""
+    policy, text = job.policy, job.checkpoint.text
+    lines = [
+        "[decoder]",
+        f"max_length = {policy['decoder.max_length']}",
+        f"vocabulary = {text.vocabulary}",
+        f"eos = {j(list(policy['decoder.eos'] or EOS))}",
+    ]
+    lines += [f"{name} = {j(policy[f'decoder.{name}'])}" for name in ("think", "answer") if policy[f"decoder.{name}"]]
+    if policy["decoder.fast.marks"] is not None:
+        lines += [
+            "", "[decoder.fast]", f'tokenizer = "{FAST[0]}"', f'config = "{FAST[1]}"',
+            f"marks = {j(policy['decoder.fast.marks'])}", f"token = {j(policy['decoder.fast.token'])}",
+        ]  # fmt: skip
+    return "\n".join(lines) + "\n\n"

@@ -68,8 +68,15 @@ FIELDS: dict[str, Field] = {
     "action.max_prefix": Field(int, least=0),
     "action.max_feature_age_s": Field(float, None, least=0.0),
     "denoise.steps": Field(int, None, least=1),
+    "decoder.max_length": Field(int, None, least=2),
+    "decoder.eos": Field(list, None),
+    "decoder.think": Field(list, None),
+    "decoder.answer": Field(list, None),
+    "decoder.fast.marks": Field(list, None),
+    "decoder.fast.token": Field(str, None),
     "head.adaln_time": Field(str, None, words=("global", "per_action")),
     "golden.instructions": Field(list, None),
+    "golden.decoder_steps": Field(int, 64, least=1),
 }
 
 
@@ -115,6 +122,7 @@ def load(path: Path, joints: tuple[str, ...] | None = None) -> Policy:
         else:
             values[name] = spec.default
     actions.check(path, values)
+    _check_decoder(path, values)
     out = Policy(
         path,
         values,
@@ -135,6 +143,22 @@ def load(path: Path, joints: tuple[str, ...] | None = None) -> Policy:
         expected = "the fixed number of tokens" if padded else "0 without padding"
         raise ExportError(path, expected, out["backbone.padded_length"], key="backbone.padded_length")
     return out
+
+
+def _check_decoder(path: Path, values: dict) -> None:
+    """What belongs to the decoder is declared with it, and marks come in pairs."""
+    declared = [name for name in FIELDS if name.startswith("decoder.") and values[name] is not None]
+    if declared and values["decoder.max_length"] is None:
+        raise ExportError(path, "the cache's length, since there is a decoder", "nothing", key="decoder.max_length")
+    for name in ("decoder.think", "decoder.answer", "decoder.fast.marks"):
+        if values[name] is not None and len(values[name]) != 2:
+            raise ExportError(path, "two texts: where it begins and where it ends", values[name], key=name)
+    fast = [name for name in ("decoder.fast.marks", "decoder.fast.token") if values[name] is not None]
+    if len(fast) == 1:
+        raise ExportError(path, "`marks` and `token` together", f"`{fast[0]}`", key="decoder.fast")
+    token = values["decoder.fast.token"]
+    if token is not None and token.count("{n}") != 1:
+        raise ExportError(path, "`{n}` exactly once", token, key="decoder.fast.token")
 
 
 def _flatten(path: Path, table: dict, prefix: str, into: dict) -> None:

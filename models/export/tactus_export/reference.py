@@ -63,9 +63,7 @@ class Reference:
         `features` under its name in the bundle; floats in single precision."""
         length = self.policy["backbone.padded_length"]
         more = {"padding": "max_length", "max_length": length} if length else {}
-        planes = [torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))) for p in pictures]
-        images = planes if self.processor.kind == "torchvision" else [np.asarray(plane) for plane in planes]
-        batch = self.prompts(text=[text], images=images, return_tensors="pt", **more)
+        batch = self.prompts(text=[text], images=self.planes(pictures), return_tensors="pt", **more)
         ids = batch["input_ids"]
         if length and ids.shape[1] != length:
             raise ExportError(
@@ -105,6 +103,11 @@ class Reference:
         if length:
             out["attention_mask"] = mask
         return out
+
+    def planes(self, pictures: list[np.ndarray]) -> list:
+        """[h, w, 3] u8 -> what the processor takes."""
+        planes = [torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))) for p in pictures]
+        return planes if self.processor.kind == "torchvision" else [np.asarray(plane) for plane in planes]
 
     def _indices(self, grid: torch.Tensor) -> dict[str, torch.Tensor]:
         """Index inputs of the vision graph, from the functions that transformers' own towers call."""

@@ -94,7 +94,8 @@ def sources(module: nn.Module, weights: Weights, prefixes: dict[str, str], row: 
     for path, leaf in module.named_modules():
         if not isinstance(leaf, Leaf):
             continue
-        for begin, replacement in prefixes.items():
+        # The longest beginning counts.
+        for begin, replacement in sorted(prefixes.items(), key=lambda pair: -len(pair[0])):
             if path == begin or path.startswith(begin + "."):
                 stored = (replacement + path[len(begin) :]).strip(".")
                 break

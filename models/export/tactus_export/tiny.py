@@ -295,7 +295,7 @@ def make_declarations(family: str, out: Path, o: Options) -> None:
         "action.normalisation": o.normalisation, "action.horizon": o.horizon, "action.period_s": 0.05,
         "action.first_action_offset_s": 0.05, "action.alignment": "state_at_image",
         "action.max_prefix": 0 if real else 3, "backbone.padding": "none" if real else "left",
-        "backbone.padded_length": 0 if real else 80,
+        "backbone.padded_length": 0 if real else 80, "decoder.max_length": 256,
     } | o.policy  # fmt: skip
     values = {key: value for key, value in values.items() if value is not None}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if "." not in key]

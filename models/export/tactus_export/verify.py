@@ -15,6 +15,8 @@ from tactus_export import actions, data_file
 from tactus_export.error import ExportError
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
+# Two scores that are as near as this, as a share of the largest, may change places.
+TIE = 2e-4
 WITHOUT_KERNELS = "bf16"
 # From this size on the weights stay in their file: no copies of them in another order or type.
 LARGE_BYTES = 2_000_000_000
@@ -85,7 +87,7 @@ def verify(folder: Path, job) -> list[Row]:
         run = session(folder / f"graphs/{name}.onnx")
         for case, g in cases.items():
             rows += [row(case, *pair, tolerance) for pair in boundaries(run, name, g, job.head.config.steps)]
-            if not skipped and name != "denoise_vjp":
+            if not skipped and name not in ("denoise_vjp", "decoder"):
                 _chain(run, name, chained[case], job.head.config.steps)
     if skipped:
         print(f"not run: {', '.join(skipped)} (bf16 has no kernels in ONNX Runtime's CPU provider; verify it on a GPU)")
@@ -105,6 +107,8 @@ def boundaries(run, name: str, g: dict, steps: int) -> list[tuple[str, np.ndarra
     if name == "denoise_vjp":
         feed = {i: dt if i == "dt" else g[f"vjp.{i}"] if f"vjp.{i}" in g else g[i] for i in inputs}
         return [("vjp.x_next", run.run(outputs, feed)[0], g["vjp.x_next"])]
+    if name == "decoder":
+        return decoder(run, g) if "decoder.tokens" in g else []
     if name != "denoise":
         return list(zip(outputs, run.run(outputs, {i: g[i] for i in inputs}), (g[o] for o in outputs)))
     out = []
@@ -113,6 +117,50 @@ def boundaries(run, name: str, g: dict, steps: int) -> list[tuple[str, np.ndarra
         known["time"] = np.full(g["prefix_mask"].shape, k / steps, np.float32)
         out.append((f"x.{k + 1}", run.run(outputs, {i: known[i] for i in inputs})[0], g[f"x.{k + 1}"]))
     return out
+
+
+def decoder(run, g: dict) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """The prompt at once, then every token by itself, over a cache that is input and output at the same place. What is
+    fed are the golden tokens: one that differs does not hide what comes after it."""
+    ids, tokens, columns = g["decoder.input_ids"], g["decoder.tokens"], g["decoder.columns"]
+    length, hidden = ids.shape[1], g["image_embeds"].shape[1]
+    binding, caches = run.io_binding(), []
+    for given in run.get_inputs():
+        if given.name.startswith("past."):
+            heads, _, width = given.shape
+            kind = np.float16 if "float16" in given.type else np.float32
+            cache = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((heads, length + len(tokens), width), kind))
+            binding.bind_ortvalue_input(given.name, cache)
+            binding.bind_ortvalue_output(given.name.replace("past.", "present."), cache)
+            caches.append(cache)
+    nothing = {"image_embeds": np.zeros((1, hidden), np.float32), "image_rows": np.array([1])}
+    if "deepstack" in g:
+        nothing["deepstack"] = np.zeros((len(g["deepstack"]), 1, hidden), np.float32)
+    feed = {"input_ids": ids, "image_rows": g["decoder.image_rows"], "position_ids": g["decoder.position_ids"]}
+    feed |= {name: g[name] for name in nothing if name not in feed} | {"start": np.array([0])}
+    following, logits = int(g["decoder.position_ids"].max()) + 1, []
+    for step, token in enumerate(tokens):
+        for name, value in feed.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        binding.bind_output("logits")
+        run.run_with_iobinding(binding)
+        logits.append(binding.get_outputs()[-1].numpy()[0])
+        place = np.full((3, 1, 1), following + step)
+        feed = nothing | {"input_ids": token.reshape(1, 1), "position_ids": place, "start": np.array([length + step])}
+    logits = np.stack(logits)
+    # Compared by the scale of all scores, not of those that are kept.
+    wide = lambda values: np.append(values.ravel(), g["decoder.scale"])
+    return [
+        ("logits", wide(logits[:, columns]), wide(g["decoder.logits"])),
+        ("tokens", differing(logits, g), np.zeros(1)),
+    ]
+
+
+def differing(logits: np.ndarray, g: dict) -> np.ndarray:
+    """How many greedy tokens are others than the golden ones, where the golden choice is no near tie."""
+    best = np.sort(g["decoder.logits"], axis=1)
+    clear = best[:, -1] - best[:, -2] > TIE * g["decoder.scale"]
+    return np.array([float((clear & (logits.argmax(axis=1) != g["decoder.tokens"])).sum())])
 
 
 def _chain(run, name: str, known: dict, steps: int) -> None:

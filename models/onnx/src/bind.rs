@@ -80,9 +80,9 @@ impl<T: Scalar> Buffer<T> {
 /// Which buffers a run reads and writes.
 #[derive(Debug)]
 pub struct Binding {
-    graph: &'static str,
+    pub(crate) graph: &'static str,
     provider: Provider,
-    io: IoBinding,
+    pub(crate) io: IoBinding,
 }
 
 impl Binding {
@@ -234,7 +234,7 @@ impl Session {
     }
 }
 
-fn buffer_error(graph: &'static str, name: &str, error: &ort::Error) -> OnnxError {
+pub(crate) fn buffer_error(graph: &'static str, name: &str, error: &ort::Error) -> OnnxError {
     OnnxError::Buffer {
         graph,
         tensor: name.into(),

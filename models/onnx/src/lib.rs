@@ -11,9 +11,11 @@
 //! - [`session`]: [`Session`]; opening all graphs of a bundle on one [`Provider`].
 //! - [`signature`]: names, types and shapes of a graph's tensors, and their check.
 //! - [`bind`]: [`Buffer`], [`Binding`] and the run.
+//! - [`cache`]: what one run of a graph leaves to its next.
 //! - [`ceiling`]: what the machine does at best, for benchmarks.
 
 pub mod bind;
+pub mod cache;
 pub mod ceiling;
 pub mod error;
 pub mod library;
@@ -21,6 +23,7 @@ pub mod session;
 pub mod signature;
 
 pub use bind::{Binding, Buffer, Place, Scalar};
+pub use cache::Cache;
 pub use ceiling::Ceiling;
 pub use error::OnnxError;
 pub use library::OnnxRuntime;

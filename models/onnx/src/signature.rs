@@ -9,6 +9,10 @@ use crate::error::OnnxError;
 pub enum Element {
     /// Single precision.
     F32,
+    /// Half precision; only caches have it, likewise below.
+    F16,
+    /// bfloat16.
+    Bf16,
     /// Indices and ids.
     I64,
     /// Bytes: pixels of graphs that scale them by themselves.
@@ -21,6 +25,8 @@ impl std::fmt::Display for Element {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::F32 => f.write_str("f32"),
+            Self::F16 => f.write_str("f16"),
+            Self::Bf16 => f.write_str("bf16"),
             Self::I64 => f.write_str("i64"),
             Self::U8 => f.write_str("u8"),
             Self::Other(name) => f.write_str(name),
@@ -65,6 +71,8 @@ impl TensorSpec {
                 name,
                 element: match ty {
                     TensorElementType::Float32 => Element::F32,
+                    TensorElementType::Float16 => Element::F16,
+                    TensorElementType::Bfloat16 => Element::Bf16,
                     TensorElementType::Int64 => Element::I64,
                     TensorElementType::Uint8 => Element::U8,
                     other => Element::Other(other.to_string()),

@@ -1,12 +1,12 @@
 //! From what a cell names to an open policy.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tactus_bundle::{AnyBundle, BundleError};
 use tactus_direct::DirectPolicy;
 use tactus_openpi::RemoteError;
 use tactus_types::{Clock, PolicyError};
-use tactus_vla::{VlaError, VlaOptions, VlaPolicy};
+use tactus_vla::{FastPolicy, VlaError, VlaOptions, VlaPolicy};
 
 use crate::{
     remote::{Declared, Remote},
@@ -24,6 +24,13 @@ pub enum Source<'a> {
     Bundle(&'a Path),
     /// A remote OpenPI server, and the clock of requests' deadlines; `None` where time is not real.
     Openpi(&'a Declared, Option<Arc<dyn Clock>>),
+    /// A bundle directory whose language model acts, in FAST tokens, instead of its head.
+    Fast {
+        /// The directory.
+        bundle: &'a Path,
+        /// Time that a chunk may take; `None` where time is not real.
+        within: Option<Duration>,
+    },
 }
 
 /// Why a policy cannot be opened or probed.
@@ -61,14 +68,19 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`] for the first thing that is wrong.
 pub fn open(source: Source<'_>, options: Options<'_>) -> Result<Box<dyn Served>, OpenError> {
-    let dir = match source {
-        Source::Bundle(dir) => dir,
-        Source::Openpi(declared, clock) => {
-            return Ok(Box::new(Remote::open(declared, clock, &options)?));
-        }
-    };
-    match AnyBundle::open(dir)? {
-        AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
-        AnyBundle::Direct(bundle) => Ok(Box::new(DirectPolicy::open(*bundle, options)?)),
+    match source {
+        Source::Bundle(dir) => match AnyBundle::open(dir)? {
+            AnyBundle::Vla(bundle) => Ok(Box::new(VlaPolicy::open_bundle(*bundle, options)?)),
+            AnyBundle::Direct(bundle) => Ok(Box::new(DirectPolicy::open(*bundle, options)?)),
+        },
+        Source::Fast { bundle, within } => match AnyBundle::open(bundle)? {
+            AnyBundle::Vla(bundle) => Ok(Box::new(FastPolicy::open(*bundle, &options, within)?)),
+            AnyBundle::Direct(_) => Err(OpenError::Option {
+                policy: bundle.display().to_string(),
+                expected: "a bundle with a language model that acts (--control head)",
+                actual: "one of the direct family".into(),
+            }),
+        },
+        Source::Openpi(declared, clock) => Ok(Box::new(Remote::open(declared, clock, &options)?)),
     }
 }

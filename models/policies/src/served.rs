@@ -8,7 +8,7 @@ use tactus_types::{
     ActionChunk, CameraFrame, Conditioning, InferenceRequest, Observation, Policy, PolicyError,
     StageTimes,
 };
-use tactus_vla::{Probe, VlaPolicy};
+use tactus_vla::{FastPolicy, Probe, VlaPolicy};
 
 use crate::open::OpenError;
 
@@ -114,5 +114,27 @@ impl Served for DirectPolicy {
         within: Duration,
     ) -> Result<Probe, OpenError> {
         Ok(Self::probe(self, chunks, within, |_| ())?)
+    }
+}
+
+impl Served for FastPolicy {
+    fn outline(&self) -> Outline {
+        Outline {
+            steps: 1,
+            ..self.bundle().manifest().into()
+        }
+    }
+
+    fn warm_up(&mut self) -> Result<StageTimes, OpenError> {
+        Ok(Self::warm_up(self)?)
+    }
+
+    fn probe(
+        &mut self,
+        _conditioning: Conditioning,
+        chunks: usize,
+        within: Duration,
+    ) -> Result<Probe, OpenError> {
+        Ok(Self::probe(self, chunks, within)?)
     }
 }

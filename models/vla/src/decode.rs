@@ -33,6 +33,21 @@ pub enum DecodeError {
     },
 }
 
+/// Width and height of a JPEG file, pixels.
+///
+/// # Errors
+/// [`DecodeError::Jpeg`] when it is none.
+pub fn jpeg_size(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
+    let error = |reason: String| DecodeError::Jpeg {
+        camera: "file".into(),
+        reason,
+    };
+    let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
+    decoder.decode_headers().map_err(|e| error(e.to_string()))?;
+    let size = decoder.dimensions();
+    size.ok_or_else(|| error("it has no size".into()))
+}
+
 /// Pixels of `frame`: `height * width * 3` bytes, row-major, red first. `scratch` has that length and holds the pixels
 /// of a JPEG; raw frames are used where they lie.
 ///

@@ -7,7 +7,9 @@ use tactus_kinematics::KinematicsError;
 use tactus_onnx::OnnxError;
 use tactus_types::PolicyError;
 
-use crate::{decode::DecodeError, prompt::PromptError, represent::RepresentError};
+use crate::{
+    decode::DecodeError, prompt::PromptError, represent::RepresentError, sample::SampleError,
+};
 
 /// Why a bundle cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,22 @@ pub enum VlaError {
     /// There is nothing to measure a bundle with.
     #[error("bundle.toml: field `golden.cases`: expected at least one file, got none")]
     NoGoldenCase,
+    /// The bundle has no language model that speaks.
+    #[error("bundle {}: expected the graph `decoder`, got none: it was exported without (`decoder.max_length`)", bundle.display())]
+    NoDecoder {
+        /// Bundle directory.
+        bundle: PathBuf,
+    },
+    /// The bundle's language model does not spell actions, or not such as the policy's.
+    #[error("bundle {}: --control fast: expected {expected}, got {actual}", bundle.display())]
+    Fast {
+        /// Bundle directory.
+        bundle: PathBuf,
+        /// What it should have.
+        expected: String,
+        /// What it has.
+        actual: String,
+    },
     /// The bundle cannot do what requests will ask of it.
     #[error("bundle {}: conditioning `{asked}` needs {expected}, which it does not offer", bundle.display())]
     Conditioning {
@@ -127,6 +145,19 @@ pub enum InferError {
     /// A graph failed.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// The language model's scores are no numbers.
+    #[error(transparent)]
+    Scores(#[from] SampleError),
+    /// What it said is no chunk of actions.
+    #[error("after {tokens} tokens ({finish}): {reason}")]
+    Answer {
+        /// Tokens it said.
+        tokens: usize,
+        /// Why it stopped.
+        finish: &'static str,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The request asks for a conditioning that this policy was not opened for.
     #[error("request: field `conditioning`: expected {expected}, got {actual}")]
     Conditioning {

@@ -80,44 +80,17 @@ pub fn check(
 ) -> Result<(), OnnxError> {
     let [vision, backbone, context, denoise] = sessions;
     let Dims {
-        patches,
-        row_len,
         image_tokens,
         hidden,
         state,
         horizon,
         action,
-        windows,
-        table,
-        deepstack,
         padded,
+        ..
     } = dims;
-    let image_embeds = TensorSpec::new("image_embeds", F32, &[Is(image_tokens), Is(hidden)]);
     let features = TensorSpec::new("features", F32, &[Is(1), Any, Is(hidden)]);
     let x = |name| TensorSpec::new(name, F32, &[Is(1), Is(horizon), Is(action)]);
-    let levels = TensorSpec::new(
-        "deepstack",
-        F32,
-        &[Is(deepstack), Is(image_tokens), Is(hidden)],
-    );
-    let mut from_vision = vec![image_embeds];
-    let mut seen = vec![
-        TensorSpec::new("pixel_values", F32, &[Is(patches), Is(row_len)]),
-        TensorSpec::new("pos_ids", I64, &[Is(patches), Is(2)]),
-        TensorSpec::new("seg_full", I64, &[Is(patches)]),
-    ];
-    if windows {
-        seen.push(TensorSpec::new("window_index", I64, &[Is(image_tokens)]));
-        seen.push(TensorSpec::new("seg_window", I64, &[Is(patches)]));
-    }
-    if table {
-        seen.push(TensorSpec::new("interp_index", I64, &[Is(patches), Is(4)]));
-        seen.push(TensorSpec::new("interp_weight", F32, &[Is(patches), Is(4)]));
-    }
-    if deepstack > 0 {
-        from_vision.push(levels);
-    }
-    check_session(vision, &seen, &from_vision)?;
+    let from_vision = check_vision(vision, dims)?;
     let mut read = vec![
         TensorSpec::new("input_ids", I64, &[Is(1), Any]),
         TensorSpec::new("image_rows", I64, &[Is(image_tokens)]),
@@ -158,6 +131,48 @@ pub fn check(
         check_session(session, &inputs, &[x("x_next")])?;
     }
     Ok(())
+}
+
+/// Checks the vision session; what it makes, for whoever reads it.
+///
+/// # Errors
+/// [`OnnxError::Tensor`] as [`check`].
+pub(crate) fn check_vision(vision: &Session, dims: Dims) -> Result<Vec<TensorSpec>, OnnxError> {
+    let Dims {
+        patches,
+        row_len,
+        image_tokens,
+        hidden,
+        windows,
+        table,
+        deepstack,
+        ..
+    } = dims;
+    let image_embeds = TensorSpec::new("image_embeds", F32, &[Is(image_tokens), Is(hidden)]);
+    let levels = TensorSpec::new(
+        "deepstack",
+        F32,
+        &[Is(deepstack), Is(image_tokens), Is(hidden)],
+    );
+    let mut from_vision = vec![image_embeds];
+    let mut seen = vec![
+        TensorSpec::new("pixel_values", F32, &[Is(patches), Is(row_len)]),
+        TensorSpec::new("pos_ids", I64, &[Is(patches), Is(2)]),
+        TensorSpec::new("seg_full", I64, &[Is(patches)]),
+    ];
+    if windows {
+        seen.push(TensorSpec::new("window_index", I64, &[Is(image_tokens)]));
+        seen.push(TensorSpec::new("seg_window", I64, &[Is(patches)]));
+    }
+    if table {
+        seen.push(TensorSpec::new("interp_index", I64, &[Is(patches), Is(4)]));
+        seen.push(TensorSpec::new("interp_weight", F32, &[Is(patches), Is(4)]));
+    }
+    if deepstack > 0 {
+        from_vision.push(levels);
+    }
+    check_session(vision, &seen, &from_vision)?;
+    Ok(from_vision)
 }
 
 fn check_session(

@@ -21,16 +21,26 @@
 //! - [`graphs`]: what the four graphs must look like.
 //! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
 //! - [`policy`]: [`VlaPolicy`], all of it together.
+//! - [`tower`] (private): the vision graph over bound buffers.
+//! - [`generate`] (private): the decoder graph over its cache; [`sample`]: scores to tokens; [`detokenise`]: tokens to text.
+//! - [`reason`]: [`Reasoner`], the language model as one that speaks.
+//! - [`fast`]: [`FastPolicy`], the language model that acts in FAST tokens; [`explain`]: [`Explainer`], one that thinks
+//!   aloud beside a policy.
 //! - [`golden`] (private): golden cases as observations and requests.
 //! - [`verify`]: the same path against the bundle's golden tensors.
+//!   [`verify_decoder`] (private) does the part of the decoder.
 //! - [`report`]: what that found.
 //! - [`measure`]: what a chunk costs here; [`probe`]: what it costs an engine that is about to start.
 //! - [`error`]: every way opening or inferring can fail.
 #![forbid(unsafe_code)]
 
 pub mod decode;
+pub mod detokenise;
 pub mod dual_rate;
 pub mod error;
+pub mod explain;
+pub mod fast;
+mod generate;
 mod golden;
 pub mod graphs;
 pub mod gripper;
@@ -45,17 +55,25 @@ pub mod policy;
 pub mod position;
 pub mod probe;
 pub mod prompt;
+pub mod reason;
 pub mod report;
 pub mod represent;
 pub mod resample;
 pub mod resize;
+pub mod sample;
 pub mod sequence;
+mod tower;
 pub mod verify;
+mod verify_decoder;
 
 pub use error::{InferError, VlaError};
-pub use measure::{CostReport, StageCost, measure};
+pub use explain::Explainer;
+pub use fast::{FastPolicy, TokenBudget};
+pub use measure::{CostReport, StageCost, TokenCost, measure};
 pub use policy::{VlaOptions, VlaPolicy};
 pub use probe::Probe;
+pub use reason::{Finish, Reasoner, ReasonerOptions, Step, Stop, Talk};
 pub use report::{VerifyReport, VerifyRow};
 pub use tactus_onnx::Provider;
 pub use verify::{RunOptions, verify};
+pub use verify_decoder::{Greedy, greedy_tokens};

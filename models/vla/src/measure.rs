@@ -11,12 +11,22 @@ use std::{
 
 use tactus_bundle::{Bundle, Graph};
 use tactus_onnx::{Ceiling, OnnxRuntime, Place, Provider};
-use tactus_types::{Encoding, Stage};
+use tactus_types::{CameraFrame, Encoding, Stage};
 
-use crate::{error::VlaError, golden::GoldenInput, policy::VlaPolicy, verify::RunOptions};
+use crate::{
+    error::{InferError, VlaError},
+    golden::GoldenInput,
+    policy::VlaPolicy,
+    reason::{Reasoner, ReasonerOptions, Step, Stop},
+    sample::Choice,
+    verify::RunOptions,
+};
 
 /// Chunks before the first that counts: ONNX Runtime allocates in the first runs.
 pub const WARM_UP: usize = 5;
+
+/// Tokens of a talk that is measured.
+const TOKENS: usize = 64;
 
 /// The stages of a chunk that happen inside the policy.
 pub const STAGES: [Stage; 6] = [
@@ -39,6 +49,19 @@ pub struct StageCost {
     pub max: Duration,
     /// Shortest time that the machine's arithmetic and memory allow, where it is known.
     pub floor: Option<Duration>,
+}
+
+/// What the words of a bundle's language model cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCost {
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Vision, and the prompt read at once.
+    pub read: Duration,
+    /// One token after it; the floor is the time to read every weight once.
+    pub token: StageCost,
+    /// Bytes of the cache of keys and values, whatever is in it.
+    pub cache_bytes: usize,
 }
 
 /// What a bundle costs.
@@ -64,6 +87,8 @@ pub struct CostReport {
     pub rest: StageCost,
     /// A whole chunk.
     pub chunk: StageCost,
+    /// What a token of the language model costs, where the bundle has a decoder.
+    pub decoder: Option<TokenCost>,
     /// What the machine does at best; measured on a CPU, not known of a GPU.
     pub ceiling: Option<Ceiling>,
 }
@@ -124,6 +149,13 @@ pub fn measure(
         whole.push(took);
         on_chunk();
     }
+    let decoder = token_cost(
+        &bundle,
+        options,
+        &observation.frames,
+        &case.instruction,
+        ceiling,
+    )?;
     let floor = |stage: Stage| Some(floor_of(&bundle, stage)?(ceiling?));
     let floors: Vec<Option<Duration>> = STAGES.into_iter().map(floor).collect();
     let all: Option<Duration> = floors[2..].iter().copied().sum();
@@ -142,8 +174,73 @@ pub fn measure(
         inference: cost(inference, all),
         rest: cost(rest, None),
         chunk: cost(whole, all),
+        decoder,
         ceiling,
     })
+}
+
+/// What a token costs: three talks of [`TOKENS`] tokens, the first of which warms up.
+fn token_cost(
+    bundle: &Bundle,
+    options: &RunOptions,
+    frames: &[CameraFrame],
+    instruction: &str,
+    ceiling: Option<Ceiling>,
+) -> Result<Option<TokenCost>, VlaError> {
+    if bundle.manifest().decoder.is_none() {
+        return Ok(None);
+    }
+    let mut reasoner = Reasoner::open(
+        bundle,
+        &ReasonerOptions {
+            ort_library: options.ort_library.clone(),
+            intra_threads: options.intra_threads,
+            provider: options.provider,
+            require_provider: options.require_provider,
+            ..ReasonerOptions::default()
+        },
+    )?;
+    reasoner.endless();
+    let (mut reads, mut tokens, mut prompt) = (Vec::new(), Vec::new(), 0);
+    for talk in 0..3 {
+        let stop = Stop {
+            texts: Vec::new(),
+            tokens: TOKENS,
+            within: None,
+        };
+        let failed = |e: InferError| e.at("decoder");
+        let mut talked = reasoner
+            .begin(frames, instruction, Choice::Greedy, stop)
+            .map_err(failed)?;
+        prompt = talked.prompt_tokens();
+        let mut read = Duration::ZERO;
+        let mut said = 0;
+        loop {
+            let started = Instant::now();
+            let step = talked.step(Duration::ZERO).map_err(failed)?;
+            match (step, talk) {
+                (Step::Done(_), _) => break,
+                (Step::Read, _) => read += started.elapsed(),
+                (Step::Said { .. }, 0) => {}
+                // The first is only chosen: the prompt scored it.
+                (Step::Said { .. }, _) if said == 0 => said = 1,
+                (Step::Said { .. }, _) => tokens.push(started.elapsed()),
+            }
+        }
+        if talk > 0 {
+            reads.push(read);
+        }
+    }
+    let one = bundle.manifest().graph(Graph::Decoder).and_then(|g| g.cost);
+    let floor = ceiling
+        .zip(one)
+        .map(|(ceiling, cost)| ceiling.floor(cost.operations as f64, cost.weight_bytes as f64));
+    Ok(Some(TokenCost {
+        prompt,
+        read: cost(reads, None).p50,
+        token: cost(tokens, floor),
+        cache_bytes: reasoner.cache_bytes(),
+    }))
 }
 
 /// The floor of a stage that is graphs, as a function of the ceiling; `None` where the bundle does not say what its

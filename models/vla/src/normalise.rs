@@ -181,13 +181,25 @@ impl ActionColumns {
         &self,
         rows: impl Iterator<Item = &'a [f32]>,
         anchor: &Action,
+        open: bool,
+    ) -> Result<Vec<Action>, InferError> {
+        self.actions_of(rows.map(|row| self.values(row)), anchor, open)
+    }
+
+    /// As [`ActionColumns::actions`], of rows in SI and not normalised, each with all columns.
+    ///
+    /// # Errors
+    /// [`InferError`] naming the row whose numbers are not finite or mean nothing.
+    pub fn actions_of(
+        &self,
+        rows: impl Iterator<Item = Vec<f64>>,
+        anchor: &Action,
         mut open: bool,
     ) -> Result<Vec<Action>, InferError> {
         let of_row = |index| move |error| InferError::Action { index, error };
         let mut walk = self.represent.walk(anchor.q).map_err(of_row(0))?;
         let mut actions = Vec::new();
-        for (index, row) in rows.enumerate() {
-            let values = self.values(row);
+        for (index, values) in rows.enumerate() {
             if !values.iter().all(|v| v.is_finite()) {
                 let actual = format!("{values:?}");
                 return Err(InferError::NotFinite { index, actual });

@@ -351,7 +351,7 @@ impl VlaPolicy {
         noise: Noise<'_>,
     ) -> Result<Denoised, PolicyError> {
         let mut stages = StageTimes::default();
-        self.check(observation)
+        check_observation(&self.cameras, self.arm_joints, observation)
             .map_err(|e| e.at(Stage::Assemble.name()))?;
 
         let preprocess = Stage::Preprocess.name();
@@ -410,45 +410,6 @@ impl VlaPolicy {
             times,
             anchor,
         })
-    }
-
-    /// Whether the observation holds what the bundle asks for: its cameras in its order, finite joints of the arm.
-    fn check(&self, observation: &Observation) -> Result<(), InferError> {
-        let error = |field: &str, expected: String, actual: String| {
-            Err(InferError::Observation {
-                field: field.into(),
-                expected,
-                actual,
-            })
-        };
-        let frames: Vec<&str> = observation
-            .frames
-            .iter()
-            .map(|frame| &*frame.camera)
-            .collect();
-        if !frames
-            .iter()
-            .copied()
-            .eq(self.cameras.iter().map(|name| &**name))
-        {
-            return error("frames", self.cameras.join(", "), frames.join(", "));
-        }
-        let JointState { q, opening, .. } = &observation.state;
-        if q.len() != self.arm_joints {
-            return error(
-                "state.q",
-                format!("{} joints", self.arm_joints),
-                q.len().to_string(),
-            );
-        }
-        if !(q.is_finite() && opening.is_finite()) {
-            return error(
-                "state",
-                "finite numbers".into(),
-                format!("{q:?}, opening {opening}"),
-            );
-        }
-        Ok(())
     }
 
     /// Token ids and positions depend on nothing but the instruction, so they are made when it changes.
@@ -604,6 +565,49 @@ pub(crate) struct Parts<'a> {
     pub state_columns: &'a StateColumns,
     pub action_columns: &'a ActionColumns,
     pub sequence: &'a mut Sequence,
+}
+
+/// Whether the observation holds what the bundle asks for: its cameras in its order, finite joints of the arm.
+pub(crate) fn check_observation(
+    cameras: &[Arc<str>],
+    arm_joints: usize,
+    observation: &Observation,
+) -> Result<(), InferError> {
+    let error = |field: &str, expected: String, actual: String| {
+        Err(InferError::Observation {
+            field: field.into(),
+            expected,
+            actual,
+        })
+    };
+    let frames: Vec<&str> = observation
+        .frames
+        .iter()
+        .map(|frame| &*frame.camera)
+        .collect();
+    if !frames
+        .iter()
+        .copied()
+        .eq(cameras.iter().map(|name| &**name))
+    {
+        return error("frames", cameras.join(", "), frames.join(", "));
+    }
+    let JointState { q, opening, .. } = &observation.state;
+    if q.len() != arm_joints {
+        return error(
+            "state.q",
+            format!("{} joints", arm_joints),
+            q.len().to_string(),
+        );
+    }
+    if !(q.is_finite() && opening.is_finite()) {
+        return error(
+            "state",
+            "finite numbers".into(),
+            format!("{q:?}, opening {opening}"),
+        );
+    }
+    Ok(())
 }
 
 type Run = fn(&mut Sequence) -> Result<Duration, tactus_onnx::OnnxError>;

@@ -164,6 +164,19 @@ impl Prompter {
         })
     }
 
+    /// The id of `text` as one token. `file` is the tokenizer's, `field` what asks.
+    ///
+    /// # Errors
+    /// [`VlaError::Tokenizer`] when it is none.
+    pub fn token(&self, file: &Path, field: &str, text: &str) -> Result<i64, VlaError> {
+        let id = self.tokenizer.token_to_id(text).map(i64::from);
+        id.ok_or_else(|| VlaError::Tokenizer {
+            file: file.to_path_buf(),
+            expected: format!("the token `{text}` ({field})"),
+            actual: "no such token".into(),
+        })
+    }
+
     /// Id of the image token.
     pub fn image_token(&self) -> i64 {
         self.image_token

@@ -21,7 +21,7 @@ use tactus_onnx::{
     Binding, Buffer, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions, open_all,
 };
 
-use crate::{graphs, graphs::Dims, position::VisionIndex};
+use crate::{graphs, graphs::Dims, position::VisionIndex, tower::Tower};
 
 /// The buffers that the action being denoised moves through.
 struct Trajectory {
@@ -158,47 +158,20 @@ impl Sequence {
 
         let [vision_session, _, context_session, denoise_session] = &sessions;
         let Dims {
-            patches,
-            row_len,
-            image_tokens,
-            hidden,
             state,
             horizon,
             action,
-            deepstack: levels,
             ..
         } = dims;
         let host_f32 = |session: &Session, name: &str, shape: &[usize]| {
             session.buffer::<f32>(name, Place::Host, shape)
         };
-        let pixel_values = host_f32(vision_session, "pixel_values", &[patches, row_len])?;
-        let mut image_embeds =
-            vision_session.buffer("image_embeds", links, &[image_tokens, hidden])?;
-        let mut vision = vision_session.binding()?;
-        vision.input("pixel_values", &pixel_values)?;
-        vision.output("image_embeds", &mut image_embeds)?;
-        let mut deepstack = None;
-        if levels > 0 {
-            let shape = [levels, image_tokens, hidden];
-            let mut buffer = vision_session.buffer("deepstack", links, &shape)?;
-            vision.output("deepstack", &mut buffer)?;
-            deepstack = Some(buffer);
-        }
-        for (name, columns, values) in index.integers() {
-            let shape = match columns {
-                Some(columns) => vec![values.len() / columns, columns],
-                None => vec![values.len()],
-            };
-            let mut buffer = vision_session.buffer::<i64>(name, Place::Host, &shape)?;
-            fill(&mut buffer, values)?;
-            vision.input(name, &buffer)?;
-        }
-        if let Some(table) = &index.table {
-            let mut buffer = host_f32(vision_session, "interp_weight", &[patches, 4])?;
-            buffer.write()?.copy_from_slice(&table.weight);
-            vision.input("interp_weight", &buffer)?;
-        }
-
+        let Tower {
+            pixel_values,
+            image_embeds,
+            deepstack,
+            binding: vision,
+        } = Tower::bind(vision_session, index, dims, links)?;
         let x = |name, place| denoise_session.buffer(name, place, &[1, horizon, action]);
         let buffers = [
             x("noise", Place::Host)?,
@@ -688,7 +661,7 @@ fn prompt_of(
     })
 }
 
-fn fill(buffer: &mut Buffer<i64>, values: &[i64]) -> Result<(), OnnxError> {
+pub(crate) fn fill(buffer: &mut Buffer<i64>, values: &[i64]) -> Result<(), OnnxError> {
     let all = buffer.write()?;
     let length = all.len().min(values.len());
     all[..length].copy_from_slice(&values[..length]);

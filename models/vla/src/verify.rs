@@ -12,6 +12,8 @@
 //! | ids and indices | 1 | 0: equal |
 //! | `pixel_values`, `interp_weight`, `state` | largest magnitude of the golden tensor | 1e-4 |
 //! | every graph output | largest magnitude of the golden tensor | fp32: 1e-4; fp16, bf16: 1e-2 |
+//! | `decoder` | largest magnitude of the golden scores, over all steps | as a graph's output |
+//! | `decoder tokens` | 1 | 0: every step's best is the golden one |
 //! | `actions` | range of the column | 1e-4 |
 //! | `pixels to actions` | range of the column | fp32: 1e-3; fp16, bf16: 1e-2 |
 //! | `JPEG to actions` | range of the column | 1e-2: the JPEG decoder is another one |
@@ -39,6 +41,7 @@ use crate::{
     resample::Resample,
     resize::Size,
     sequence::PromptTensors,
+    verify_decoder::{self, Compared},
 };
 
 /// Tolerance of a boundary that has its own golden input.
@@ -118,6 +121,12 @@ pub fn verify(
             rows: &mut rows,
         }
         .run(&mut policy, guided.as_mut())?;
+        Case {
+            case,
+            manifest: bundle.manifest(),
+            rows: &mut rows,
+        }
+        .decoder(&bundle, options)?;
     }
     Ok(VerifyReport {
         name: bundle.manifest().name.clone(),
@@ -375,6 +384,23 @@ impl Case<'_> {
         session.run(&binding)?;
         let tolerance = self.tolerance(Graph::DenoiseVjp);
         self.push_tensor("vjp.x_next", x_next.read()?, tolerance)
+    }
+
+    /// Golden prompt and image tokens to scores, step by step.
+    fn decoder(&mut self, bundle: &Bundle, options: &RunOptions) -> Result<(), VlaError> {
+        let tolerance = self.tolerance(Graph::Decoder);
+        let compared = verify_decoder::decoder(bundle, self.case, options, tolerance)?;
+        if let Some(Compared {
+            error,
+            scale,
+            differing,
+            ..
+        }) = compared
+        {
+            self.push("decoder".into(), error, scale, tolerance);
+            self.push("decoder tokens".into(), differing as f64, 1.0, 0.0);
+        }
+        Ok(())
     }
 
     /// Golden images, instruction, state, noise and prefix to actions.

@@ -48,6 +48,17 @@ fn of_a_tiny_qwen3_vl_with_the_head_of_n1_7() {
     every_boundary_is_reproduced("models/export/tests/bundles/qwen3_vl_n1_7");
 }
 
+#[test]
+fn tiny_decoders_say_what_transformers_says_for_64_tokens() {
+    for bundle in ["qwen2_5_vl", "qwen3_vl"] {
+        let dir = root().join("models/export/tests/bundles").join(bundle);
+        let said = tactus_vla::greedy_tokens(dir, &options()).expect("it opens");
+        assert_eq!(said.len(), 1);
+        let tactus_vla::Greedy { golden, said } = &said[0];
+        assert_eq!((golden.len(), golden), (64, said), "{bundle}");
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("directory") {
         let entry = entry.expect("entry");

@@ -10,10 +10,11 @@ use std::time::Duration;
 use tactus_control::{Assembler, AssemblySpec, Dispatcher, Job};
 use tactus_types::{ActionChunk, Clock, Policy, PolicyError, Refusal, RefusalReason, Stage, Time};
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Session,
-    SessionError, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Reasoning, Responder, Role,
+    Session, SessionError, Topic,
 };
 
+use crate::explain::{Explaining, Outbox, Pace, Turn, explain};
 use crate::intake::{INBOX, Inbound, Intake};
 
 /// Time between two signs of life.
@@ -32,12 +33,13 @@ pub struct EngineOptions {
     pub assembly: AssemblySpec,
 }
 
-/// Runs the engine role until `stop` is set.
+/// Runs the engine role until `stop` is set; `explaining` beside it, when nothing else is to do.
 ///
 /// # Errors
 /// [`SessionError`] when a key cannot be declared.
 pub fn run_engine(
     mut policy: Box<dyn Policy>,
+    explaining: Option<Explaining>,
     options: &EngineOptions,
     session: &Session,
     clock: &dyn Clock,
@@ -63,6 +65,9 @@ pub fn run_engine(
     let _status = session.queryable(&status_key, answer)?;
     let beats = session.publisher::<EngineStatus>(&status_key)?;
     let done = Done::default();
+    let words =
+        session.publisher::<Reasoning>(&cell.key(&Topic::EngineReasoning(engine.clone())))?;
+    let (turn, outbox) = (Turn::default(), Outbox::default());
     let _alive = session.alive(cell, Role::Engine, engine)?;
     tracing::info!(provider = policy.provider(), bundle = %policy.bundle_id(), "engine ready");
 
@@ -70,17 +75,23 @@ pub fn run_engine(
     let mut batch = Vec::with_capacity(INBOX);
     std::thread::scope(|scope| {
         // Ends the beat when the inference thread ends, in whichever way.
-        let _done = Ending(&done);
+        let _done = Ending(&done, &turn);
         scope.spawn(|| done.beat(&beats, &beat));
+        if let Some(explaining) = explaining {
+            scope.spawn(|| outbox.send(&words, &turn));
+            scope.spawn(|| explain(explaining, &turn, &outbox, clock));
+        }
         while !stop.load(Ordering::Relaxed) {
             intake.take_into(&mut batch);
             for message in batch.drain(..) {
-                state.take(message, policy.as_mut());
+                state.take(message, policy.as_mut(), clock);
             }
-            if let Some(reply) = state.poll(policy.as_mut(), clock)
-                && let Err(e) = replies.put(&reply)
-            {
-                tracing::error!("chunk not sent: {e}");
+            state.tell(&turn);
+            if let Some(reply) = state.poll(policy.as_mut(), clock, &turn) {
+                if let Err(e) = replies.put(&reply) {
+                    tracing::error!("chunk not sent: {e}");
+                }
+                state.tell(&turn);
             }
         }
     });
@@ -112,12 +123,13 @@ impl Done {
     }
 }
 
-struct Ending<'a>(&'a Done);
+struct Ending<'a>(&'a Done, &'a Turn);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         *self.0.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.told.notify_all();
+        self.1.end();
     }
 }
 
@@ -128,6 +140,7 @@ struct EngineState {
     /// Time on the wire of the newest frame.
     transport: Duration,
     free_at: Time,
+    pace: Pace,
 }
 
 impl EngineState {
@@ -137,10 +150,16 @@ impl EngineState {
             dispatcher: Dispatcher::new(),
             transport: Duration::ZERO,
             free_at: Time::ZERO,
+            pace: Pace::default(),
         }
     }
 
-    fn take(&mut self, message: Inbound, policy: &mut dyn Policy) {
+    /// Says whether a request waits, and when the next is expected.
+    fn tell(&self, turn: &Turn) {
+        turn.set(self.dispatcher.is_pending(), self.pace.expected());
+    }
+
+    fn take(&mut self, message: Inbound, policy: &mut dyn Policy, clock: &dyn Clock) {
         match message {
             Inbound::Frame(frame, transport) => {
                 // Cameras deliver one after the other: the first is worked on while the next is on its way.
@@ -151,12 +170,20 @@ impl EngineState {
                 self.assembler.frame(frame);
             }
             Inbound::State(state) => self.assembler.state(state),
-            Inbound::Request(request) => self.dispatcher.request(request),
+            Inbound::Request(request) => {
+                self.pace.request(clock.now());
+                self.dispatcher.request(request);
+            }
             Inbound::Answer(_) => {}
         }
     }
 
-    fn poll(&mut self, policy: &mut dyn Policy, clock: &dyn Clock) -> Option<ChunkReply> {
+    fn poll(
+        &mut self,
+        policy: &mut dyn Policy,
+        clock: &dyn Clock,
+        turn: &Turn,
+    ) -> Option<ChunkReply> {
         let job = self.dispatcher.poll(&self.assembler, clock.now())?;
         let reply = match job {
             Job::Refuse(refusal) => {
@@ -169,6 +196,7 @@ impl EngineState {
                 received_at,
             } => {
                 let ready_at = received_at.max(self.free_at);
+                turn.see(&observation, &request.instruction);
                 let assembled_at = clock.now();
                 match policy.infer(&observation, &request) {
                     Ok(chunk) => ChunkReply::Chunk(self.with_stages(

@@ -2,6 +2,7 @@
 //!
 //! Read in data order:
 //! - [`engine`]: inference thread, chunks out; what it takes in comes through `intake`.
+//! - [`explain`]: words about what it sees, when nothing else is to do.
 //! - [`shadow`]: another policy beside it, compared and never heard.
 //! - [`arm`]: the arm host: control thread, its messages in and out; orders, leases and stops come through `orders`.
 //! - [`tick`]: absolute deadlines of the control thread; [`realtime`]: what the operating system grants it; [`beat`]: how
@@ -20,6 +21,7 @@ pub mod account;
 pub mod arm;
 pub mod beat;
 pub mod engine;
+pub mod explain;
 mod intake;
 pub mod invariants;
 pub mod load;
@@ -38,6 +40,7 @@ pub mod witness;
 pub use account::{Account, ChunkTimes, Quantiles};
 pub use arm::{ArmHostError, ArmOptions, digest, run_arm};
 pub use engine::{EngineOptions, run_engine};
+pub use explain::Explaining;
 pub use invariants::{Invariants, Violation};
 pub use load::LoadMeter;
 pub use lockstep::{Lockstep, LockstepSpec, Plant, PlantError};

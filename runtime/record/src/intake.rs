@@ -12,8 +12,8 @@ use tactus_types::{
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, CameraStatus, Cell, ChunkReply, DeviceCommand, EngineStatus,
-    EpisodeEvent, Header, Message, ModeReport, Raw, SimWorld, Telemetry, TickBatch, Topic,
-    WireError, decode,
+    EpisodeEvent, Header, Message, ModeReport, Raw, Reasoning, SimWorld, Telemetry, TickBatch,
+    Topic, WireError, decode,
 };
 
 use crate::continuity::Continuity;
@@ -29,7 +29,7 @@ const LATE: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_secs(60);
 
 /// Schemas of everything that is published in a cell.
-pub(crate) const SCHEMAS: [&str; 16] = [
+pub(crate) const SCHEMAS: [&str; 17] = [
     CameraFrame::SCHEMA,
     CameraInfo::SCHEMA,
     CameraStatus::SCHEMA,
@@ -44,6 +44,7 @@ pub(crate) const SCHEMAS: [&str; 16] = [
     Telemetry::SCHEMA,
     TickBatch::SCHEMA,
     EngineStatus::SCHEMA,
+    Reasoning::SCHEMA,
     EpisodeEvent::SCHEMA,
     SimWorld::SCHEMA,
 ];
@@ -316,6 +317,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::EngineStatus(_) => {
             of::<EngineStatus>(raw, clock, |status| Said::Bundle(status.bundle_id.into()))
         }
+        Topic::EngineReasoning(_) => of::<Reasoning>(raw, clock, |_| Said::Nothing),
         Topic::Episode => of::<EpisodeEvent>(raw, clock, |_| Said::Nothing),
         Topic::SimWorld => of::<SimWorld>(raw, clock, |_| Said::Nothing),
         // What an evaluation keeps is in its own files; how a trial ended comes as an episode's end.
@@ -407,6 +409,7 @@ mod tests {
             Topic::ArmTelemetry,
             Topic::ArmTicks,
             Topic::EngineStatus,
+            Topic::EngineReasoning,
         ] {
             let topic = topic(name.clone());
             let judged = judge(&topic, &raw, CLOCK).map(|judged| judged.schema);

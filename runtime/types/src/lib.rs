@@ -5,6 +5,7 @@
 //! - [`joints`]: joint vectors of fixed capacity, so that a control tick never allocates.
 //! - [`observe`]: [`CameraFrame`], [`JointState`], [`Observation`].
 //! - [`infer`]: [`InferenceRequest`], [`ActionChunk`], [`Refusal`], the [`Policy`] trait.
+//! - [`explain`]: [`Explain`], which thinks aloud beside a policy.
 //! - [`act`]: [`Setpoint`], [`Command`], [`Applied`], the [`Driver`] trait.
 //! - [`operator`]: [`OperatorSetpoint`] of a human, [`Reference`]; [`lease`]: who may command.
 //! - [`arm`]: [`ArmInfo`] and its limits.
@@ -18,6 +19,7 @@
 pub mod act;
 pub mod arm;
 pub mod budget;
+pub mod explain;
 pub mod fault;
 pub mod host;
 pub mod infer;
@@ -32,6 +34,7 @@ pub mod time;
 pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source, Torque};
 pub use arm::{ArmGeometry, ArmInfo, ArmInfoError, JointLimits, MAX_URDF_BYTES};
 pub use budget::{Budget, Stage, StageTimes};
+pub use explain::{Explain, Thought};
 pub use fault::{ChunkFlaw, Fault, FaultKind, GotoFlaw};
 pub use host::{Culprit, HostLoad, Misses};
 pub use infer::{

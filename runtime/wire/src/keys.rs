@@ -5,7 +5,7 @@
 //! device/<name>/{state,command,info}
 //! arm/<name>/{state,info,request,chunk,applied,mode,stop,telemetry,ticks}
 //! arm/<name>/{lease,order,setpoint}/<who>
-//! engine/<name>/status
+//! engine/<name>/{status,reasoning}
 //! episode
 //! eval, eval/picture
 //! sim/{world,reset}
@@ -184,6 +184,8 @@ pub enum Topic {
     ArmTicks(Name),
     /// [`crate::EngineStatus`], queryable, and published every 50 ms as a sign of life.
     EngineStatus(Name),
+    /// [`crate::Reasoning`].
+    EngineReasoning(Name),
     /// [`crate::EpisodeEvent`].
     Episode,
     /// [`crate::EvalReport`], published; [`crate::EvalAnswer`] as a query.
@@ -223,6 +225,7 @@ impl fmt::Display for Topic {
             Self::ArmTelemetry(name) => write!(f, "arm/{name}/telemetry"),
             Self::ArmTicks(name) => write!(f, "arm/{name}/ticks"),
             Self::EngineStatus(name) => write!(f, "engine/{name}/status"),
+            Self::EngineReasoning(name) => write!(f, "engine/{name}/reasoning"),
             Self::Episode => write!(f, "episode"),
             Self::Eval => write!(f, "eval"),
             Self::EvalPicture => write!(f, "eval/picture"),
@@ -263,6 +266,7 @@ impl Topic {
             ["arm", name, "telemetry"] => named(name, Self::ArmTelemetry),
             ["arm", name, "ticks"] => named(name, Self::ArmTicks),
             ["engine", name, "status"] => named(name, Self::EngineStatus),
+            ["engine", name, "reasoning"] => named(name, Self::EngineReasoning),
             ["episode"] => Some(Self::Episode),
             ["eval"] => Some(Self::Eval),
             ["eval", "picture"] => Some(Self::EvalPicture),
@@ -360,7 +364,7 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = Topic> {
-        let named: [fn(Name) -> Topic; 18] = [
+        let named: [fn(Name) -> Topic; 19] = [
             Topic::Clock,
             Topic::CameraImage,
             Topic::CameraInfo,
@@ -379,6 +383,7 @@ mod tests {
             Topic::ArmTelemetry,
             Topic::ArmTicks,
             Topic::EngineStatus,
+            Topic::EngineReasoning,
         ];
         let said: [fn(Name, Name) -> Topic; 3] =
             [Topic::ArmSetpoint, Topic::ArmOrder, Topic::ArmLease];

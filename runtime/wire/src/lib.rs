@@ -21,7 +21,7 @@
 //! |---|---|---|---|
 //! | states, commands, requests, chunks, the simulated world | real time | yes | drop |
 //! | images | data | yes | drop |
-//! | infos, modes, applied commands, telemetry, episodes | data | yes | drop |
+//! | infos, modes, applied commands, telemetry, episodes, reasoning | data | yes | drop |
 //! | orders and leases (queries): enable, start, goto, stop, reset | real time | yes | block |
 //!
 //! Nothing periodic may block: a blocked Zenoh transport is closed after five seconds. Loss shows in the sequence
@@ -63,8 +63,8 @@ pub use messages::{
     AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
     Counters, DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase,
     EvalPicture, EvalReply, EvalReport, EvalSaid, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
-    ModeOrder, ModeOrderReply, ModeReport, ModeWord, ReplyRef, SimReset, SimResetReply, SimWorld,
-    Telemetry, TickBatch, TickNote,
+    MAX_REASONING_BYTES, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Reasoning, ReplyRef,
+    SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
 };
 pub use offset::{Backwards, Exchange, Offset, OffsetTracker};
 pub use ping::Answered;

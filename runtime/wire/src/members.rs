@@ -155,6 +155,7 @@ impl Members {
             Member::Engine => vec![
                 key(Topic::ArmChunk(arm())),
                 key(Topic::EngineStatus(self.engine.clone())),
+                key(Topic::EngineReasoning(self.engine.clone())),
             ],
             Member::Record => vec![],
             Member::Launch => vec![key(Topic::Episode), key(Topic::Eval)],

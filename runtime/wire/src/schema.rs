@@ -8,7 +8,7 @@ use tactus_types::{ArmInfo, CameraFrame, InferenceRequest, JointState, OperatorS
 
 use crate::{
     AppliedBatch, CameraInfo, CameraStatus, ChunkReply, DeviceCommand, EngineStatus, EpisodeEvent,
-    EvalReport, Message, ModeReport, SimWorld, Telemetry, TickBatch, Topic,
+    EvalReport, Message, ModeReport, Reasoning, SimWorld, Telemetry, TickBatch, Topic,
 };
 
 /// Every file that `build.rs` compiled and what they import, as a `google.protobuf.FileDescriptorSet`.
@@ -51,6 +51,7 @@ pub fn schema_of(topic: &Topic) -> Option<&'static str> {
         Topic::ArmTelemetry(_) => Telemetry::SCHEMA,
         Topic::ArmTicks(_) => TickBatch::SCHEMA,
         Topic::EngineStatus(_) => EngineStatus::SCHEMA,
+        Topic::EngineReasoning(_) => Reasoning::SCHEMA,
         Topic::Episode => EpisodeEvent::SCHEMA,
         Topic::Eval => EvalReport::SCHEMA,
         Topic::SimWorld => SimWorld::SCHEMA,
@@ -107,6 +108,7 @@ mod tests {
             LeaseReply::SCHEMA,
             Telemetry::SCHEMA,
             EngineStatus::SCHEMA,
+            Reasoning::SCHEMA,
             EpisodeEvent::SCHEMA,
             EvalReport::SCHEMA,
             EvalAnswer::SCHEMA,

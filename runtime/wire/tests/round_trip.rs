@@ -14,8 +14,9 @@ use tactus_wire::{
     AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
     Counters, DeviceCommand, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase, EvalPicture,
     EvalReply, EvalReport, EvalSaid, Header, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
-    Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw, ReplyRef, SimReset,
-    SimResetReply, SimWorld, Telemetry, TickBatch, TickNote, WireError, decode,
+    MAX_REASONING_BYTES, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw,
+    Reasoning, ReplyRef, SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
+    WireError, decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -653,6 +654,16 @@ arrives_as_sent! {
         .prop_map(|((boot, spec, lost), ticks)| TickBatch { boot, spec, lost, ticks });
     episodes_arrive: episode();
     worlds_arrive: world();
+    words_arrive: (any::<(u64, u32)>(), time(), ["[ -~]{0,40}", ".{0,200}", "[a-z ]{0,20}"], 0..1_000_000u64)
+        .prop_map(|((talk, tokens), observed_at, [instruction, text, finish], millis)| Reasoning {
+            talk,
+            observed_at,
+            instruction: instruction.into(),
+            text: text.into(),
+            tokens,
+            finish: Some(finish).filter(|finish| !finish.is_empty()).map(Into::into),
+            elapsed: Duration::from_millis(millis),
+        });
     resets_arrive: any::<(u64, bool)>().prop_map(|(seed, variation)| SimReset { seed, variation });
     reset_replies_arrive: any::<u64>().prop_map(|epoch| SimResetReply { epoch });
     camera_infos_arrive: (1..=16384u32, 1..=16384u32, positive())
@@ -733,6 +744,7 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<EvalAnswer>(&raw),
         one::<EvalReply>(&raw),
         one::<EvalPicture>(&raw),
+        one::<Reasoning>(&raw),
         one::<SimWorld>(&raw),
         one::<SimReset>(&raw),
         one::<SimResetReply>(&raw),
@@ -973,6 +985,26 @@ fn long_texts_and_large_payloads_are_refused() {
     assert!(travel(&event("x".repeat(64 << 10))).is_ok());
     assert!(refused(&event("x".repeat((64 << 10) + 1))).contains("at most 65536 bytes"));
     assert!(refused(&event("x".repeat(2 << 20))).contains("field `(payload)`"));
+}
+
+#[test]
+fn words_have_a_length_and_a_talk_has_an_age() {
+    let said = |length: usize| Reasoning {
+        talk: 1,
+        observed_at: Time::from_nanos(5),
+        instruction: "lift it".into(),
+        text: "x".repeat(length).into(),
+        tokens: 3,
+        finish: None,
+        elapsed: Duration::ZERO,
+    };
+    assert!(travel(&said(MAX_REASONING_BYTES)).is_ok());
+    let refusal = refused(&said(MAX_REASONING_BYTES + 1));
+    assert!(
+        refusal.contains("field `text`: expected at most 8192 bytes"),
+        "{refusal}"
+    );
+    assert!(refused(&said(1 << 20)).contains("field `(payload)`"));
 }
 
 #[test]

@@ -162,6 +162,10 @@ fn an_evaluation_that_fell_silent_is_not_shown_and_one_that_ended_is() {
     };
     lately.eval = Some((report.clone(), Time::from_millis(1000)));
     assert_eq!(shown(&lately, 1500)["eval"]["label"], "B");
+    // Words tell policies apart: a trial has none.
+    lately.reasoning = Some((said(), Time::from_millis(1000)));
+    assert!(shown(&lately, 1500)["reasoning"].is_null());
+    assert!(shown(&lately, 5000)["reasoning"].is_object());
     assert_eq!(shown(&lately, 5000)["eval"], Value::Null);
     report.phase = EvalPhase::Done;
     lately.eval = Some((report, Time::from_millis(1000)));
@@ -220,4 +224,29 @@ fn the_simulated_arm_is_drawn_from_its_geometry() {
     assert_eq!(points[0], [0.0; 3]);
     assert!(points.iter().flatten().all(|v| v.abs() < 3.0));
     assert_eq!(arm.points(&JointVec::from_fn(2, |_| 0.1)), None);
+}
+
+fn said() -> Reasoning {
+    Reasoning {
+        talk: 2,
+        observed_at: Time::from_millis(900),
+        instruction: "pick up the red cube".into(),
+        text: "<think>the red cube is at 3 4</think>".into(),
+        tokens: 9,
+        finish: Some("text".into()),
+        elapsed: Duration::from_millis(40),
+    }
+}
+
+#[test]
+fn words_are_shown_with_their_age() {
+    let mut lately = lately();
+    assert!(shown(&lately, 10_000)["reasoning"].is_null());
+    lately.reasoning = Some((said(), Time::from_millis(9_500)));
+    let words = &shown(&lately, 10_000)["reasoning"];
+    assert_eq!(words["text"], "<think>the red cube is at 3 4</think>");
+    assert_eq!(
+        (&words["finish"], &words["age_s"]),
+        (&json!("text"), &json!(0.5))
+    );
 }

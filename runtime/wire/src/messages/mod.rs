@@ -4,6 +4,7 @@
 //! - [`device`] holds [`tactus_types::JointState`], [`DeviceCommand`], [`tactus_types::ArmInfo`].
 //! - [`infer`] holds [`tactus_types::InferenceRequest`], [`ChunkReply`].
 //! - [`engine`] holds [`EngineStatus`].
+//! - [`reasoning`] holds [`Reasoning`].
 //! - [`applied`] holds [`AppliedBatch`].
 //! - [`mode`] holds [`ModeReport`], [`ModeOrder`], [`LeasedOrder`], [`ModeOrderReply`].
 //! - [`operator`] holds [`tactus_types::OperatorSetpoint`].
@@ -24,6 +25,7 @@ pub mod infer;
 pub mod lease;
 pub mod mode;
 pub mod operator;
+pub mod reasoning;
 pub mod sim;
 pub mod telemetry;
 pub mod ticks;
@@ -37,6 +39,7 @@ pub use eval::{EvalAnswer, EvalPhase, EvalPicture, EvalReply, EvalReport, EvalSa
 pub use infer::ChunkReply;
 pub use lease::{LeaseReply, LeaseRequest};
 pub use mode::{Counters, LeasedOrder, ModeOrder, ModeOrderReply, ModeReport, ModeWord};
+pub use reasoning::{MAX_REASONING_BYTES, Reasoning};
 pub use sim::{SimReset, SimResetReply, SimWorld};
 pub use telemetry::{Lateness, Telemetry};
 pub use ticks::{Asked, ReplyRef, TickBatch, TickNote};
