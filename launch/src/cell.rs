@@ -288,6 +288,9 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         (Some(_), None, Some(_)) => {
             return Err(check.error("openpi", "`policy` beside it", "`bundle`"));
         }
+        (None, Some(policy), None) if Endpoint::parse(&policy).is_none() => {
+            return Err(check.error("policy", "openpi://host:port", policy));
+        }
         (None, Some(_), None) => {
             return Err(check.error("openpi", "what the server's actions are", "no such section"));
         }

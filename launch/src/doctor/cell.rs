@@ -24,6 +24,11 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
         Some(endpoint) => alive(report, cell, endpoint, args.quick)?,
         None => (None, None),
     };
+    if let (None, Some(declared)) = (&args.policy.bundle, &cell.openpi) {
+        let found = format!("{}, which a remote server runs", declared.endpoint);
+        let mend = "the engine asks and probes it when it starts; nothing compares it with a training reference";
+        return report.add(Finding::warn("policy", found, mend));
+    }
     let dir = args.policy.bundle.as_ref().unwrap_or(&cell.bundle);
     let bar = busy("checking the bundle");
     let bundle = AnyBundle::open(dir);
