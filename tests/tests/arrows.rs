@@ -64,6 +64,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         "models/openpi" => &["runtime/types"],
         "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],
+        "calibration/joints" => &["runtime/types", "runtime/kinematics", "calibration/data"],
         "calibration/fit" => &["runtime/types", "runtime/kinematics", "calibration/data"],
         "drivers/camera/cv" => &[
             "drivers/camera",

@@ -217,6 +217,7 @@ pub fn measure(
         .map(|took| took.saturating_sub(inference.p50 + decode.p50))
         .collect();
     Ok(CostReport {
+        decoder: None,
         name: bundle.outline().name.clone(),
         bundle_id: bundle.id().to_string(),
         provider: policy.parts().2.provider().name(),

@@ -46,7 +46,7 @@ impl Session {
             Element::F32 => zeros(self, shape).map(Cache::F32).map_err(error),
             Element::F16 => zeros(self, shape).map(Cache::F16).map_err(error),
             Element::Bf16 => zeros(self, shape).map(Cache::Bf16).map_err(error),
-            Element::I64 | Element::Other(_) => Err(OnnxError::Buffer {
+            Element::I64 | Element::U8 | Element::Other(_) => Err(OnnxError::Buffer {
                 graph: self.graph().name(),
                 tensor: name.into(),
                 reason: format!("expected a float type, got {element}"),

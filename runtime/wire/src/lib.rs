@@ -20,8 +20,8 @@
 //! | traffic | priority | express | congestion |
 //! |---|---|---|---|
 //! | states, commands, requests, chunks, the simulated world | real time | yes | drop |
-//! | images | data | yes | drop |
-//! | infos, modes, applied commands, telemetry, episodes, reasoning | data | yes | drop |
+//! | images | data | no | drop |
+//! | infos, modes, applied commands, telemetry, episodes, reasoning | data | no | drop |
 //! | orders and leases (queries): enable, start, goto, stop, reset | real time | yes | block |
 //!
 //! Nothing periodic may block: a blocked Zenoh transport is closed after five seconds. Loss shows in the sequence

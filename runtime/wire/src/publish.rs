@@ -44,16 +44,15 @@ impl Session {
         key: &Key,
         qos: Qos,
     ) -> Result<zenoh::pubsub::Publisher<'static>, SessionError> {
-        let priority = match qos {
-            Qos::RealTime => Priority::RealTime,
-            Qos::Data => Priority::Data,
+        let (priority, express) = match qos {
+            Qos::RealTime => (Priority::RealTime, true),
+            Qos::Data => (Priority::Data, false),
         };
         self.zenoh
             .declare_publisher(key.as_str().to_owned())
             .congestion_control(CongestionControl::Drop)
             .priority(priority)
-            // The end of a picture does not wait for company.
-            .express(true)
+            .express(express)
             .wait()
             .map_err(|e| SessionError::Key {
                 key: key.to_string(),

@@ -28,7 +28,7 @@ pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
 /// Batches that may wait for a link, per priority; an express message is a batch of its own. Zenoh's default of two
 /// drops messages of a short burst on a busy machine, where its sending thread waits for a core.
 const REAL_TIME_BATCHES: u32 = 16;
-const DATA_BATCHES: u32 = 16;
+const DATA_BATCHES: u32 = 8;
 
 /// Longest message that is put together from its fragments: a raw picture of 12 megapixels. Zenoh's default is a gigabyte.
 const MAX_MESSAGE_BYTES: usize = 48 << 20;
