@@ -127,7 +127,7 @@ fn measure(
     hz: Option<f64>,
     samples: &mut Samples,
 ) -> anyhow::Result<()> {
-    let endpoint = children::free_endpoint()?;
+    let endpoint = children::free_endpoint(cell)?;
     let role = RoleArgs {
         cell: cell.file.clone(),
         connect: vec![],
