@@ -490,6 +490,8 @@ pub(crate) mod tests {
             },
             Generation::default(),
         );
+        let chunk = self::chunk(1000, &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5]);
+        let now = Time::from_millis(1060);
         assert_eq!(
             gone.accept(&chunk, &info(1), at_rest(0.0), now),
             Err(Discard::Late)

@@ -55,7 +55,14 @@ pub(super) fn serve(_: (usize, usize), endpoint: &str) -> anyhow::Result<()> {
         },
     };
     result::line("engine")?;
-    run_engine(Box::new(policy), None, &options, &session, clock.as_ref(), &stop)?;
+    run_engine(
+        Box::new(policy),
+        None,
+        &options,
+        &session,
+        clock.as_ref(),
+        &stop,
+    )?;
     Ok(())
 }
 
