@@ -57,7 +57,7 @@ pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
     match &args.verb {
         KeysVerb::Init { cell, days } => {
             let cell = cell::load(cell)?;
-            make(&cell, i64::from(*days), |said| result::line(said))?;
+            make(&cell, i64::from(*days), result::line)?;
             let (_, folder) = secured(&cell)?;
             result::line(format_args!(
                 "keys: {}\nEach host needs `ca.pem` and the two files of what runs there; `ca.key` belongs on none of them.",

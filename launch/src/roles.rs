@@ -218,7 +218,7 @@ fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explainin
     tracing::info!(hz, "explanations beside the policy");
     Ok(Some(Explaining {
         explainer: Box::new(explainer),
-        every: Duration::from_secs_f64(1.0 / hz),
+        every: Duration::try_from_secs_f64(1.0 / hz).context("engine.explain_hz")?,
     }))
 }
 

@@ -123,7 +123,7 @@ const CLOSES: u8 = 5;
 fn scripted(how: Arc<AtomicU8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    std::thread::spawn(move || {
+    let serve = move || {
         for tcp in listener.incoming().map_while(Result::ok) {
             let Ok(mut socket) = tungstenite::accept(tcp) else {
                 continue;
@@ -132,7 +132,9 @@ fn scripted(how: Arc<AtomicU8>) -> String {
                 while talk(&mut socket, how.load(Ordering::SeqCst)).is_some() {}
             }
         }
-    });
+    };
+    let named = std::thread::Builder::new().name("scripted".into());
+    named.spawn(serve).expect("a thread");
     address
 }
 

@@ -76,7 +76,8 @@ impl ArmLatency {
 
     /// The latency.
     pub fn command_to_motion(&self) -> Duration {
-        Duration::from_secs_f64(self.command_to_motion_ms.clamp(0.0, MOST_MS) * 1e-3)
+        let secs = self.command_to_motion_ms.clamp(0.0, MOST_MS) * 1e-3;
+        Duration::try_from_secs_f64(secs).unwrap_or_default()
     }
 
     /// Reads a file of the arm called `arm`.

@@ -142,7 +142,7 @@ fn measure(
     let mut children = Children::start(cell, &endpoint, &policy, "warn", None)?;
     let shared = Shared::new(cell, Some(1), false);
     let _followed = shared.follow(&session, &cell.wire, cell, false)?;
-    let (to, talks) = std::sync::mpsc::channel();
+    let (to, talks) = std::sync::mpsc::sync_channel(1024);
     let key = cell.wire.key(&Topic::EngineReasoning(cell.engine.clone()));
     let _talks = session.subscribe(&key, move |said: Result<Delivery<Reasoning>, _>| {
         if let Ok(said) = said

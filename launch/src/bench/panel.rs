@@ -75,7 +75,7 @@ pub fn panel_bench(args: &PanelBenchArgs) -> anyhow::Result<()> {
 
 /// One turn with `pages` pages: what was measured.
 fn turn(args: &PanelBenchArgs, cell: &Cell, pages: u16) -> anyhow::Result<Value> {
-    let endpoint = children::free_endpoint(&cell)?;
+    let endpoint = children::free_endpoint(cell)?;
     let role = RoleArgs {
         cell: cell.file.clone(),
         connect: vec![],

@@ -282,7 +282,7 @@ impl Stand<'_> {
                     ))?;
                     samples.push(sample);
                     keep(&samples)?;
-                    if samples.len() % AGAIN_EVERY == 0 {
+                    if samples.len().is_multiple_of(AGAIN_EVERY) {
                         let all: Vec<Sample> = samples.iter().chain(&rough).cloned().collect();
                         scene = self.scene(&all)?;
                     }

@@ -13,7 +13,7 @@ mod zeros;
 
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use anyhow::Context;
 
@@ -30,7 +30,7 @@ pub fn joints(verb: &JointsVerb) -> anyhow::Result<ExitCode> {
 
 /// The lines that an operator types, as they come; the channel ends with them.
 fn lines() -> anyhow::Result<Receiver<String>> {
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(16);
     let read = move || {
         for line in stdin().lock().lines() {
             let Ok(line) = line else { return };

@@ -349,10 +349,9 @@ fn prompt<'v>(value: &'v Value<'_>, mapping: &'v Mapping) -> Result<&'v str, Fro
 }
 
 /// The pixels of a camera, whether colours come one after the other, and width and height.
-fn picture<'m>(
-    value: &Value<'m>,
-    image: &ImageKey,
-) -> Result<(&'m [u8], bool, (usize, usize)), FrontError> {
+type Pixels<'m> = (&'m [u8], bool, (usize, usize));
+
+fn picture<'m>(value: &Value<'m>, image: &ImageKey) -> Result<Pixels<'m>, FrontError> {
     let found = find(value, &image.keys)?;
     let (width, height) = image.size.unwrap_or_default();
     let error = || {

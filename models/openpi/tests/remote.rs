@@ -36,7 +36,7 @@ impl Server {
         };
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
-        std::thread::spawn(move || {
+        let serve = move || {
             for tcp in listener.incoming().map_while(Result::ok) {
                 let Ok(mut socket) = tungstenite::accept(tcp) else {
                     continue;
@@ -46,7 +46,9 @@ impl Server {
                     while talk(n, &mut socket).is_some() {}
                 }
             }
-        });
+        };
+        let named = std::thread::Builder::new().name("server".into());
+        named.spawn(serve).expect("a thread");
         Self {
             endpoint,
             connections,

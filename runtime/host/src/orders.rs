@@ -94,10 +94,10 @@ impl Door {
     }
 
     fn counted(&self, judged: Result<(), String>) -> Result<(), String> {
-        if let Err(why) = &judged {
-            if let Some(times) = self.turned_away.told() {
-                tracing::warn!(times, "turned away: {why}");
-            }
+        if let Err(why) = &judged
+            && let Some(times) = self.turned_away.told()
+        {
+            tracing::warn!(times, "turned away: {why}");
         }
         judged
     }

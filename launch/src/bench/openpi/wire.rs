@@ -81,7 +81,7 @@ pub(super) fn measure(
     let session = Session::open(&options, "bench", clock.clone())?;
     let cell = cell()?;
     let _engine = Behind::start("zenoh", (width, height), &endpoint)?;
-    let (to, answers) = mpsc::channel();
+    let (to, answers) = mpsc::sync_channel(64);
     let answered = move |reply: Result<Delivery<ChunkReply>, _>| {
         // Nobody listens when it is over.
         drop(to.send(reply));
