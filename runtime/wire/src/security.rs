@@ -5,6 +5,9 @@
 //! in every process by itself, so that no router and no peer has to be trusted with it. The name of the machine behind an
 //! address is not checked: a cell's members are known by the names in their certificates, wherever they run.
 //!
+//! Zenoh's TLS link (1.10.2) lets two threads use one connection unguarded, and breaks under load: a program that opens such a
+//! session first has it read and write on one (`ZENOH_RUNTIME="(rx: (handover: app), tx: (handover: app))"`; `tactus` does).
+//!
 //! Reads no file: Zenoh does. Whether they are there, and readable by nobody else, is asked before.
 
 use std::path::{Path, PathBuf};
