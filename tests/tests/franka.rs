@@ -320,6 +320,7 @@ fn chunk(
         period: Duration::from_millis(50),
         actions: actions.collect(),
         bundle_id: "demonstration".into(),
+        states: None,
         frames: Vec::new(),
         stages: StageTimes::default(),
     }

@@ -167,6 +167,7 @@ fn chunk(request: &InferenceRequest) -> ActionChunk {
         period: EVERY,
         actions: vec![resting(); ROWS],
         bundle_id: "none".into(),
+        states: None,
         frames: vec![],
         stages: StageTimes::default(),
     }

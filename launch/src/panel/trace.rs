@@ -318,6 +318,7 @@ pub mod tests {
             period: MS(50),
             actions: vec![],
             bundle_id: "secret".into(),
+            states: None,
             frames: vec![],
             stages: times(&MADE),
         };

@@ -206,6 +206,7 @@ impl DirectPolicy {
             period: action.period,
             actions,
             bundle_id: Arc::clone(self.bundle.id()),
+            states: None,
             frames: observation.frames.iter().map(frame_ref).collect(),
             stages,
         })

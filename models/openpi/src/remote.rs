@@ -405,6 +405,7 @@ impl Policy for RemotePolicy {
             period: self.spec.mapping.actions.period,
             actions: self.spec.mapping.actions.read(&numbers, &anchor),
             bundle_id: Arc::clone(&self.id),
+            states: None,
             frames: observation.frames.iter().map(frame).collect(),
             stages,
         })

@@ -54,6 +54,7 @@ impl Policy for Seeing {
             period: Duration::from_millis(50),
             actions: (0..3).map(action).collect(),
             bundle_id: Arc::clone(&self.id),
+            states: None,
             frames: vec![],
             stages: StageTimes::default(),
         })

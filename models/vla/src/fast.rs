@@ -406,6 +406,7 @@ impl FastPolicy {
             period: action.period,
             actions,
             bundle_id: Arc::clone(self.bundle.id()),
+            states: None,
             frames: frames
                 .map(|frame| FrameRef {
                     camera: frame.camera.clone(),

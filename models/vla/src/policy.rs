@@ -338,6 +338,7 @@ impl VlaPolicy {
             period: times.period,
             actions,
             bundle_id: Arc::clone(self.bundle.id()),
+            states: None,
             frames: self.features.frames(),
             stages,
         }

@@ -273,6 +273,7 @@ fn chunk(generation: Generation, observed_millis: u64) -> ActionChunk {
         period: Duration::from_millis(50),
         actions: (0..16).map(action).collect(),
         bundle_id: "b".into(),
+        states: None,
         frames: vec![],
         stages: StageTimes::default(),
     }

@@ -202,11 +202,7 @@ impl Assembler {
     /// Proprioception at `at`: interpolated between its neighbours; the newest state when `at` is at most the
     /// staleness bound ahead of it (states travel on another stream than frames); `None` before the oldest kept.
     fn state_at(&self, at: Time) -> Option<JointState> {
-        let after = self.states.partition_point(|s| s.captured_at < at);
-        match (
-            after.checked_sub(1).and_then(|i| self.states.get(i)),
-            self.states.get(after),
-        ) {
+        match self.around(at) {
             (_, Some(b)) if b.captured_at == at => Some(*b),
             (Some(a), Some(b)) => {
                 let span = b.captured_at.secs_from(a.captured_at);
@@ -223,6 +219,26 @@ impl Assembler {
             (Some(a), None) => (at.since(a.captured_at) <= self.spec.proprio_limit).then_some(*a),
             (None, _) => None,
         }
+    }
+
+    /// The newest state before `at`, and the oldest that is not.
+    fn around(&self, at: Time) -> (Option<&JointState>, Option<&JointState>) {
+        let after = self.states.partition_point(|s| s.captured_at < at);
+        let before = after.checked_sub(1).and_then(|i| self.states.get(i));
+        (before, self.states.get(after))
+    }
+
+    /// When the joint states were captured that an observation at `at` has its proprioception from: the two that it is
+    /// interpolated between, or one, twice.
+    pub fn states_behind(&self, at: Time) -> Option<[Time; 2]> {
+        let (before, after) = self.around(at);
+        let after = after.map(|s| s.captured_at);
+        let before = before.map(|s| s.captured_at).or(after)?;
+        Some(match after {
+            Some(after) if after == at => [after; 2],
+            Some(after) => [before, after],
+            None => [before; 2],
+        })
     }
 }
 
@@ -310,6 +326,13 @@ mod tests {
         };
         assert_eq!(observation.observed_at, Time::from_millis(101));
         assert!((observation.state.q[0] - 2.0).abs() < 1e-12);
+        let behind = |millis| {
+            let times = a.states_behind(Time::from_millis(millis));
+            times.map(|both| both.map(|t| t.as_nanos() / 1_000_000))
+        };
+        assert_eq!(behind(101), Some([100, 102]));
+        assert_eq!(behind(102), Some([102, 102]), "as it is");
+        assert_eq!(behind(103), Some([102, 102]), "nothing newer was there");
         assert_eq!(received_at, Time::from_millis(106));
         assert_eq!(observation.frames[0].camera.as_ref(), "scene");
     }

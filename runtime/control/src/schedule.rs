@@ -393,6 +393,7 @@ pub(crate) mod tests {
             period: Duration::from_millis(50),
             actions: values.iter().map(|v| action(*v)).collect(),
             bundle_id: "b".into(),
+            states: None,
             frames: vec![],
             stages: StageTimes::default(),
         }

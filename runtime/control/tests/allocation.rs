@@ -276,6 +276,7 @@ fn chunk(wild: f64) -> ActionChunk {
         period: MS(50),
         actions: (0..16).map(action).collect(),
         bundle_id: "b".into(),
+        states: None,
         frames: vec![],
         stages: StageTimes::default(),
     }

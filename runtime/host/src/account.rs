@@ -177,6 +177,7 @@ mod tests {
             period: ms(50),
             actions: vec![],
             bundle_id: "b".into(),
+            states: None,
             frames: vec![],
             stages,
         };

@@ -193,6 +193,7 @@ impl Plant {
                 period: ms(50),
                 actions: (0..16).map(wave).collect(),
                 bundle_id: "wave".into(),
+                states: None,
                 frames: vec![],
                 stages: StageTimes::default(),
             },

@@ -221,7 +221,7 @@ impl EngineState {
         Some(reply)
     }
 
-    /// Fills the stages before inference, such that `observed_at + capture + transport` is `received_at`.
+    /// Fills the states behind it and the stages before inference, such that `observed_at + capture + transport` is `received_at`.
     fn with_stages(
         &self,
         mut chunk: ActionChunk,
@@ -229,6 +229,7 @@ impl EngineState {
         ready_at: Time,
         assembled_at: Time,
     ) -> ActionChunk {
+        chunk.states = self.assembler.states_behind(chunk.observed_at);
         let way = received_at.since(chunk.observed_at);
         let transport = self.transport.min(way);
         chunk.stages.set(Stage::Transport, transport);

@@ -197,6 +197,9 @@ pub struct ActionChunk {
     pub actions: Vec<Action>,
     /// Id of the bundle (SHA-256 of its manifest).
     pub bundle_id: Arc<str>,
+    /// When the joint states behind the observation were captured: its proprioception is interpolated between the two,
+    /// or is one of them (twice the same). Filled in by the engine; `None` where it was not recorded.
+    pub states: Option<[Time; 2]>,
     /// Frames behind the observation.
     pub frames: Vec<FrameRef>,
     /// What each stage took.

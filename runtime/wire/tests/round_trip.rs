@@ -250,11 +250,15 @@ fn chunk() -> impl Strategy<Value = ChunkReply> {
         (any::<u64>(), generation()),
         (time(), time(), 1..=u64::MAX),
         (1..=MAX_JOINTS).prop_flat_map(|n| vec(action(n), 1..20)),
-        (text(), vec(frame, 0..4)),
+        (
+            text(),
+            vec(frame, 0..4),
+            proptest::option::of([time(), time()]),
+        ),
         stages(),
     )
         .prop_map(
-            |(ids, (observed_at, first_due, period), actions, (bundle, frames), stages)| {
+            |(ids, (observed_at, first_due, period), actions, (bundle, frames, states), stages)| {
                 ChunkReply::Chunk(ActionChunk {
                     request_id: ids.0,
                     generation: ids.1,
@@ -263,6 +267,7 @@ fn chunk() -> impl Strategy<Value = ChunkReply> {
                     period: Duration::from_nanos(period),
                     actions,
                     bundle_id: bundle.into(),
+                    states,
                     frames,
                     stages,
                 })
@@ -858,6 +863,7 @@ fn a_chunk_of_absurd_size_is_refused_and_one_that_may_not_be_executed_arrives_to
                 count
             ],
             bundle_id: "b".into(),
+            states: None,
             frames: Vec::new(),
             stages: StageTimes::default(),
         })

@@ -65,6 +65,7 @@ impl Policy for Still {
             period: PERIOD,
             actions: self.actions.clone(),
             bundle_id: Arc::clone(&self.id),
+            states: None,
             frames: frames.collect(),
             stages: StageTimes::default(),
         })

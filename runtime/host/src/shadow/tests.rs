@@ -25,6 +25,7 @@ fn chunk(request_id: u64, first_due: u64, values: &[f64]) -> ActionChunk {
         period: ms(50),
         actions: values.iter().map(action).collect(),
         bundle_id: "b".into(),
+        states: None,
         frames: vec![],
         stages: StageTimes::default(),
     }

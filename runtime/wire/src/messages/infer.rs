@@ -176,6 +176,12 @@ fn chunk_to(chunk: &ActionChunk) -> pb::ActionChunk {
             })
             .collect(),
         stages: stages_to(&chunk.stages),
+        state_nanos: chunk
+            .states
+            .iter()
+            .flatten()
+            .map(|t| t.as_nanos())
+            .collect(),
     }
 }
 
@@ -200,6 +206,11 @@ fn chunk_from(chunk: pb::ActionChunk, envelope: &Envelope<'_>) -> Result<ActionC
             captured_at: Time::from_nanos(frame.captured_nanos),
         });
     }
+    let states = match chunk.state_nanos[..] {
+        [] => None,
+        [before, after] => Some([before, after].map(Time::from_nanos)),
+        _ => return Err(envelope.wrong("state_nanos", "none or two", chunk.state_nanos.len())),
+    };
     Ok(ActionChunk {
         request_id: chunk.request_id,
         generation: generation_from(chunk.generation, envelope)?,
@@ -208,6 +219,7 @@ fn chunk_from(chunk: pb::ActionChunk, envelope: &Envelope<'_>) -> Result<ActionC
         period: Duration::from_nanos(chunk.period_nanos),
         actions,
         bundle_id: envelope.shared_text("bundle_id", chunk.bundle_id)?,
+        states,
         frames,
         stages: stages_from(&chunk.stages, envelope)?,
     })
