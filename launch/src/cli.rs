@@ -61,6 +61,9 @@ pub enum Verb {
     /// Decide a recording again, by the live code: infer its chunks from their observations, requests and seeds, and run its
     /// control loop tick for tick. Says what differs; exit code 3 when anything does.
     Replay(ReplayArgs),
+    /// Let the language model of a bundle answer to every recorded observation, and say how its action tokens agree with the
+    /// chunks of the head: form, matching tokens, distance, over the time of an episode.
+    Align(AlignArgs),
     /// Give an arm host an order (enable, start, end, hold, stop, torque-off), or ask how it is.
     Order(OrderArgs),
     /// Take the arm over from a policy with a leader arm, gamepad, SpaceMouse or keyboard, and hand it back.
@@ -781,6 +784,32 @@ pub struct ReplayArgs {
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
+}
+
+/// `tactus align`.
+#[derive(Debug, Args)]
+pub struct AlignArgs {
+    /// MCAP files with chunks of a head, as `tactus replay` takes them.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Bundle whose language model answers, instead of the cell file's.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Only every so manieth chunk.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// Cell file, instead of the ones inside the recordings.
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// Write the figures, chunk by chunk, to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw agreement over the time of an episode to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
 }
 
 /// Parts of a replay.

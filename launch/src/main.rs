@@ -3,6 +3,7 @@
 //! `main` parses, runs, and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage, 3 finished, but short
 //! of what was asked for (a golden tensor off, a machine or cell that `doctor` finds unfit, an arm that needed an operator, a recording with holes). Results go to stdout, talk to stderr.
 
+mod align;
 mod arm_tools;
 mod ask;
 mod bench;
@@ -77,6 +78,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Record(args) => record::record(&args),
         Verb::Recording(args) => recording::recording(&args),
         Verb::Replay(args) => replay::replay(&args),
+        Verb::Align(args) => align::align(&args),
         Verb::Order(args) => order::order(&args).map(|()| ExitCode::SUCCESS),
         Verb::Teleop(args) => teleop::teleop(&args).map(|()| ExitCode::SUCCESS),
         Verb::Panel(args) => panel::panel(&args).map(|()| ExitCode::SUCCESS),

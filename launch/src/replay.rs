@@ -24,7 +24,7 @@ use crate::record::{self, CELL_FILE};
 use crate::{result, roles};
 
 /// What is inside a file, as far as it is needed before its messages are.
-struct Inside {
+pub(crate) struct Inside {
     cell: Option<String>,
     cell_file: Option<String>,
     lead: Duration,
@@ -32,22 +32,30 @@ struct Inside {
     info: Option<ArmInfo>,
 }
 
+impl Inside {
+    /// The arm that `file` describes.
+    pub(crate) fn arm(&self, file: &Path, cell: &Cell) -> anyhow::Result<&ArmInfo> {
+        self.info.as_ref().with_context(|| {
+            format!(
+                "{}: it does not describe the arm (no arm/{}/info), so that no policy can be opened for it",
+                file.display(),
+                cell.arm
+            )
+        })
+    }
+}
+
 /// Replays.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let inside = inside(&args.file)?;
-    let cell = cell_of(args, &inside)?;
-    let inferring = args.only != Some(ReplayOf::Control);
-    let policy = match &inside.info {
-        Some(info) if inferring => {
+    let cell = cell_of(&args.file, args.cell.as_deref(), &inside)?;
+    let policy = match args.only {
+        Some(ReplayOf::Control) => None,
+        _ => {
+            let info = inside.arm(&args.file, &cell)?;
             let policy = roles::open_policy(&cell, &args.policy, &info.joints, Some(info))?;
             Some(policy)
         }
-        None if inferring => bail!(
-            "{}: it does not describe the arm (no arm/{}/info), so that no policy can be opened for it",
-            args.file.display(),
-            cell.arm
-        ),
-        _ => None,
     };
     let (bundle, provider) = match &policy {
         Some(policy) => (policy.bundle_id().to_string(), policy.provider().to_owned()),
@@ -122,7 +130,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Whether a topic is about the cell's one arm, or no arm at all.
-fn is_of(topic: &Topic, cell: &Cell) -> bool {
+pub(crate) fn is_of(topic: &Topic, cell: &Cell) -> bool {
     match topic {
         Topic::ArmInfo(arm)
         | Topic::ArmChunk(arm)
@@ -135,7 +143,8 @@ fn is_of(topic: &Topic, cell: &Cell) -> bool {
     }
 }
 
-fn inside(file: &Path) -> anyhow::Result<Inside> {
+/// Looks into `file`, as far as it is needed.
+pub(crate) fn inside(file: &Path) -> anyhow::Result<Inside> {
     let mut inside = Inside {
         cell: None,
         cell_file: None,
@@ -168,14 +177,19 @@ fn inside(file: &Path) -> anyhow::Result<Inside> {
     Ok(inside)
 }
 
-fn cell_of(args: &ReplayArgs, inside: &Inside) -> anyhow::Result<Cell> {
-    if let Some(file) = &args.cell {
+/// The cell that `recording` was made of; `named` instead of the one inside.
+pub(crate) fn cell_of(
+    recording: &Path,
+    named: Option<&Path>,
+    inside: &Inside,
+) -> anyhow::Result<Cell> {
+    if let Some(file) = named {
         return Ok(cell::load(file)?);
     }
     let Some(text) = &inside.cell else {
         bail!(
             "{}: no cell file is inside; name the one that it was recorded with: --cell FILE",
-            args.file.display()
+            recording.display()
         );
     };
     // What the cell file names beside itself lies where it lay.

@@ -1,11 +1,11 @@
 """FAST-style action tokens (after Pertsch et al., arXiv 2501.09747): an action chunk as a short list of ids.
 
 encode: values -> quantile-normalise each dimension to [-1, 1] (1st..99th percentile) -> DCT-II (ortho) along time
--> round(10 c) -> flatten [horizon, dims] row by row, lowest frequency first -> BPE over coefficients -> ids 0..2047.
+-> round(scale c), scale 10 -> flatten [horizon, dims] row by row, lowest frequency first -> BPE over coefficients -> ids 0..2047.
 decode: the reverse. Malformed ids raise `MalformedActionTokens`: a controller must treat them as a fault, never as
 an action (the published tokenizer substitutes zeros, which is a mid-range pose for absolute actions).
 
-Lossy twice: rounding (root-mean-square error at most 0.05 of the half quantile range per value) and clamping to
+Lossy twice: rounding (root-mean-square error at most 0.5 / scale of the half quantile range per value) and clamping to
 1.5 half quantile ranges.
 """
 
@@ -30,8 +30,8 @@ class MalformedActionTokens(ValueError):
 class FastTokenizer:
     """Converts chunks [horizon, dims] of one fixed shape to ids and back."""
 
-    def __init__(self, bpe: Tokenizer, low, high, horizon: int):
-        self.bpe, self.horizon = bpe, horizon
+    def __init__(self, bpe: Tokenizer, low, high, horizon: int, scale: float = SCALE):
+        self.bpe, self.horizon, self.scale = bpe, horizon, scale
         self.low, self.high = np.asarray(low, np.float64), np.asarray(high, np.float64)
 
     @property
@@ -39,12 +39,13 @@ class FastTokenizer:
         return len(self.low)
 
     @classmethod
-    def train(cls, chunks: np.ndarray, seed: int = 0, sample: int = 20000) -> "FastTokenizer":
-        """`chunks` [n, horizon, dims], in the units to be encoded. The BPE learns from at most `sample` of them."""
+    def train(cls, chunks: np.ndarray, seed: int = 0, sample: int = 20000, scale: float = SCALE) -> "FastTokenizer":
+        """`chunks` [n, horizon, dims], in the units to be encoded. The BPE learns from at most `sample` of them. A smaller
+        `scale` makes shorter texts and coarser actions."""
         flat = chunks.reshape(-1, chunks.shape[-1])
         low, high = np.quantile(flat, 0.01, axis=0), np.quantile(flat, 0.99, axis=0)
         high = np.maximum(high, low + 1e-3)
-        self = cls(Tokenizer(models.BPE()), low, high, chunks.shape[1])
+        self = cls(Tokenizer(models.BPE()), low, high, chunks.shape[1], scale)
         rng = np.random.default_rng(seed)
         if len(chunks) > sample:
             chunks = chunks[rng.choice(len(chunks), sample, replace=False)]
@@ -73,13 +74,13 @@ class FastTokenizer:
         if len(text) != expected:
             raise MalformedActionTokens(f"expected {expected} coefficients, got {len(text)}")
         values = np.array([ord(c) - _FIRST_CHARACTER + LOWEST for c in text], np.float64)
-        normalised = idct(values.reshape(self.horizon, self.dims) / SCALE, axis=0, norm="ortho")
+        normalised = idct(values.reshape(self.horizon, self.dims) / self.scale, axis=0, norm="ortho")
         return self.low + (normalised + 1.0) / 2.0 * (self.high - self.low)
 
     def _coefficients(self, chunk: np.ndarray) -> np.ndarray:
         normalised = (np.asarray(chunk, np.float64) - self.low) / (self.high - self.low) * 2.0 - 1.0
         spectrum = dct(np.clip(normalised, -CLAMP, CLAMP), axis=0, norm="ortho")
-        return np.clip(np.rint(spectrum * SCALE), LOWEST, HIGHEST).astype(np.int64).ravel()
+        return np.clip(np.rint(spectrum * self.scale), LOWEST, HIGHEST).astype(np.int64).ravel()
 
     @staticmethod
     def _spell(coefficients: np.ndarray) -> str:
@@ -89,7 +90,7 @@ class FastTokenizer:
         """Writes fast_tokenizer.json (the BPE) and fast_config.json (ranges and shape)."""
         (folder / "fast_tokenizer.json").write_text(self.bpe.to_str(pretty=False), encoding="utf-8")
         config = {
-            "horizon": self.horizon, "dims": self.dims, "scale": SCALE, "lowest": LOWEST, "highest": HIGHEST,
+            "horizon": self.horizon, "dims": self.dims, "scale": self.scale, "lowest": LOWEST, "highest": HIGHEST,
             "clamp": CLAMP, "first_character": _FIRST_CHARACTER, "low": self.low.tolist(), "high": self.high.tolist(),
             "units": "joints: target minus position at the observation, rad; gripper: opening 0..1",
         }
@@ -99,4 +100,4 @@ class FastTokenizer:
     def load(cls, folder: Path) -> "FastTokenizer":
         config = json.loads((folder / "fast_config.json").read_text(encoding="utf-8"))
         bpe = Tokenizer.from_file(str(folder / "fast_tokenizer.json"))
-        return cls(bpe, config["low"], config["high"], config["horizon"])
+        return cls(bpe, config["low"], config["high"], config["horizon"], config["scale"])

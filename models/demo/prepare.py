@@ -1,6 +1,6 @@
 """Recorded episodes -> arrays the trainer maps into memory, statistics, and both tokenizers.
 
-    python prepare.py RECORDED OUT [--stride 2] [--procs 2]
+    python prepare.py RECORDED OUT [--stride 2] [--procs 2] [--scale 10]
 
 Writes OUT/rows.f32 [rows, columns], OUT/images.u8 [pictured rows, 2, 112, 112, 3] (JPEG decoded by PIL, reduced by PIL
 bicubic, which antialiases: the declared processor of the bundle), OUT/meta.json, OUT/stats.json, OUT/tokenizer/.
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--stride", type=int, default=2)
     parser.add_argument("--procs", type=int, default=2)
+    parser.add_argument("--scale", type=float, default=10.0, help="of action tokens: smaller is shorter and coarser")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     meta = json.loads((args.recorded / "meta.json").read_text())
@@ -152,7 +153,7 @@ def main() -> None:
     folder = args.out / "tokenizer"
     tokens.save(tokens.build(), folder)
     if not (folder / "fast_config.json").exists():
-        FastTokenizer.train(labels).save(folder)
+        FastTokenizer.train(labels, scale=args.scale).save(folder)
     about = {"columns": columns, "rows": total, "stride": args.stride, "episodes": episodes}
     (args.out / "meta.json").write_text(json.dumps(about) + "\n")
     tasks = ", ".join(f"{sum(e['task'] == t for e in episodes)} {t}" for t in meta["tasks"])

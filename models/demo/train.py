@@ -47,7 +47,6 @@ EMA = 0.998
 XYZ_WEIGHT = 2.0
 TEXT_WEIGHT = 0.3
 XYZ_SCALE_M = 0.1
-ACTION_ROWS = 8
 DRAWS = 4
 STATE_JITTER = 0.03
 SAVE_EVERY_S = 120.0
@@ -207,7 +206,9 @@ class Progress:
         self._restart()
 
 
-def train_mllm(data: Dataset, work: Path, steps: int, seed: int, every: int, init: Path | None) -> None:
+def train_mllm(
+    data: Dataset, work: Path, steps: int, seed: int, every: int, init: Path | None, action_rows: int
+) -> None:
     torch.manual_seed(seed)
     net = Grounding(data.tokenizer.get_vocab_size())
     if init:
@@ -215,7 +216,7 @@ def train_mllm(data: Dataset, work: Path, steps: int, seed: int, every: int, ini
     run = Run(net, work / "mllm.pt", {"stage": "mllm"})
     progress = Progress("mllm", run, steps, sum(p.numel() for p in net.mllm.parameters()))
     ranks, rank = dist.get_world_size(), dist.get_rank()
-    n, long_rows = BATCH // ranks, ACTION_ROWS // ranks
+    n, long_rows = BATCH // ranks, action_rows // ranks
     while run.step < steps:
         rng = np.random.default_rng([seed, 1, run.step, rank])
         rows = data.draw(rng, n)
@@ -396,8 +397,11 @@ def process(rank: int, args) -> None:
     torch.set_flush_denormal(True)
     meeting = (args.work / f".{args.stage}.meeting").resolve()
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.procs)
-    stage = train_mllm if args.stage == "mllm" else train_head
-    stage(Dataset(args.prepared), args.work, args.steps, args.seed, args.figures_every, args.init)
+    about = (Dataset(args.prepared), args.work, args.steps, args.seed, args.figures_every, args.init)
+    if args.stage == "mllm":
+        train_mllm(*about, args.action_rows)
+    else:
+        train_head(*about)
     dist.barrier()
     dist.destroy_process_group()
 
@@ -410,6 +414,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--procs", type=int, default=2, help="must divide 8")
+    parser.add_argument("--action-rows", type=int, default=8, metavar="N",
+                        help="of a batch's 32 picture pairs, those that are supervised on action tokens too")
     parser.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint to start from")
     parser.add_argument("--figures-every", type=int, default=250)
     args = parser.parse_args()

@@ -105,6 +105,49 @@ fn a_token_stream_that_spells_no_chunk_ends_in_hold_and_moves_nothing() {
 }
 
 #[test]
+fn what_the_language_model_would_have_done_is_held_against_the_chunks_of_the_head() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (file, json, plot) = (path("a.mcap"), path("a.json"), path("a.svg"));
+    let figures = lock_step(&["--episodes", "1", "--seed", "9001", "--record", &file]);
+    let made = figures["rows"][0]["chunks"].as_u64().expect("a number");
+    let output = tactus(&["align", &file, "--json", &json, "--plot", &plot]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let text = std::fs::read_to_string(&json).expect("figures");
+    let found: Value = serde_json::from_str(&text).expect("JSON");
+    let chunks = found["chunks"].as_array().expect("chunks");
+    assert!(chunks.len() as u64 >= made, "{} of {made}", chunks.len());
+    let number = |value: &Value, key: &str| value[key].as_f64().expect("a number");
+    let mut reward = 0.0;
+    for chunk in chunks {
+        let (format, prefix) = (number(chunk, "format"), number(chunk, "prefix"));
+        assert!(
+            (0.0..=1.0).contains(&prefix) && (format == 1.0 || prefix == 0.0),
+            "{chunk}"
+        );
+        assert!((number(chunk, "reward") - (format + prefix) / 2.0).abs() < 1e-12);
+        reward += number(chunk, "reward");
+    }
+    let mean = number(&found["all"], "reward");
+    assert!((mean - reward / chunks.len() as f64).abs() < 1e-9, "{mean}");
+    assert!(mean > 0.25, "it was taught the form: {mean}");
+    assert!(
+        std::fs::read_to_string(&plot)
+            .expect("a plot")
+            .starts_with("<svg")
+    );
+
+    let refused = |args: &[&str], why: &str| {
+        let output = tactus(&[&["align"], args].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(why), "{stderr}");
+    };
+    refused(&[&json], "Bad magic number");
+    refused(&[&file, "--bundle", &path("nowhere")], "nowhere");
+}
+
+#[test]
 fn over_the_wire_it_is_a_hold_too() {
     let dir = tempfile::tempdir().expect("a folder");
     let bundle = garbled(dir.path()).display().to_string();

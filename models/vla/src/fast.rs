@@ -36,6 +36,10 @@ use crate::{
     sample::Choice,
 };
 
+mod agree;
+
+pub use agree::Agreement;
+
 /// What an answer needs at least: its tags and a token.
 const FEWEST_TOKENS: usize = 6;
 /// Talks that measure what a token takes.
@@ -324,6 +328,11 @@ impl FastPolicy {
                     said.ids = ids
                         .map(|id| u32::try_from(*id).unwrap_or(u32::MAX))
                         .collect();
+                    if let Some(tamper) = self.tamper {
+                        for (place, id) in said.ids.iter_mut().enumerate() {
+                            *id = tamper(place, *id);
+                        }
+                    }
                     said.finish = Some(finish);
                     return Ok(said);
                 }
@@ -346,13 +355,7 @@ impl FastPolicy {
                 "expected an answer that ends within {tokens} tokens{time}"
             )));
         }
-        let mut ids = said.ids.clone();
-        if let Some(tamper) = self.tamper {
-            for (place, id) in ids.iter_mut().enumerate() {
-                *id = tamper(place, *id);
-            }
-        }
-        let answer = read_answer(&ids, &self.tags).map_err(|e| error(e.to_string()))?;
+        let answer = read_answer(&said.ids, &self.tags).map_err(|e| error(e.to_string()))?;
         self.codec
             .decode(&answer.actions)
             .map_err(|e| error(e.to_string()))

@@ -68,7 +68,7 @@ mod verify_decoder;
 
 pub use error::{InferError, VlaError};
 pub use explain::Explainer;
-pub use fast::{FastPolicy, TokenBudget};
+pub use fast::{Agreement, FastPolicy, TokenBudget};
 pub use measure::{CostReport, StageCost, TokenCost, measure};
 pub use policy::{VlaOptions, VlaPolicy};
 pub use probe::Probe;

@@ -146,13 +146,30 @@ impl ActionColumns {
         anchor: &Action,
         out: impl Iterator<Item = &'a mut [f32]>,
     ) -> Result<(), InferError> {
+        let rows = self.rows_of(actions, anchor)?;
+        for (row, out) in rows.chunks_exact(self.len()).zip(out) {
+            let columns = row.iter().zip(&self.columns);
+            out.iter_mut()
+                .zip(columns.map(|(v, c)| c.normalise(*v)))
+                .for_each(|(out, value)| *out = value);
+        }
+        Ok(())
+    }
+
+    /// The rows that `actions` are, from row 0 of a chunk on and as seen from `anchor`: `[actions, columns]`, in SI and not
+    /// normalised. [`ActionColumns::actions_of`] takes them back.
+    ///
+    /// # Errors
+    /// [`InferError::Action`] where actions are tool poses and there is no arm.
+    pub fn rows_of(&self, actions: &[Action], anchor: &Action) -> Result<Vec<f64>, InferError> {
+        let mut rows = vec![0.0; actions.len() * self.len()];
         if actions.is_empty() {
-            return Ok(());
+            return Ok(rows);
         }
         let of_row = |index| move |error| InferError::Action { index, error };
         let mut walk = self.represent.walk(anchor.q).map_err(of_row(0))?;
-        let mut values = vec![0.0; self.len()];
-        for (index, (action, out)) in actions.iter().zip(out).enumerate() {
+        let into = rows.chunks_exact_mut(self.len());
+        for (index, (action, values)) in actions.iter().zip(into).enumerate() {
             let motion = &mut values[..self.represent.columns()];
             walk.values(&action.q, motion).map_err(of_row(index))?;
             if self.gripper
@@ -160,15 +177,8 @@ impl ActionColumns {
             {
                 *last = action.opening;
             }
-            let normalised = values
-                .iter()
-                .zip(&self.columns)
-                .map(|(v, c)| c.normalise(*v));
-            out.iter_mut()
-                .zip(normalised)
-                .for_each(|(out, value)| *out = value);
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// The absolute actions that the rows of a chunk (normalised, `[columns]` or wider) mean, as seen from `anchor`: joints

@@ -219,6 +219,44 @@ fn an_answer_that_spells_a_chunk_is_that_chunk_counted_from_where_the_arm_is() {
 }
 
 #[test]
+fn an_answer_agrees_with_its_own_chunk_and_is_as_far_from_another_as_that_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bundle = completed(dir.path());
+    let (observation, request) = observation(&bundle);
+    let mut policy = open(bundle, None).expect("it opens");
+    let own = policy.infer(&observation, &request).expect("a chunk");
+    let found = policy
+        .agree(&observation, &request, &own)
+        .expect("compared");
+    assert_eq!(found.reward.format, 1.0);
+    let (joints, openings) = found.apart.expect("it spells a chunk");
+    assert!(joints < 1e-12 && openings < 1e-12, "{joints} {openings}");
+
+    let mut other = own.clone();
+    for action in &mut other.actions {
+        action.q = action.q.zip(&action.q, |q, _| q + 0.25);
+    }
+    let found = policy
+        .agree(&observation, &request, &other)
+        .expect("compared");
+    let (joints, _) = found.apart.expect("it spells a chunk");
+    assert!((joints - 0.25).abs() < 1e-9, "{joints}");
+    assert!(found.reward.prefix < 1.0, "another chunk has other tokens");
+
+    // An answer that is none agrees in nothing; a chunk of another shape is an error.
+    policy.tamper(|_, _| 0);
+    let found = policy
+        .agree(&observation, &request, &own)
+        .expect("compared");
+    assert_eq!((found.reward.total(), found.apart), (0.0, None));
+    other.actions.truncate(3);
+    let error = policy
+        .agree(&observation, &request, &other)
+        .expect_err("refused");
+    assert!(error.reason.contains("cannot be spelled"), "{error}");
+}
+
+#[test]
 fn one_that_spells_too_little_is_an_error() {
     let bundle = Bundle::open(root().join("models/demo/bundle")).expect("the demo bundle");
     let (observation, request) = observation(&bundle);

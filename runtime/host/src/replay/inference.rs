@@ -1,28 +1,16 @@
-//! Inference again: every recorded chunk from its recorded request and observation, through the live assembler and policy.
+//! Inference again: every recorded chunk from its recorded request and observation, by the live policy.
 //!
-//! A chunk names its frames and the joint states that its proprioception was made of: an engine may have inferred before
-//! the first state after the observation had reached it. In a file that does not name them, they are those around
-//! `observed_at`.
+//! Decides what of two chunks is compared. What was observed is decided in [`super::observed`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_control::{Assembled, Assembler, AssemblySpec};
 use tactus_record::read::Recorded;
-use tactus_types::{
-    ActionChunk, CameraFrame, InferenceRequest, JointState, Observation, Policy, Time,
-};
-use tactus_wire::{ChunkReply, Topic};
+use tactus_types::{ActionChunk, InferenceRequest, Observation, Policy, Time};
+use tactus_wire::Topic;
 
-/// How far back frames, states and requests are kept.
-const WINDOW: Duration = Duration::from_secs(4);
-
-/// States captured longer after an observation than this do not belong to it.
-const AFTER: Duration = Duration::from_millis(200);
-
-/// Why a chunk is left out.
-const NO_STATES: &str = "the joint states behind its observation are not in the file";
+use super::observed::Observed;
 
 /// One chunk that was inferred again.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,9 +56,7 @@ impl InferenceReport {
 /// Takes the messages of one cell in a file's order.
 pub struct Inference {
     policy: Box<dyn Policy>,
-    frames: BTreeMap<String, VecDeque<CameraFrame>>,
-    states: VecDeque<JointState>,
-    requests: VecDeque<(Time, InferenceRequest)>,
+    observed: Observed,
     report: InferenceReport,
 }
 
@@ -78,45 +64,25 @@ impl Inference {
     /// Nothing has been taken yet.
     pub fn new(policy: Box<dyn Policy>) -> Self {
         Self {
+            observed: Observed::new(policy.cameras()),
             policy,
-            frames: BTreeMap::new(),
-            states: VecDeque::new(),
-            requests: VecDeque::new(),
             report: InferenceReport::default(),
         }
     }
 
     /// Takes a message on `topic` of the cell, and infers when it is a chunk.
     pub fn take(&mut self, topic: &Topic, message: &Recorded<'_>) {
-        match topic {
-            Topic::CameraImage(name) => {
-                if let Ok(delivery) = message.decode::<CameraFrame>() {
-                    let frames = self.frames.entry(name.to_string()).or_default();
-                    frames.push_back(delivery.message);
-                    forget(frames, |frame| frame.captured_at);
-                }
-            }
-            Topic::ArmState(_) => {
-                if let Ok(delivery) = message.decode::<JointState>() {
-                    self.states.push_back(delivery.message);
-                    forget(&mut self.states, |state| state.captured_at);
-                }
-            }
-            Topic::ArmRequest(_) => {
-                if let Ok(delivery) = message.decode::<InferenceRequest>() {
-                    self.requests
-                        .push_back((message.published_at, delivery.message));
-                    forget(&mut self.requests, |(at, _)| *at);
-                }
-            }
-            Topic::ArmChunk(_) => {
-                if let Ok(delivery) = message.decode::<ChunkReply>()
-                    && let ChunkReply::Chunk(chunk) = delivery.message
-                {
-                    self.chunk(&chunk);
-                }
-            }
-            _ => {}
+        let Some((chunk, behind)) = self.observed.take(topic, message) else {
+            return;
+        };
+        if !self.report.bundles.contains(&chunk.bundle_id) {
+            self.report.bundles.push(chunk.bundle_id.clone());
+        }
+        let again =
+            behind.and_then(|(observation, request)| self.infer(&chunk, &observation, &request));
+        match again {
+            Ok(report) => self.report.chunks.push(report),
+            Err(why) => *self.report.left_out.entry(why).or_default() += 1,
         }
     }
 
@@ -130,88 +96,15 @@ impl Inference {
         self.report.chunks.len()
     }
 
-    fn chunk(&mut self, recorded: &ActionChunk) {
-        if !self.report.bundles.contains(&recorded.bundle_id) {
-            self.report.bundles.push(recorded.bundle_id.clone());
-        }
-        match self.again(recorded) {
-            Ok(report) => self.report.chunks.push(report),
-            Err(why) => *self.report.left_out.entry(why).or_default() += 1,
-        }
-    }
-
-    fn again(&mut self, recorded: &ActionChunk) -> Result<ChunkReport, String> {
-        let asked = |(_, r): &&(Time, InferenceRequest)| {
-            r.id == recorded.request_id && r.generation == recorded.generation
-        };
-        let request = self.requests.iter().find(asked);
-        let request = request.ok_or("its request is not in the file")?.1.clone();
-        let frames = self.frames_of(recorded)?;
-        let observation = self.observe(&frames, recorded)?;
-        let again = self.policy.infer(&observation, &request);
+    fn infer(
+        &mut self,
+        recorded: &ActionChunk,
+        observation: &Observation,
+        request: &InferenceRequest,
+    ) -> Result<ChunkReport, String> {
+        let again = self.policy.infer(observation, request);
         let again = again.map_err(|e| format!("the policy failed: {}: {}", e.stage, e.reason))?;
         Ok(compare(recorded, &again))
-    }
-
-    /// The frames behind `chunk`, in the policy's order.
-    fn frames_of(&self, chunk: &ActionChunk) -> Result<Vec<CameraFrame>, String> {
-        let wanted = self.policy.cameras().iter().map(|camera| {
-            let of = chunk.frames.iter().find(|f| f.camera == *camera);
-            let of = of.ok_or(format!("it was made without camera `{camera}`"))?;
-            let kept = self.frames.get(&**camera).into_iter().flatten();
-            let frame = kept.into_iter().find(|f| f.captured_at == of.captured_at);
-            frame
-                .cloned()
-                .ok_or(format!("its frame of camera `{camera}` is not in the file"))
-        });
-        wanted.collect()
-    }
-
-    /// The observation that the live assembler makes of `frames` and the states behind `chunk`.
-    fn observe(&self, frames: &[CameraFrame], chunk: &ActionChunk) -> Result<Observation, String> {
-        let until = chunk.observed_at + AFTER;
-        let behind = |state: &&JointState| match &chunk.states {
-            Some(both) => both.contains(&state.captured_at),
-            None => state.captured_at <= until,
-        };
-        let forever = Duration::from_secs(3600);
-        let mut assembler = Assembler::new(AssemblySpec {
-            cameras: self.policy.cameras().to_vec(),
-            frame_limit: forever,
-            proprio_limit: forever,
-            max_skew: forever,
-        });
-        let mut given = 0;
-        for state in self.states.iter().filter(behind) {
-            assembler.state(*state);
-            given += 1;
-        }
-        if chunk
-            .states
-            .is_some_and(|[a, b]| given < if a == b { 1 } else { 2 })
-        {
-            return Err(NO_STATES.into());
-        }
-        for frame in frames {
-            assembler.frame(CameraFrame {
-                received_at: frame.captured_at,
-                ..frame.clone()
-            });
-        }
-        let now = frames.iter().map(|f| f.captured_at).max();
-        let now = now.unwrap_or(until).max(until);
-        match assembler.assemble(now, Time::ZERO) {
-            Assembled::Ready { observation, .. } => Ok(observation),
-            Assembled::NotYet | Assembled::Unfit(_) => Err(NO_STATES.into()),
-        }
-    }
-}
-
-/// Lets go of what lies further back than [`WINDOW`] from the newest.
-fn forget<T>(kept: &mut VecDeque<T>, at: impl Fn(&T) -> Time) {
-    let newest = kept.back().map(&at).unwrap_or_default();
-    while kept.front().is_some_and(|t| newest.since(at(t)) > WINDOW) {
-        kept.pop_front();
     }
 }
 
