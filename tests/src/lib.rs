@@ -1,1 +1,1 @@
-//! (to be written)
+//! Nothing of its own: what is here are the whole-system tests beside it, in `tests/`.

@@ -79,7 +79,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "runtime/kinematics",
             "calibration/data",
         ],
-        "launch" | "tests" => &["*"],
+        "launch" | "tests" | "tests/decoders" => &["*"],
         _ => return None,
     })
 }
