@@ -7,10 +7,14 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::seal::{self, Seal};
 use crate::{CalibrationError, Lens, LensModel};
+
+/// Levels of a file; a `camera_info` has two.
+const MAX_DEPTH: usize = 16;
 
 /// How good the intrinsics are, as the fit found it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +48,27 @@ pub struct CameraInfo {
     pub sha256: String,
 }
 
+/// Refuses lists inside lists inside lists: the parser calls itself for each, and would run out of stack.
+fn check_depth(text: &str) -> Result<(), String> {
+    let mut parser = Parser::new_from_str(text);
+    let mut depth = 0_usize;
+    loop {
+        let (event, at) = parser.next_token().map_err(|e| e.to_string())?;
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            Event::StreamEnd => return Ok(()),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            let (expected, line) = (MAX_DEPTH, at.line());
+            return Err(format!(
+                "line {line}: expected at most {expected} levels, got more"
+            ));
+        }
+    }
+}
+
 impl CameraInfo {
     /// Reads a `camera_info` file. The straightened picture has the projection matrix of the file where that is not empty, as
     /// ROS' `image_proc` has it, else the camera's own.
@@ -56,6 +81,7 @@ impl CameraInfo {
             reason,
         };
         let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
+        check_depth(&text).map_err(failed)?;
         let documents = YamlLoader::load_from_str(&text).map_err(|e| failed(e.to_string()))?;
         let info = documents
             .first()

@@ -87,3 +87,27 @@ fn decoders_return_whatever_they_are_given() {
         "refused, or accepted against its name: {wrong:?}"
     );
 }
+
+/// What a reader that calls itself for every opening would run out of stack on.
+#[test]
+fn openings_that_are_never_closed_are_refused() {
+    for (name, target) in TARGETS {
+        for kind in 0..5_u8 {
+            for opening in [
+                &b"["[..],
+                b"{",
+                b"a: [",
+                b"{\"a\":",
+                b"- ",
+                b"\x91",
+                b"\x81\xa1a",
+                b"\x0a\x7f",
+                b"[a.",
+            ] {
+                let mut bytes = vec![kind];
+                bytes.extend(opening.iter().cycle().take(100_000));
+                assert!(!target(&bytes), "{name} accepts {opening:?} without an end");
+            }
+        }
+    }
+}
