@@ -6,6 +6,7 @@ mod degrade;
 mod direct;
 mod inspect;
 pub mod reference;
+mod sign;
 mod wrap;
 
 use std::path::Path;
@@ -24,10 +25,15 @@ use crate::result;
 /// Runs the verb; exit code 3 when a boundary is off.
 pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
-        BundleVerb::Inspect { bundle } => result::line(match AnyBundle::open(bundle)? {
-            AnyBundle::Vla(bundle) => inspect::page(&bundle),
-            AnyBundle::Direct(bundle) => direct::page(&bundle),
-        }),
+        BundleVerb::Inspect { bundle: dir } => {
+            let bundle = AnyBundle::open(dir)?;
+            result::line(match &bundle {
+                AnyBundle::Vla(bundle) => inspect::page(bundle),
+                AnyBundle::Direct(bundle) => direct::page(bundle),
+            })?;
+            result::line(sign::line(dir, bundle.id()))
+        }
+        BundleVerb::Sign { bundle, key } => result::line(sign::sign(bundle, key)?),
         BundleVerb::Wrap(args) => result::line(wrap::wrap(args, &options(&args.run))?),
         BundleVerb::Verify { bundle, run, json } => {
             let report = verify(bundle, &options(run))?;

@@ -21,6 +21,7 @@ mod space;
 mod teleop;
 #[cfg(test)]
 mod tests;
+mod vouched;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use gripper::{CellGripper, GripperLine};
 pub use pose::CellPoses;
 pub use record::CellRecord;
 pub use security::CellSecurity;
+pub use vouched::Vouched;
 
 use arm::{CellArm, RawArm, RawResume};
 use budget::RawBudget;
@@ -73,6 +75,9 @@ struct RawCell {
     schema: u32,
     name: String,
     bundle: Option<PathBuf>,
+    bundle_id: Option<String>,
+    #[serde(default)]
+    bundle_signers: Vec<String>,
     policy: Option<String>,
     openpi: Option<RawOpenpi>,
     resume: RawResume,
@@ -130,6 +135,8 @@ pub struct Cell {
     pub wire: tactus_wire::Cell,
     /// Bundle directory; of a remote policy, its address.
     pub bundle: PathBuf,
+    /// What a bundle has to be to be let act.
+    pub vouched: Vouched,
     /// The policy, where a remote server runs it.
     pub openpi: Option<Declared>,
     /// Name of the arm host.
@@ -295,12 +302,14 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             return Err(check.error("openpi", "what the server's actions are", "no such section"));
         }
     };
+    let vouched = Vouched::read(raw.bundle_id, &raw.bundle_signers, openpi.is_some(), &check)?;
     Ok(Cell {
         file: file.into(),
         name: check.name("name", &raw.name)?,
         wire: tactus_wire::Cell::new(&raw.name)
             .map_err(|e| check.error("name", "a name for keys", e))?,
         bundle,
+        vouched,
         openpi,
         arm,
         device,
@@ -446,6 +455,7 @@ impl Cell {
             enable: self.enable,
             teleop: self.teleop,
             start: self.poses.start(),
+            bundle: self.vouched.id.clone(),
             period_secs: 1.0 / self.control_rate_hz,
             boot,
         })

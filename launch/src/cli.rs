@@ -1452,6 +1452,15 @@ pub enum BundleVerb {
     /// where it is not, and otherwise said by --map and --set. The bundle is opened and run once before it is put there. See
     /// models/direct/README.md.
     Wrap(WrapArgs),
+    /// Vouch for a bundle: write a signature over its id beside its manifest. A cell with `bundle_signers` lets only bundles act
+    /// that one of those keys signed.
+    Sign {
+        /// Bundle directory.
+        bundle: PathBuf,
+        /// Private key, as `tactus keys signer` makes it.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
     /// Measure what a chunk costs, stage by stage, beside what the machine does at best.
     Bench {
         /// Bundle directory.

@@ -54,7 +54,9 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         // Its engine says what it is, by a hash of what the cell declares.
         (None, Some(declared)) => declared.endpoint.to_string(),
         (named, _) => {
-            let bundle = AnyBundle::open(named.as_ref().unwrap_or(&cell.bundle))?;
+            let dir = named.as_ref().unwrap_or(&cell.bundle);
+            let bundle = AnyBundle::open(dir)?;
+            cell.vouched.let_act(dir, bundle.id())?;
             bundle.id().to_string()
         }
     };

@@ -13,8 +13,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519,
 };
+use tactus_bundle::{Signer, signature};
 use tactus_wire::{Member, Members, Security};
 
 use crate::cell::{self, Cell};
@@ -45,6 +46,11 @@ pub enum KeysVerb {
         #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
         days: u16,
     },
+    /// Make a private key to sign bundles with (Ed25519), and say its public one, which goes into the `bundle_signers` of cells.
+    Signer {
+        /// File to write; must not exist. Keep it where bundles are made, and on no host of a cell.
+        file: PathBuf,
+    },
     /// Who belongs to the cell, which of their files are in this folder, and what each member may say.
     Show {
         /// Cell file with a section [security].
@@ -64,8 +70,24 @@ pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
                 folder.display()
             ))
         }
+        KeysVerb::Signer { file } => {
+            let pair = KeyPair::generate_for(&PKCS_ED25519).context("a private key")?;
+            let public = signer_of(&pair)?;
+            write_new(file, &pair.serialize_pem(), 0o600)?;
+            result::line(format_args!(
+                "{}: made\nbundle_signers = [\"{public}\"]",
+                file.display()
+            ))
+        }
         KeysVerb::Show { cell } => show(&cell::load(cell)?),
     }
+}
+
+/// The public half of a signer's key, as cell files say it.
+fn signer_of(pair: &KeyPair) -> anyhow::Result<Signer> {
+    // It signs something, and says who it is.
+    let (_, signer) = signature::sign("", &pair.serialize_der())?;
+    Ok(signer)
 }
 
 fn secured(cell: &Cell) -> anyhow::Result<(Members, &Path)> {

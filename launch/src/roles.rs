@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tactus_bundle::Bundle;
+use tactus_bundle::{AnyBundle, Bundle};
 use tactus_drivers_api::WireDriver;
 use tactus_host::{ArmOptions, EngineOptions, Explaining, run_arm, run_engine};
 use tactus_policies::{Options, Provider, Served, Source};
@@ -14,7 +14,7 @@ use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
 use tactus_wire::{MonotonicClock, Session, SessionOptions, Topic};
 
-use crate::cell::{self, Cell};
+use crate::cell::{self, Cell, Vouched};
 use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
 use crate::{holds, log, openpi, trust};
 
@@ -128,14 +128,28 @@ pub fn open_live_policy(
 ) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    open_within(
+    let policy = open_within(
         cell,
         args,
         (&arm.joints, Some(arm)),
         conditioning,
         Some(clock),
         Some(chunk_budget(cell)),
-    )
+    )?;
+    if args.bundle.is_some() || cell.openpi.is_none() {
+        let dir = cell.bundle_dir(args.bundle.as_deref())?;
+        cell.vouched.let_act(dir, policy.bundle_id())?;
+    }
+    Ok(policy)
+}
+
+/// Refuses a bundle that the cell does not let act, before anything is started; opens it only where the cell says which do.
+pub fn let_act(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<()> {
+    if cell.vouched == Vouched::default() {
+        return Ok(());
+    }
+    let dir = cell.bundle_dir(args.bundle.as_deref())?;
+    Ok(cell.vouched.let_act(dir, AnyBundle::open(dir)?.id())?)
 }
 
 /// As [`open_policy`], for requests of another conditioning than the cell's.

@@ -27,6 +27,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         listen: vec![endpoint.clone()],
         supervised: false,
     };
+    roles::let_act(&cell, &args.policy)?;
     let session: Session = roles::session(&role, "run")?;
     let to = args.record.as_deref();
     record::check_target(to)?;

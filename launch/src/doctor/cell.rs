@@ -1,5 +1,6 @@
 //! The cell: bundle, ONNX Runtime, cameras, joints, and whether the latency budget holds; and who is alive.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tactus_wire::Role;
 
 use super::live::{self, Shown};
 use super::{Finding, Report, busy, network};
-use crate::cell::Cell;
+use crate::cell::{Cell, Vouched};
 use crate::cli::{DoctorArgs, RoleArgs};
 use crate::roles::{PROBE_CHUNKS, PROBE_WITHIN};
 use crate::{holds, result, roles};
@@ -46,6 +47,7 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
         "bundle",
         format!("{} {id}, every hash as it should be", outline.name),
     ))?;
+    report.add(vouched(cell, dir, bundle.id()))?;
     report.add(cameras(cell, &bundle))?;
     if let (Some(info), Some(shown)) = (&device, &shown) {
         for finding in live::findings(shown, cell, info, &bundle)? {
@@ -65,6 +67,27 @@ pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Resu
     }
     report.figures.insert("budget".into(), declared.json());
     Ok(())
+}
+
+fn vouched(cell: &Cell, dir: &Path, id: &str) -> Finding {
+    let wanted = &cell.vouched;
+    match wanted.let_act(dir, id) {
+        Err(e) => Finding::fail(
+            "who vouches",
+            e.to_string(),
+            "name the bundle that is meant, or let its maker sign it: tactus bundle sign",
+        ),
+        Ok(()) if *wanted == Vouched::default() => Finding::pass(
+            "who vouches",
+            "the cell lets any bundle act (no `bundle_id`, no `bundle_signers`)",
+        ),
+        Ok(()) => {
+            let pinned = wanted.id.as_ref().map(|_| "the one that the cell names");
+            let signed = (!wanted.signers.is_empty()).then_some("signed by a key that it trusts");
+            let found: Vec<&str> = pinned.into_iter().chain(signed).collect();
+            Finding::pass("who vouches", found.join(", "))
+        }
+    }
 }
 
 /// What to do about times that do not fit.

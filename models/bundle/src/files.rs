@@ -9,9 +9,9 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{bundle::MANIFEST, error::BundleError};
+use crate::{bundle::MANIFEST, error::BundleError, signature::SIGNATURE};
 
-/// Checks that every listed file is there with its SHA-256, and that no other file is.
+/// Checks that every listed file is there with its SHA-256, and that no other file is but a signature.
 pub(crate) fn check(dir: &Path, files: &BTreeMap<String, String>) -> Result<(), BundleError> {
     unlisted(dir, "", files)?;
     for (file, expected) in files {
@@ -61,7 +61,7 @@ fn unlisted(dir: &Path, prefix: &str, files: &BTreeMap<String, String>) -> Resul
         let file = at(&entry.file_name().to_string_lossy());
         if entry.file_type().map_err(read)?.is_dir() {
             unlisted(dir, &file, files)?;
-        } else if file != MANIFEST && !files.contains_key(&file) {
+        } else if file != MANIFEST && file != SIGNATURE && !files.contains_key(&file) {
             return Err(BundleError::Unlisted { file });
         }
     }

@@ -10,6 +10,7 @@
 //! tokenizer.json       Hugging Face tokenizer
 //! graphs/*.onnx        vision, backbone, context, denoise, perhaps denoise_vjp; weights.bin holds the weights of all, each once
 //! golden/*.safetensors inputs and outputs of every boundary, from the reference implementation
+//! bundle.sig           perhaps: a signature over the id
 //! reference.safetensors perhaps: what states and pictures were like in training
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! - [`manifest`]: the validated manifest.
 //! - [`validate`] (private): the way from raw to validated.
 //! - [`files`] (private): SHA-256 of every file.
+//! - [`signature`]: who vouches for it.
 //! - [`stats`]: what `stats.json` says.
 //! - [`golden`]: golden cases.
 //! - [`bundle`]: opening a directory.
@@ -37,6 +39,7 @@ pub mod golden;
 pub mod manifest;
 pub mod outline;
 mod raw;
+pub mod signature;
 pub mod stats;
 mod validate;
 
@@ -52,4 +55,5 @@ pub use manifest::{
     Tool, Variant, Vision, WayFrame,
 };
 pub use outline::Outline;
+pub use signature::{SIGNATURE, SignatureError, Signer};
 pub use stats::{Affine, Stats};

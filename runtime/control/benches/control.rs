@@ -242,6 +242,7 @@ fn arm_spec(guard: Option<Guard>) -> ArmSpec {
         enable: EnableSpec::AT_ONCE,
         teleop: TeleopSpec::default(),
         start: None,
+        bundle: None,
         period_secs: 0.002,
         boot: 7,
     }

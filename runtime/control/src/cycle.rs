@@ -52,6 +52,8 @@ pub struct ArmSpec {
     pub teleop: TeleopSpec,
     /// Where an episode has to start; `None` permits any pose.
     pub start: Option<StartPose>,
+    /// The only bundle whose chunks count; `None` permits any, the same throughout an episode.
+    pub bundle: Option<Arc<str>>,
     /// Time between ticks, seconds.
     pub period_secs: f64,
     /// Random number of this arm host's boot.
@@ -416,7 +418,8 @@ impl ArmCycle {
         };
         let ours = chunk.generation == self.generation;
         let same = |b: &Arc<str>| *b == chunk.bundle_id;
-        let result = match self.bundle.as_ref().is_none_or(same) {
+        let wanted = self.spec.bundle.as_ref().or(self.bundle.as_ref());
+        let result = match wanted.is_none_or(same) {
             false if ours => Err(Discard::Flaw(ChunkFlaw::Bundle)),
             _ => self.scheduler.accept(chunk, &self.info, commanded, now),
         };

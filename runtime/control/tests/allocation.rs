@@ -125,6 +125,7 @@ fn cycle(strategy: Strategy) -> ArmCycle {
         enable: EnableSpec::AT_ONCE,
         teleop: TeleopSpec::default(),
         start: None,
+        bundle: None,
         period_secs: 0.002,
         boot: 7,
     };

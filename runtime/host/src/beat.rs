@@ -167,6 +167,7 @@ impl Plant {
             enable: EnableSpec::AT_ONCE,
             teleop: TeleopSpec::default(),
             start: None,
+            bundle: None,
             period_secs: period.as_secs_f64(),
             boot: 1,
         };

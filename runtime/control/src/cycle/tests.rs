@@ -49,6 +49,7 @@ pub(super) fn spec(resume: Resume) -> ArmSpec {
         enable: EnableSpec::AT_ONCE,
         teleop: TeleopSpec::default(),
         start: None,
+        bundle: None,
         period_secs: 0.002,
         boot: 7,
     }
@@ -214,6 +215,27 @@ fn a_killed_engine_ends_in_a_hold_at_rest_within_half_a_second() {
             .all(|(_, c)| c.opening == after[0].1.opening || c.setpoint.source == Source::Policy)
     );
     assert_eq!(b.cycle.counters.holds, 1);
+}
+
+#[test]
+fn where_a_cell_names_its_bundle_no_chunk_of_another_moves_the_arm() {
+    let mut b = Bench::new(Resume::Auto);
+    let pinned = ArmSpec {
+        bundle: Some("pinned".into()),
+        ..spec(Resume::Auto)
+    };
+    b.cycle = ArmCycle::new(pinned, info(1));
+    b.start();
+    b.run(500);
+    assert_eq!(b.cycle.counters.chunks_accepted, 0);
+    assert!(b.cycle.counters.chunks_flawed > 0);
+    assert!(b.outputs.iter().all(|(_, c)| c.q[0] == 0.0), "it moved");
+    let reason = HoldReason(Fault::BadChunk(ChunkFlaw::Bundle));
+    assert_eq!(*b.cycle.mode(), Mode::Hold(reason));
+    b.bundle = "pinned";
+    b.run(1000);
+    assert_eq!(*b.cycle.mode(), Mode::Policy);
+    assert!(b.cycle.counters.chunks_accepted > 0);
 }
 
 #[test]
