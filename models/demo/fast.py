@@ -39,9 +39,10 @@ class FastTokenizer:
         return len(self.low)
 
     @classmethod
-    def train(cls, chunks: np.ndarray, seed: int = 0, sample: int = 20000, scale: float = SCALE) -> "FastTokenizer":
+    def train(cls, chunks: np.ndarray, seed: int = 0, sample: int = 20000, scale: float = SCALE,
+              vocabulary: int = VOCABULARY) -> "FastTokenizer":
         """`chunks` [n, horizon, dims], in the units to be encoded. The BPE learns from at most `sample` of them. A smaller
-        `scale` makes shorter texts and coarser actions."""
+        `scale` makes shorter texts and coarser actions, a smaller `vocabulary` longer texts of tokens that are seen oftener."""
         flat = chunks.reshape(-1, chunks.shape[-1])
         low, high = np.quantile(flat, 0.01, axis=0), np.quantile(flat, 0.99, axis=0)
         high = np.maximum(high, low + 1e-3)
@@ -50,7 +51,7 @@ class FastTokenizer:
         if len(chunks) > sample:
             chunks = chunks[rng.choice(len(chunks), sample, replace=False)]
         trainer = trainers.BpeTrainer(
-            vocab_size=VOCABULARY, min_frequency=2, show_progress=False,
+            vocab_size=vocabulary, min_frequency=2, show_progress=False,
             initial_alphabet=[chr(_FIRST_CHARACTER + i) for i in range(HIGHEST - LOWEST + 1)],
         )
         self.bpe.train_from_iterator((self._spell(self._coefficients(c)) for c in chunks), trainer)

@@ -1,6 +1,6 @@
 """Recorded episodes -> arrays the trainer maps into memory, statistics, and both tokenizers.
 
-    python prepare.py RECORDED OUT [--stride 2] [--procs 2] [--scale 10]
+    python prepare.py RECORDED OUT [--stride 2] [--procs 2] [--scale 10] [--vocabulary 2048]
 
 Writes OUT/rows.f32 [rows, columns], OUT/images.u8 [pictured rows, 2, 112, 112, 3] (JPEG decoded by PIL, reduced by PIL
 bicubic, which antialiases: the declared processor of the bundle), OUT/meta.json, OUT/stats.json, OUT/tokenizer/.
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=2)
     parser.add_argument("--procs", type=int, default=2)
     parser.add_argument("--scale", type=float, default=10.0, help="of action tokens: smaller is shorter and coarser")
+    parser.add_argument("--vocabulary", type=int, default=2048, help="action tokens; at least one per coefficient, 128")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     meta = json.loads((args.recorded / "meta.json").read_text())
@@ -153,7 +154,7 @@ def main() -> None:
     folder = args.out / "tokenizer"
     tokens.save(tokens.build(), folder)
     if not (folder / "fast_config.json").exists():
-        FastTokenizer.train(labels, scale=args.scale).save(folder)
+        FastTokenizer.train(labels, scale=args.scale, vocabulary=args.vocabulary).save(folder)
     about = {"columns": columns, "rows": total, "stride": args.stride, "episodes": episodes}
     (args.out / "meta.json").write_text(json.dumps(about) + "\n")
     tasks = ", ".join(f"{sum(e['task'] == t for e in episodes)} {t}" for t in meta["tasks"])

@@ -45,7 +45,6 @@ WARM_UP = 150
 DECAY = 0.35
 EMA = 0.998
 XYZ_WEIGHT = 2.0
-TEXT_WEIGHT = 0.3
 XYZ_SCALE_M = 0.1
 DRAWS = 4
 STATE_JITTER = 0.03
@@ -207,7 +206,8 @@ class Progress:
 
 
 def train_mllm(
-    data: Dataset, work: Path, steps: int, seed: int, every: int, init: Path | None, action_rows: int
+    data: Dataset, work: Path, steps: int, seed: int, every: int, init: Path | None, action_rows: int,
+    text_weight: float
 ) -> None:
     torch.manual_seed(seed)
     net = Grounding(data.tokenizer.get_vocab_size())
@@ -233,7 +233,7 @@ def train_mllm(
         b = text_losses(net, data.text_batch(short), torch.cat((images[long_rows:], images)), xyz[long_rows:])
         text = (a[0] + b[0]) / (a[1] + b[1])
         own_xyz, other_xyz = torch.cat((a[2], b[2])).split(n)
-        run.update(XYZ_WEIGHT * (own_xyz.mean() + other_xyz.mean()) / 2 + TEXT_WEIGHT * text, steps)
+        run.update(XYZ_WEIGHT * (own_xyz.mean() + other_xyz.mean()) / 2 + text_weight * text, steps)
         progress.step(text=text.item(), xyz=own_xyz.mean().item(), other_xyz=other_xyz.mean().item())
         if run.step % every == 0 or run.step == steps:
             progress.figures(lambda: mllm_figures(net, data))
@@ -399,7 +399,7 @@ def process(rank: int, args) -> None:
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.procs)
     about = (Dataset(args.prepared), args.work, args.steps, args.seed, args.figures_every, args.init)
     if args.stage == "mllm":
-        train_mllm(*about, args.action_rows)
+        train_mllm(*about, args.action_rows, args.text_weight)
     else:
         train_head(*about)
     dist.barrier()
@@ -416,6 +416,7 @@ def main() -> None:
     parser.add_argument("--procs", type=int, default=2, help="must divide 8")
     parser.add_argument("--action-rows", type=int, default=8, metavar="N",
                         help="of a batch's 32 picture pairs, those that are supervised on action tokens too")
+    parser.add_argument("--text-weight", type=float, default=0.3, metavar="W", help="of the text losses beside xyz's 2")
     parser.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint to start from")
     parser.add_argument("--figures-every", type=int, default=250)
     args = parser.parse_args()
