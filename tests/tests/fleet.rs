@@ -1,28 +1,34 @@
 //! Two arms on one engine: two simulated cells and a `tactus engine --also`, real processes, real time.
 //!
-//! The engine is told that no inference takes less than so long (`--at-least-ms`), so that the load is known: each arm asks five
-//! times a second. What holds: at 60 % of the engine's time neither arm misses a deadline, and at 130 % the second is
-//! refused with its first request, by name, and the first does not notice.
+//! The engine is told that no inference takes less than so long (`--at-least-ms`), so that the load is known, and a busy machine
+//! shows less in it: each arm asks every 300 ms. Its cameras play pictures, since nobody looks at what the policy does.
+//! What holds: at 60 % of the engine's time neither arm misses a deadline, and at 130 % the second is refused with its first
+//! request, by name, and the first does not notice.
 
 mod cell;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cell::{arm, checkout, options_as, program, tactus};
 use rustix::process::{Pid, Signal, kill_process};
-use tactus_types::{FaultKind, Rank};
+use tactus_types::{Applied, FaultKind, Rank};
 use tactus_wire::{
-    Authority, Cell as WireCell, Delivery, EngineStatus, ModeOrder, ModeReport, ModeWord,
-    MonotonicClock, Name, Service, Session, SessionOptions, SimReset, SimResetReply, Subscriber,
-    Topic,
+    AppliedBatch, Authority, Cell as WireCell, Delivery, EngineStatus, ModeOrder, ModeReport,
+    ModeWord, MonotonicClock, Name, Service, Session, SessionOptions, SimReset, SimResetReply,
+    Subscriber, Topic,
 };
 
-/// What an inference takes at 60 % load of two arms, and at 130 %: each asks every 200 ms.
-const AT_60: u64 = 60;
-const AT_130: u64 = 130;
+/// What an inference takes at 60 % load of two arms, and at 130 %.
+const AT_60: u64 = 90;
+const AT_130: u64 = 195;
+/// Each arm asks so often, s.
+const EVERY: f64 = 0.3;
+/// Side of the pictures, pixels.
+const SIDE: u16 = 224;
 
 /// Asked to end like by a service manager, then made to.
 struct Process(Child);
@@ -53,24 +59,50 @@ struct Side {
     file: PathBuf,
     endpoint: String,
     modes: Arc<Mutex<Vec<ModeReport>>>,
+    /// Commands that came from a chunk.
+    commands: Arc<AtomicU64>,
     service: Arc<Mutex<Option<Service>>>,
 }
 
-/// The demo's cell as `name`, asking five times a second, with cameras at half their rate: two of them share this machine.
+/// Pictures of noise in `dir`, each another.
+fn pictures(dir: &Path) -> PathBuf {
+    let folder = dir.join("pictures");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for n in 0..4u32 {
+        let pixels = 3 * usize::from(SIDE) * usize::from(SIDE);
+        let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7 + n) as u8;
+        let pixels: Vec<u8> = (0..pixels).map(noise).collect();
+        let file = folder.join(format!("{n}.jpg"));
+        jpeg_encoder::Encoder::new_file(file, 60)
+            .and_then(|encoder| encoder.encode(&pixels, SIDE, SIDE, jpeg_encoder::ColorType::Rgb))
+            .expect("written");
+    }
+    folder
+}
+
+/// The demo's cell as `name`, asking more seldom.
 fn file(dir: &Path, name: &str, edit: &dyn Fn(String) -> String) -> PathBuf {
     let text = std::fs::read_to_string(checkout().join("launch/cells/demo.toml")).expect("a cell");
     let bundle = checkout().join("models/demo/bundle").display().to_string();
+    let camera = format!(
+        "source = \"folder\"\npath = \"{}\"\nwidth = {SIDE}\nheight = {SIDE}\nrepeat = true",
+        pictures(dir).display()
+    );
     let mut text = edit(text);
     for (from, to) in [
         ("../../models/demo/bundle", bundle.as_str()),
         ("name = \"demo\"", &format!("name = \"{name}\"")),
-        ("every_ms = 100", "every_ms = 200"),
-        ("answer_within_ms = 250", "answer_within_ms = 500"),
+        ("every_ms = 100", "every_ms = 300"),
+        ("answer_within_ms = 250", "answer_within_ms = 700"),
         ("rate_hz = 20", "rate_hz = 10"),
         ("frame_limit_ms = 150", "frame_limit_ms = 400"),
         ("max_skew_ms = 25", "max_skew_ms = 60"),
         ("denoise = 16", "denoise = 140"),
-        ("provider = \"cpu\"", "provider = \"cpu\"\nshared = true"),
+        ("source = \"sim\"", &camera),
+        (
+            "provider = \"cpu\"",
+            "provider = \"cpu\"\nshared = true\ndenoise_steps = 1",
+        ),
     ] {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
@@ -89,6 +121,8 @@ impl Side {
         let endpoint = format!("tcp/127.0.0.1:{port}");
         let run = Command::new(program())
             .args(["run", &file.display().to_string(), "--listen", &endpoint])
+            // Pictures of noise are no cell's.
+            .arg("--despite-preflight")
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -116,6 +150,15 @@ impl Side {
                 *to.lock().expect("unpoisoned") = delivery.message.service;
             }
         };
+        let commands: Arc<AtomicU64> = Arc::default();
+        let to = commands.clone();
+        let applied = move |m: Result<Delivery<AppliedBatch>, _>| {
+            if let Ok(delivery) = m {
+                let of_chunks = |a: &&Applied| a.command.setpoint.observed_at.is_some();
+                let n = delivery.message.applied.iter().filter(of_chunks).count();
+                to.fetch_add(n as u64, Ordering::Relaxed);
+            }
+        };
         let engine = Topic::EngineStatus(Name::new("engine").expect("legal"));
         let subscriptions = vec![
             session
@@ -123,6 +166,9 @@ impl Side {
                 .expect("subscribed"),
             session
                 .subscribe(&wire.key(&engine), status)
+                .expect("subscribed"),
+            session
+                .subscribe(&wire.key(&Topic::ArmApplied(arm())), applied)
                 .expect("subscribed"),
         ];
         Self {
@@ -134,6 +180,7 @@ impl Side {
             file,
             endpoint,
             modes,
+            commands,
             service,
         }
     }
@@ -177,10 +224,11 @@ impl Side {
             .expect("resets");
         std::thread::sleep(Duration::from_millis(300));
         let ttl = Duration::from_secs(2);
-        let authority = Authority::acquire(&self.session, &self.wire, &arm(), "test", Rank::Policy, ttl);
+        let authority =
+            Authority::acquire(&self.session, &self.wire, &arm(), "test", Rank::Policy, ttl);
         let authority = self.authority.insert(authority.expect("free"));
         let within = Duration::from_secs(5);
-        let mut order = |order: &ModeOrder| {
+        let order = |order: &ModeOrder| {
             let reply = authority.order(order, false, within);
             reply.expect("the arm host answers")
         };
@@ -237,9 +285,11 @@ fn two(dir: &Path, millis: u64) -> (Side, Side, Process) {
         .expect("starts");
     let engine = Process(engine);
     for side in [&left, &right] {
-        side.wait("the engine says how it serves", Duration::from_secs(60), |me| {
-            me.service().is_some_and(|s| s.arms == 2)
-        });
+        side.wait(
+            "the engine says how it serves",
+            Duration::from_secs(60),
+            |me| me.service().is_some_and(|s| s.arms == 2),
+        );
     }
     (left, right, engine)
 }
@@ -269,7 +319,7 @@ fn at_60_percent_neither_misses(span: Duration) {
     for (side, (before, from)) in [&left, &right].into_iter().zip(before.iter().zip(from)) {
         let now = side.service().expect("served");
         println!("{}: {now:?}", side.wire.name());
-        let asked = span.as_secs_f64() / 0.2;
+        let asked = span.as_secs_f64() / EVERY;
         let answered = now.answered - before.answered;
         assert!(answered as f64 > 0.8 * asked, "{answered} of {asked}");
         assert_eq!((now.late, now.rejected), (before.late, before.rejected));
@@ -312,9 +362,10 @@ fn at_130_percent_the_second_is_refused_and_the_first_does_not_notice() {
     assert!(refused.rejected > 3, "asked again and again: {refused:?}");
     assert!(refused.refused_for.contains("busy for"), "{refused:?}");
     assert!(!right.faults(0).contains(&FaultKind::EngineLate));
-    assert_eq!(right.mode(), Some(ModeWord::Hold));
+    let moved = right.commands.load(Ordering::Relaxed);
+    assert_eq!(moved, 0, "commands without a chunk");
     let now = left.service().expect("said");
-    assert!(now.answered > before.answered + 50, "{before:?} {now:?}");
+    assert!(now.answered > before.answered + 30, "{before:?} {now:?}");
     assert_eq!((now.late, now.rejected), (0, 0));
     let faults = left.faults(from);
     assert!(

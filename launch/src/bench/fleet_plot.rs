@@ -44,10 +44,15 @@ fn paint(path: &Path, curves: &[Curve], hop_ms: f64) -> anyhow::Result<()> {
     };
     let served = |point: &Point| Some(point.result.served() as f64);
     let slack = |point: &Point| point.result.quantile(|arm| &arm.slack, 0.0);
+    let points = || curves.iter().flat_map(|curve| &curve.one);
+    let missed: u64 = points().map(|point| point.result.missed()).sum();
     Panel {
-        caption: "One engine: arms that are served, none of whose deadlines is missed",
+        caption: &format!(
+            "One engine: arms that are served ({missed} deadlines missed by all of them)"
+        ),
         across: "arms that ask",
         up: "arms served",
+        legend: true,
         lines: curves.iter().map(|curve| one(curve, served)).collect(),
     }
     .paint(upper, curves)?;
@@ -55,6 +60,7 @@ fn paint(path: &Path, curves: &[Curve], hop_ms: f64) -> anyhow::Result<()> {
         caption: "What is left of a request's time when its chunk comes, at least",
         across: "arms that ask",
         up: "ms",
+        legend: false,
         lines: curves.iter().map(|curve| one(curve, slack)).collect(),
     }
     .paint(middle, curves)?;
@@ -66,6 +72,7 @@ fn paint(path: &Path, curves: &[Curve], hop_ms: f64) -> anyhow::Result<()> {
         caption: &format!("More engines behind a router that adds {hop_ms} ms to every way"),
         across: "engines",
         up: "arms served",
+        legend: true,
         lines: curves.iter().map(routed).collect(),
     }
     .paint(lower, curves)?;
@@ -76,6 +83,7 @@ struct Panel<'a> {
     caption: &'a str,
     across: &'static str,
     up: &'static str,
+    legend: bool,
     lines: Vec<Vec<(f64, f64)>>,
 }
 
@@ -122,9 +130,12 @@ impl Panel<'_> {
                 .draw_series(points().map(|at| Circle::new(at, 3, colour.filled())))
                 .map_err(wrong)?;
         }
+        if !self.legend {
+            return Ok(());
+        }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.3))
             .label_font(("sans-serif", 15))

@@ -251,14 +251,16 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
         #[test]
         fn what_is_admitted_never_misses(
             tasks in tasks(), first in prop::collection::vec(0..40u64, 6),
             late in prop::collection::vec(0..9u64, 60),
         ) {
-            prop_assume!(sustainable(&loads(&tasks)).is_ok());
+            if sustainable(&loads(&tasks)).is_err() {
+                return Ok(());
+            }
             let mut jobs = Vec::new();
             let mut late = late.into_iter().cycle();
             for (&(cost, every, within), first) in tasks.iter().zip(first) {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tactus_control::{Assembler, AssemblySpec, Demand, Fleet, Job, Standing};
 use tactus_types::{ActionChunk, Clock, Policy, PolicyError, Refusal, RefusalReason, Stage, Time};
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role,
-    Service, Session, SessionError, SlackNanos, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Service,
+    Session, SessionError, SlackNanos, Topic,
 };
 
 use crate::explain::{Explaining, Outbox, Pace, Turn, explain};
