@@ -4,6 +4,9 @@ mod beat;
 mod cameras;
 mod contenders;
 mod explain;
+mod fleet;
+mod fleet_plot;
+mod fleet_run;
 mod keys;
 mod latency;
 mod latency_pace;
@@ -22,6 +25,7 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         BenchVerb::Cameras(args) => cameras::cameras(args),
         BenchVerb::Record(args) => record::record_bench(args),
         BenchVerb::Keys(args) => keys::keys_bench(args),
+        BenchVerb::Fleet(args) => fleet::fleet(args),
         BenchVerb::Explain(args) => explain::explain_bench(args),
         BenchVerb::Panel(args) => panel::panel_bench(args),
         BenchVerb::Openpi(args) => openpi::openpi(args),

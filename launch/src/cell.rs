@@ -163,6 +163,8 @@ pub struct Cell {
     pub control: ControlWord,
     /// Rate of explanations beside the policy, Hz; `None` for none.
     pub explain_hz: Option<f64>,
+    /// The engine serves other cells too: nobody but an operator starts it.
+    pub shared_engine: bool,
     /// Latency budget.
     pub budget: Budget,
     /// The device is the simulator, which `tactus run` then starts.
@@ -232,6 +234,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         features_every,
         control,
         explain_hz,
+        shared,
         frame_limit,
         max_skew,
     } = raw.engine.read(&check)?;
@@ -323,6 +326,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         features_every,
         control,
         explain_hz,
+        shared_engine: shared,
         budget: raw.budget.read(&check)?,
         sim: raw.sim.map(
             |RawSim {

@@ -137,7 +137,9 @@ impl Children {
         if let Some(hz) = policy.explain {
             engine.extend(["--explain".to_owned(), hz.to_string()]);
         }
-        roles.push(("engine", engine));
+        if !cell.shared_engine {
+            roles.push(("engine", engine));
+        }
         roles.push(("arm", vec![]));
         if let Some(to) = record_to {
             roles.insert(0, ("record", vec!["--to".into(), to.display().to_string()]));

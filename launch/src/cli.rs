@@ -302,6 +302,13 @@ pub struct EngineArgs {
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// Serve the arm of this cell too, the earliest deadline first: a cell file of the same policy, and the endpoint of a
+    /// process of that cell where it is not one of --connect. Once for each further arm. See runtime/host/FLEET.md.
+    #[arg(long, value_name = "FILE[@ENDPOINT]", requires = "cell")]
+    pub also: Vec<String>,
+    /// Let no inference take less than this: what a slower engine could serve.
+    #[arg(long, value_name = "MS", requires = "cell", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=5000))]
+    pub at_least_ms: u16,
     /// Serving without a cell.
     #[command(flatten)]
     pub openpi: OpenpiArgs,
@@ -1141,6 +1148,58 @@ pub enum BenchVerb {
     /// What explanations beside the policy cost it: the simulated cell in real time, in turns without and with them; inference
     /// and overhead of every chunk.
     Explain(ExplainBenchArgs),
+    /// How many arms one engine serves in time, and what more engines behind a router bring: the engine's own scheduler on a
+    /// virtual clock, with inferences that take as long as in a recording, or as is modelled.
+    Fleet(FleetArgs),
+}
+
+/// `tactus bench fleet`.
+#[derive(Debug, Args)]
+pub struct FleetArgs {
+    /// Arms, from one to so many.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub arms: u16,
+    /// Engines behind a router, from one to so many, each asked by one arm more than it serves.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub engines: u16,
+    /// What a router adds to the way of every message, ms.
+    #[arg(long, value_name = "MS", default_value_t = 0.5, value_parser = hop)]
+    pub hop_ms: f64,
+    /// Cell file: how often each arm asks, how soon it wants its answer, how often its cameras see. Default: the demo's.
+    #[arg(long, value_name = "FILE")]
+    pub cell: Option<PathBuf>,
+    /// A recording of that cell: inferences take as long as in it. May be given again.
+    #[arg(long, value_name = "FILE.mcap")]
+    pub recording: Vec<PathBuf>,
+    /// Inferences take about so long, as on a GPU that does nothing else. May be given again, or as a list.
+    #[arg(long, value_name = "MS", value_delimiter = ',', value_parser = inference)]
+    pub model_ms: Vec<f64>,
+    /// Simulated time of each point, s.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u16).range(2..=3600))]
+    pub seconds: u16,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the picture to this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// What a router adds, ms.
+fn hop(text: &str) -> Result<f64, String> {
+    number_within(text, 0.0, 50.0, "ms")
+}
+
+/// What an inference takes, ms.
+fn inference(text: &str) -> Result<f64, String> {
+    number_within(text, 0.1, 5000.0, "ms")
+}
+
+fn number_within(text: &str, least: f64, most: f64, unit: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (least..=most).contains(&value) => Ok(value),
+        _ => Err(format!("expected {least} to {most} {unit}")),
+    }
 }
 
 /// `tactus bench keys`.

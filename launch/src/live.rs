@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tactus_host::account::Durations;
 use tactus_types::{Budget, CameraFrame, JointState, Source, Stage, StageTimes};
 use tactus_wire::{
-    AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, Reasoning, Session,
-    SessionError, SimWorld, Subscriber, Telemetry, Topic,
+    AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeReport, ModeWord, Reasoning,
+    Service, Session, SessionError, SimWorld, Subscriber, Telemetry, Topic,
 };
 
 use crate::cell::Cell;
@@ -47,6 +47,8 @@ pub struct Live {
     pub chunks: Chunks,
     /// What the engine's language model says.
     pub reasoning: Option<Reasoning>,
+    /// How the engine serves this arm.
+    pub service: Option<Service>,
     /// Declared budget.
     pub budget: Option<Budget>,
     /// Commands of the episode being run, where they are followed.
@@ -204,6 +206,16 @@ impl Shared {
                 }
             })?,
         );
+        let to = self.clone();
+        let key = wire.key(&Topic::EngineStatus(cell.engine.clone()));
+        subscriptions.push(session.subscribe(
+            &key,
+            move |m: Result<Delivery<EngineStatus>, _>| {
+                if let Ok(delivery) = m {
+                    to.lock().service = delivery.message.service;
+                }
+            },
+        )?);
         if frames {
             for (i, camera) in cell.cameras.iter().enumerate() {
                 let to = self.clone();

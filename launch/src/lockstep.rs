@@ -341,6 +341,7 @@ pub fn scribe(
     let engine = EngineStatus {
         provider: provider.into(),
         bundle_id: bundle_id.into(),
+        service: None,
     };
     let info = tactus_sim::arm_info();
     Ok(Scribe::new(named, mcap, decided, &info, &engine)?)

@@ -28,6 +28,7 @@ mod lockstep;
 mod log;
 mod openpi;
 mod order;
+mod others;
 mod panel;
 mod probe;
 mod record;

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tactus_bundle::{AnyBundle, Bundle};
+use tactus_control::Demand;
 use tactus_drivers_api::WireDriver;
-use tactus_host::{ArmOptions, EngineOptions, Explaining, run_arm, run_engine};
-use tactus_policies::{Options, Provider, Served, Source};
-use tactus_types::{ArmInfo, Clock, Conditioning};
+use tactus_host::{ArmOptions, EngineArm, EngineOptions, Explaining, run_arm, run_engine};
+use tactus_policies::{Options, Probe, Provider, Served, Source};
+use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
 use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
 use tactus_wire::{MonotonicClock, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell, Vouched};
 use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
-use crate::{holds, log, openpi, trust};
+use crate::{holds, log, openpi, others, trust};
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -57,7 +58,8 @@ pub fn session(args: &RoleArgs, source: &str) -> anyhow::Result<Session> {
     Ok(open(args, source)?.0)
 }
 
-fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<MonotonicClock>)> {
+/// Opens the network for `source`, and its clock.
+pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<MonotonicClock>)> {
     let clock = Arc::new(MonotonicClock::new()?);
     let mut options = SessionOptions {
         connect: args.connect.clone(),
@@ -128,19 +130,14 @@ pub fn open_live_policy(
 ) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    let policy = open_within(
+    open_within(
         cell,
         args,
         (&arm.joints, Some(arm)),
         conditioning,
         Some(clock),
         Some(chunk_budget(cell)),
-    )?;
-    if args.bundle.is_some() || cell.openpi.is_none() {
-        let dir = cell.bundle_dir(args.bundle.as_deref())?;
-        cell.vouched.let_act(dir, policy.bundle_id())?;
-    }
-    Ok(policy)
+    )
 }
 
 /// Refuses a bundle that the cell does not let act, before anything is started; opens it only where the cell says which do.
@@ -236,16 +233,25 @@ fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explainin
     }))
 }
 
-/// Probes the policy's stages and refuses a cell whose times cannot work with them.
-fn enforce_budget(cell: &Cell, policy: &mut dyn Served) -> anyhow::Result<()> {
+/// Probes the policy's stages and refuses cells whose times cannot work with them; the others ask for the same conditioning.
+fn enforce_budget(
+    cell: &Cell,
+    others: &[others::Other],
+    policy: &mut dyn Served,
+) -> anyhow::Result<Probe> {
     // What cannot work as declared needs no probe.
     let outline = policy.outline();
-    cell.check_sizes(&outline)?;
-    holds::judge(cell, &outline, None).enforce(cell, |_| ())?;
+    let cells = || std::iter::once(cell).chain(others.iter().map(|other| &other.cell));
+    for cell in cells() {
+        cell.check_sizes(&outline)?;
+        holds::judge(cell, &outline, None).enforce(cell, |_| ())?;
+    }
     let conditioning = cell.schedule.strategy.conditioning();
     let probe = policy.probe(conditioning, PROBE_CHUNKS, PROBE_WITHIN)?;
     let warn = |caution: String| tracing::warn!("{caution}");
-    holds::judge(cell, &outline, Some(&probe)).enforce(cell, warn)?;
+    for cell in cells() {
+        holds::judge(cell, &outline, Some(&probe)).enforce(cell, warn)?;
+    }
     let steps = outline.steps;
     if policy.steps() < steps {
         tracing::warn!(
@@ -253,7 +259,7 @@ fn enforce_budget(cell: &Cell, policy: &mut dyn Served) -> anyhow::Result<()> {
             policy.steps()
         );
     }
-    Ok(())
+    Ok(probe)
 }
 
 /// `tactus engine`.
@@ -262,6 +268,7 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         return openpi::serve(args);
     };
     let cell = cell::load(&role.cell)?;
+    let others = others::load(&cell, role, &args.also)?;
     let Joined {
         session,
         clock,
@@ -273,24 +280,45 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
         tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     cell.check_places(&info)?;
     let mut policy = open_live_policy(&cell, &args.policy, &info, &clock)?;
-    enforce_budget(&cell, policy.as_mut())?;
-    let assembly = cell.assembly(policy.cameras())?;
+    let others = others::join(others, &info, policy.as_ref())?;
+    if args.policy.bundle.is_some() || cell.openpi.is_none() {
+        // What was opened counts, not what lies there by now.
+        let dir = cell.bundle_dir(args.policy.bundle.as_deref())?;
+        for cell in others.iter().map(|other| &other.cell).chain([&cell]) {
+            cell.vouched.let_act(dir, policy.bundle_id())?;
+        }
+    }
+    let probe = enforce_budget(&cell, &others, policy.as_mut())?;
     let options = EngineOptions {
-        cell: wire,
+        probed: probe.stages.iter().map(|(_, cost)| cost.p99).sum(),
+        at_least: Duration::from_millis(args.at_least_ms.into()),
+    };
+    let explaining = match (&others[..], explaining(&cell, &args.policy)?) {
+        ([_, ..], Some(_)) => bail!("explanations: expected one arm on the engine, got --also"),
+        (_, explaining) => explaining,
+    };
+    let mut arms = vec![engine_arm(&cell, policy.as_ref(), &session)?];
+    for other in &others {
+        arms.push(engine_arm(&other.cell, policy.as_ref(), &other.session)?);
+    }
+    run_engine(policy, explaining, &arms, &options, clock.as_ref(), &stop)?;
+    Ok(())
+}
+
+/// The arm of `cell`, as the engine of `policy` serves it over `session`.
+fn engine_arm<'a>(
+    cell: &Cell,
+    policy: &dyn Served,
+    session: &'a Session,
+) -> anyhow::Result<EngineArm<'a>> {
+    Ok(EngineArm {
+        cell: cell.wire.clone(),
         engine: cell.engine.clone(),
         arm: cell.arm.clone(),
-        assembly,
-    };
-    let explaining = explaining(&cell, &args.policy)?;
-    run_engine(
-        policy,
-        explaining,
-        &options,
-        &session,
-        clock.as_ref(),
-        &stop,
-    )?;
-    Ok(())
+        assembly: cell.assembly(policy.cameras())?,
+        demand: Demand::of(&cell.timing(&policy.outline(), StageTimes::default())),
+        session,
+    })
 }
 
 /// `tactus arm` without a verb: the arm host.

@@ -72,6 +72,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     } else if cell.record.as_ref().is_some_and(|record| record.black_box) {
         eprintln!("black box: {}", record::folder(&cell).display());
     }
+    if cell.shared_engine {
+        eprintln!(
+            "its engine is shared: `tactus engine --cell {} --connect {endpoint} --also ...` serves it",
+            args.cell.display()
+        );
+    }
     eprintln!(
         "the arm is in boot: `tactus order --cell {} --connect {endpoint} enable`, then `start \"...\"`",
         args.cell.display()

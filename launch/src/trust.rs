@@ -110,6 +110,11 @@ fn operator(members: &Members, keys: &Path, asked: Option<&str>) -> anyhow::Resu
 /// `LinkUnicastTls::get_mut_socket`), and each has a thread of its own by default: under load the connection breaks with
 /// "handshake not complete", and peers that lost each other do not meet again. Tasks of one thread take turns.
 pub fn take_turns() {
+    static TAKEN: std::sync::Once = std::sync::Once::new();
+    TAKEN.call_once(take_turns_once);
+}
+
+fn take_turns_once() {
     // SAFETY: besides this thread there is at most the one that waits for signals, and it reads no environment.
     unsafe {
         std::env::set_var(

@@ -17,7 +17,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tactus_host::account::Quantiles;
 use tactus_types::{Budget, CameraFrame, JointState};
-use tactus_wire::{ModeReport, Telemetry};
+use tactus_wire::{ModeReport, Service, Telemetry};
 
 use crate::cell::Cell;
 use crate::live::{Live, Shared};
@@ -142,6 +142,8 @@ struct Shown {
     instruction: String,
     /// What the language model says about it, in one line.
     reasoning: Option<String>,
+    /// How the engine serves this arm.
+    service: Option<Service>,
     /// Episode being run, counted from 1, and its age.
     episode: Option<(u64, Duration)>,
     /// Episodes wanted.
@@ -174,6 +176,7 @@ fn copy(live: &Live, cell: &Cell, now: Instant) -> (Shown, Vec<Option<CameraFram
         state: live.state,
         budget: live.budget,
         instruction: live.instruction.clone(),
+        service: live.service.clone(),
         reasoning: live.reasoning.as_ref().map(|said| one_line(&said.text)),
         episode: live
             .episode

@@ -347,6 +347,7 @@ impl Player {
         let status = EngineStatus {
             provider: "test".into(),
             bundle_id: "demonstration".into(),
+            service: None,
         };
         let ended = stop.clone();
         let beating = move || {

@@ -18,6 +18,7 @@ pub(super) struct RawEngine {
     features_every_ms: Option<f64>,
     control: Option<RawControl>,
     explain_hz: Option<f64>,
+    shared: Option<bool>,
     frame_limit_ms: f64,
     max_skew_ms: f64,
 }
@@ -46,6 +47,7 @@ pub(super) struct CellEngine {
     pub(super) features_every: Duration,
     pub(super) control: ControlWord,
     pub(super) explain_hz: Option<f64>,
+    pub(super) shared: bool,
     pub(super) frame_limit: Duration,
     pub(super) max_skew: Duration,
 }
@@ -75,6 +77,7 @@ impl RawEngine {
                 None => None,
                 Some(hz) => Some(check.bounded("engine.explain_hz", hz)?),
             },
+            shared: self.shared.unwrap_or(false),
             frame_limit: check.millis("engine.frame_limit_ms", self.frame_limit_ms)?,
             max_skew: check.millis("engine.max_skew_ms", self.max_skew_ms)?,
         })

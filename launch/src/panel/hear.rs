@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_types::{ArmInfo, CameraFrame, Clock, JointState};
 use tactus_wire::{
-    AliveWatch, AppliedBatch, Delivery, EpisodeEvent, EvalReport, Message, Nothing, Reasoning,
-    Session, SessionError, Subscriber, Telemetry, Topic,
+    AliveWatch, AppliedBatch, Delivery, EngineStatus, EpisodeEvent, EvalReport, Message, Nothing,
+    Reasoning, Session, SessionError, Subscriber, Telemetry, Topic,
 };
 
 use super::pictures::Pictures;
@@ -68,6 +68,15 @@ pub fn follow(
             lately,
             |to, d| {
                 to.reasoning = Some((d.message, d.received_at));
+            },
+        )?,
+        take::<EngineStatus>(
+            session,
+            cell,
+            &Topic::EngineStatus(cell.engine.clone()),
+            lately,
+            |to, d| {
+                to.service = d.message.service.map(|service| (service, d.received_at));
             },
         )?,
         take::<EvalReport>(session, cell, &Topic::Eval, lately, |to, d| {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use tactus_types::{Stage, Time};
-use tactus_wire::ModeWord;
+use tactus_wire::{ModeWord, Service};
 
 use super::snapshot::{Facts, Lately};
 
@@ -158,6 +158,9 @@ pub fn text(lately: &Lately, facts: &Facts, pictures: &[(u64, Option<f64>)], now
             t.host.steal,
         );
     }
+    if let Some((service, _)) = &lately.service {
+        engine(&mut out, service);
+    }
     let budget = &facts.budget;
     let declared =
         Stage::ALL.map(|s| (labels(&[("stage", s.name())]), budget.get(s).as_secs_f64()));
@@ -196,6 +199,66 @@ pub fn text(lately: &Lately, facts: &Facts, pictures: &[(u64, Option<f64>)], now
         tally,
     );
     out.0
+}
+
+/// How the engine serves this arm.
+fn engine(out: &mut Out, service: &Service) {
+    for (name, help, value) in [
+        (
+            "tactus_engine_arms",
+            "Arms that the engine is there for.",
+            f64::from(service.arms),
+        ),
+        (
+            "tactus_engine_admitted_arms",
+            "Arms that the engine answers.",
+            f64::from(service.admitted_arms),
+        ),
+        (
+            "tactus_engine_admitted",
+            "Whether it answers this one.",
+            f64::from(u8::from(service.admitted)),
+        ),
+        (
+            "tactus_engine_share_ratio",
+            "Share of the engine's time that the arms take that it answers, at most.",
+            service.share,
+        ),
+        (
+            "tactus_engine_answer_seconds",
+            "What an answer takes of the engine, at most.",
+            service.cost.as_secs_f64(),
+        ),
+    ] {
+        out.one(name, help, value);
+    }
+    if let Some(slack) = service.slack {
+        let of = [("0", slack.least), ("0.5", slack.median)];
+        out.gauge(
+            "tactus_engine_slack_seconds",
+            "What was left of this arm's time when the last 256 answers left; below zero: late.",
+            of.map(|(q, nanos)| (labels(&[("quantile", q)]), nanos as f64 * 1e-9)),
+        );
+    }
+    for (name, help, value) in [
+        (
+            "tactus_engine_answers_total",
+            "Answers that this arm got.",
+            service.answered,
+        ),
+        (
+            "tactus_engine_late_total",
+            "Answers that left after their time.",
+            service.late,
+        ),
+        (
+            "tactus_engine_rejected_total",
+            "Requests of this arm that were rejected for want of time.",
+            service.rejected,
+        ),
+    ] {
+        out.counter(name, help, [(String::new(), value)]);
+    }
 }
 
 /// Names in here are of the wire's grammar, and need no escaping; others are escaped all the same.
@@ -271,6 +334,9 @@ mod tests {
             "tactus_mode{mode=\"policy\"} 0",
             "tactus_camera_frames_total{camera=\"scene\"} 7",
             "tactus_episodes_total{outcome=\"success\"} 0",
+            "tactus_engine_admitted 0",
+            "tactus_engine_rejected_total 4",
+            "tactus_engine_slack_seconds{quantile=\"0\"} -0.0015",
         ] {
             assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
         }

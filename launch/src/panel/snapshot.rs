@@ -13,7 +13,7 @@ use tactus_kinematics::{Chain, Frames};
 use tactus_types::{Applied, ArmInfo, Budget, JointState, JointVec, Source, Stage, Time};
 use tactus_wire::{
     AppliedBatch, EpisodeEvent, EpisodePhase, EvalPhase, EvalReport, ModeReport, ModeWord,
-    Reasoning, Role, Telemetry,
+    Reasoning, Role, Service, Telemetry,
 };
 
 use crate::cell::Cell;
@@ -144,6 +144,8 @@ pub struct Lately {
     pub present: BTreeMap<(&'static str, String), bool>,
     /// What the engine's language model says.
     pub reasoning: Option<(Reasoning, Time)>,
+    /// How the engine serves this arm, and when it said so.
+    pub service: Option<(Service, Time)>,
     /// How a trial stands.
     pub eval: Option<(EvalReport, Time)>,
     /// Outcomes.

@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use tactus_host::account::Quantiles;
-use tactus_wire::Telemetry;
+use tactus_wire::{Service, Telemetry};
 
 use super::Shown;
 use super::draw::{millis, panel};
@@ -116,7 +116,21 @@ fn times(frame: &mut Frame, area: Rect, shown: &Shown) {
         row("overhead", &shown.overhead, overhead_millis),
         row("queue", &shown.queue, queue_millis),
     ];
-    table(frame, area, "age at actuation, chunks, ms", lines);
+    let title = match &shown.service {
+        Some(service) if service.arms > 1 => beside_others(service),
+        _ => "age at actuation, chunks, ms".into(),
+    };
+    table(frame, area, &title, lines);
+}
+
+/// An engine that serves several arms: what is left of this arm's time, and how many are served.
+fn beside_others(service: &Service) -> String {
+    let of = format!("{} of {} arms", service.admitted_arms, service.arms);
+    match service.slack {
+        _ if !service.admitted => format!("chunks, ms; not one of {of}"),
+        Some(slack) => format!("chunks, ms; slack {}, {of}", slack.least / 1_000_000),
+        None => format!("chunks, ms; {of}"),
+    }
 }
 
 fn counters(frame: &mut Frame, area: Rect, shown: &Shown) {

@@ -27,6 +27,11 @@ pub trait Served: Policy {
         Duration::ZERO
     }
 
+    /// Whether it may make chunks for several arms in turns: not where a chunk needs what was seen for the one before.
+    fn serves_several(&self) -> bool {
+        self.features_every().is_zero()
+    }
+
     /// Makes a chunk of grey pictures of an arm at rest and returns what each stage took.
     ///
     /// # Errors
@@ -101,6 +106,10 @@ impl Served for VlaPolicy {
 impl Served for DirectPolicy {
     fn outline(&self) -> Outline {
         self.bundle().outline().clone()
+    }
+
+    fn serves_several(&self) -> bool {
+        self.bundle().manifest().history.steps == 1
     }
 
     fn warm_up(&mut self) -> Result<StageTimes, OpenError> {

@@ -60,6 +60,16 @@ impl Dispatcher {
         self.pending.is_some()
     }
 
+    /// The request that waits.
+    pub fn pending(&self) -> Option<&InferenceRequest> {
+        self.pending.as_ref()
+    }
+
+    /// Takes the request that waits; it will not be answered from here.
+    pub fn withdraw(&mut self) -> Option<InferenceRequest> {
+        self.pending.take()
+    }
+
     /// Whether a frame captured at `captured_at` may be part of the observation that the pending request waits for.
     pub fn wants(&self, captured_at: Time) -> bool {
         self.pending

@@ -135,6 +135,11 @@ pub fn rule(kind: FaultKind) -> Rule {
         FaultKind::LinkLost => (Link, Rung::Tail, "the engine's host has fallen silent"),
         FaultKind::EngineLate => (Deadline, Rung::Tail, "no answer before the deadline"),
         FaultKind::EngineRefused => (AtOnce, Rung::Tail, "the engine answers without a chunk"),
+        FaultKind::EngineBusy => (
+            AtOnce,
+            Rung::Tail,
+            "the engine has no time left beside its other arms",
+        ),
         FaultKind::StreamMissing => (Deadline, Rung::Tail, "a stream has never delivered"),
         FaultKind::CameraDead => (Death, Rung::Tail, "a camera process is gone"),
         FaultKind::StreamStale => (Frames, Rung::Tail, "a camera has stopped, or lags"),
@@ -206,6 +211,7 @@ pub fn is_the_arms(kind: FaultKind) -> bool {
         | FaultKind::LinkLost
         | FaultKind::EngineLate
         | FaultKind::EngineRefused
+        | FaultKind::EngineBusy
         | FaultKind::StreamMissing
         | FaultKind::CameraDead
         | FaultKind::StreamStale

@@ -3,7 +3,8 @@
 //!
 //! Read in data order:
 //! - [`assemble`]: newest frames and joint states -> observation, or which stream is missing or stale.
-//! - [`dispatch`]: engine side; which request is answered when.
+//! - [`dispatch`]: engine side; which request is answered when. [`fleet`]: several arms on one engine, by deadline;
+//!   [`admit`]: which of them it can serve, by what [`service`] measures.
 //! - [`request`]: arm side; when to ask for the next chunk.
 //! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
 //!   another is executed, and [`plan`], the smooth motion between its actions.
@@ -17,6 +18,7 @@
 //! What is not here: threads, Zenoh, drivers, models.
 #![forbid(unsafe_code)]
 
+pub mod admit;
 pub mod assemble;
 pub mod authority;
 pub mod bearer;
@@ -24,16 +26,19 @@ pub mod cycle;
 pub mod dispatch;
 pub mod enable;
 pub mod feasible;
+pub mod fleet;
 pub mod goto;
 pub mod ladder;
 pub mod limit;
 pub mod plan;
 pub mod request;
 pub mod schedule;
+pub mod service;
 pub mod strategy;
 pub mod supervise;
 pub mod teleop;
 
+pub use admit::{Demand, Load, Overload, share, sustainable};
 pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
 pub use authority::{Authority, Grant, LeaseRefused};
 pub use bearer::{Bearers, Stolen};
@@ -43,6 +48,7 @@ pub use cycle::{
 pub use dispatch::{Dispatcher, Job};
 pub use enable::EnableSpec;
 pub use feasible::{Caution, ChunkShape, Feasible, Infeasible, Timing, feasible};
+pub use fleet::{Fleet, Standing};
 pub use goto::Pose;
 pub use ladder::{LadderSpec, Noticed, Rule, Rung, is_the_arms, rule};
 pub use limit::guard::{Guard, GuardSpec};
@@ -50,6 +56,7 @@ pub use limit::{LimitSpec, Limiter};
 pub use plan::State;
 pub use request::{RequestSpec, Requester, Trigger};
 pub use schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
+pub use service::{ServiceTimes, Slack};
 pub use strategy::Strategy;
 pub use supervise::{Decision, Health, Resume, Supervisor};
 pub use teleop::{SetpointRefused, TeleopSpec};

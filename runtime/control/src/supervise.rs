@@ -542,6 +542,11 @@ impl Supervisor {
                     ahead: millis(*ahead_millis),
                 });
             }
+            Some(RefusalReason::Overloaded { message }) => {
+                return Some(Fault::EngineBusy {
+                    reason: message.clone(),
+                });
+            }
             Some(RefusalReason::Policy { message }) => {
                 return Some(Fault::EngineRefused {
                     reason: message.clone(),

@@ -1,17 +1,18 @@
-//! The engine role: frames, joint states and requests in; one inference at a time; chunks or refusals out.
+//! The engine role: frames, joint states and requests in; one inference at a time; chunks or refusals out. For the arm of one
+//! cell, or of several, each in the keys of its own.
 //!
-//! What arrives comes through [`Intake`]; the inference thread (the caller's) decides through [`Dispatcher`] and
+//! What arrives comes through [`Intake`]; the inference thread (the caller's) decides through [`Fleet`] and
 //! [`Assembler`] and runs the policy. Measures the stages up to the chunk's departure. Decides nothing itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use tactus_control::{Assembler, AssemblySpec, Dispatcher, Job};
+use tactus_control::{Assembler, AssemblySpec, Demand, Fleet, Job, Standing};
 use tactus_types::{ActionChunk, Clock, Policy, PolicyError, Refusal, RefusalReason, Stage, Time};
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Reasoning, Responder, Role,
-    Session, SessionError, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Service,
+    Session, SessionError, SlackNanos, Topic,
 };
 
 use crate::explain::{Explaining, Outbox, Pace, Turn, explain};
@@ -20,82 +21,124 @@ use crate::intake::{INBOX, Inbound, Intake};
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_millis(50);
 
-/// How the engine role is configured.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// The cell.
+/// An arm that the engine is there for.
+#[derive(Clone)]
+pub struct EngineArm<'a> {
+    /// Its cell.
     pub cell: Cell,
-    /// Name of this engine.
+    /// Name of this engine there.
     pub engine: Name,
-    /// Arm whose requests it answers.
+    /// Name of the arm.
     pub arm: Name,
     /// What an observation needs; its cameras are the policy's.
     pub assembly: AssemblySpec,
+    /// What it asks of the engine.
+    pub demand: Demand,
+    /// The network that it is reached through.
+    pub session: &'a Session,
 }
 
-/// Runs the engine role until `stop` is set; `explaining` beside it, when nothing else is to do.
+/// How long answers take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineOptions {
+    /// What an answer was probed to take at most.
+    pub probed: Duration,
+    /// No inference takes less: stands for a slower engine, in tests and where one is planned. Zero: as long as it takes.
+    pub at_least: Duration,
+}
+
+/// Runs the engine role for `arms` until `stop` is set; `explaining` beside it, when nothing else is to do, in the keys of the
+/// first.
 ///
 /// # Errors
 /// [`SessionError`] when a key cannot be declared.
 pub fn run_engine(
     mut policy: Box<dyn Policy>,
     explaining: Option<Explaining>,
+    arms: &[EngineArm<'_>],
     options: &EngineOptions,
-    session: &Session,
     clock: &dyn Clock,
     stop: &AtomicBool,
 ) -> Result<(), SessionError> {
-    let EngineOptions {
-        cell,
-        engine,
-        arm,
-        assembly,
-    } = options;
-    let replies = session.publisher::<ChunkReply>(&cell.key(&Topic::ArmChunk(arm.clone())))?;
-    let intake = Intake::open(session, cell, arm, policy.cameras())?;
-    let status = EngineStatus {
-        provider: policy.provider().to_owned(),
-        bundle_id: policy.bundle_id().to_string(),
+    let mut intake = Intake::default();
+    let mut replies = Vec::with_capacity(arms.len());
+    let mut desks = Vec::with_capacity(arms.len());
+    let mut declared = Vec::with_capacity(arms.len());
+    for each in arms {
+        let EngineArm {
+            cell, arm, session, ..
+        } = each;
+        replies.push(session.publisher::<ChunkReply>(&cell.key(&Topic::ArmChunk(arm.clone())))?);
+        intake = intake
+            .and_arm(session, cell, arm, policy.cameras())?
+            .and_departures(session, cell, arm)?;
+        let status = Arc::new(Mutex::new(EngineStatus {
+            provider: policy.provider().to_owned(),
+            bundle_id: policy.bundle_id().to_string(),
+            service: None,
+        }));
+        let newest = status.clone();
+        let answer = move |_: Delivery<Nothing>, responder: Responder<EngineStatus>| {
+            responder.answer(&newest.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        let key = cell.key(&Topic::EngineStatus(each.engine.clone()));
+        let queryable = session.queryable(&key, answer)?;
+        let beats = session.publisher::<EngineStatus>(&key)?;
+        desks.push(Desk { status, beats });
+        let alive = session.alive(cell, Role::Engine, &each.engine)?;
+        declared.push((queryable, alive));
+    }
+    let words = match (arms, &explaining) {
+        ([first, ..], Some(_)) => {
+            let key = Topic::EngineReasoning(first.engine.clone());
+            Some(first.session.publisher(&first.cell.key(&key))?)
+        }
+        _ => None,
     };
-    let beat = status.clone();
-    let answer = move |_: Delivery<Nothing>, responder: Responder<EngineStatus>| {
-        responder.answer(&status);
-    };
-    let status_key = cell.key(&Topic::EngineStatus(engine.clone()));
-    let _status = session.queryable(&status_key, answer)?;
-    let beats = session.publisher::<EngineStatus>(&status_key)?;
     let done = Done::default();
-    let words =
-        session.publisher::<Reasoning>(&cell.key(&Topic::EngineReasoning(engine.clone())))?;
     let (turn, outbox) = (Turn::default(), Outbox::default());
-    let _alive = session.alive(cell, Role::Engine, engine)?;
-    tracing::info!(provider = policy.provider(), bundle = %policy.bundle_id(), "engine ready");
+    tracing::info!(provider = policy.provider(), bundle = %policy.bundle_id(), arms = arms.len(), "engine ready");
 
-    let mut state = EngineState::new(assembly.clone());
+    let mut state = EngineState::new(arms, options);
     let mut batch = Vec::with_capacity(INBOX);
     std::thread::scope(|scope| {
         // Ends the beat when the inference thread ends, in whichever way.
         let _done = Ending(&done, &turn);
-        scope.spawn(|| done.beat(&beats, &beat));
-        if let Some(explaining) = explaining {
-            scope.spawn(|| outbox.send(&words, &turn));
+        scope.spawn(|| done.beat(&desks));
+        if let (Some(explaining), Some(words)) = (explaining, &words) {
+            scope.spawn(|| outbox.send(words, &turn));
             scope.spawn(|| explain(explaining, &turn, &outbox, clock));
         }
+        let mut answered = false;
         while !stop.load(Ordering::Relaxed) {
-            intake.take_into(&mut batch);
-            for message in batch.drain(..) {
-                state.take(message, policy.as_mut(), clock);
+            // Where one arm was answered, another may have waited for that.
+            intake.take_into(&mut batch, answered);
+            let mut out = Vec::new();
+            for (arm, message) in batch.drain(..) {
+                let refusal = state.take(arm, message, policy.as_mut(), clock);
+                out.extend(refusal.map(|refusal| (arm, refusal)));
             }
             state.tell(&turn);
-            if let Some(reply) = state.poll(policy.as_mut(), clock, &turn) {
-                if let Err(e) = replies.put(&reply) {
+            out.extend(state.poll(policy.as_mut(), clock, &turn));
+            answered = !out.is_empty();
+            for (arm, reply) in out {
+                if let Some(Err(e)) = replies.get(arm).map(|replies| replies.put(&reply)) {
                     tracing::error!("chunk not sent: {e}");
                 }
+            }
+            if answered {
                 state.tell(&turn);
             }
+            state.report(arms, &desks, clock.now());
         }
     });
     Ok(())
+}
+
+/// What is said to an arm's cell again and again.
+struct Desk {
+    status: Arc<Mutex<EngineStatus>>,
+    beats: Publisher<EngineStatus>,
 }
 
 /// Whether the inference thread has ended.
@@ -108,11 +151,15 @@ struct Done {
 impl Done {
     /// Says every [`BEAT`] that this host is there, however long an inference takes: what an arm host hears nothing of
     /// is behind a broken link.
-    fn beat(&self, beats: &Publisher<EngineStatus>, status: &EngineStatus) {
+    fn beat(&self, desks: &[Desk]) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         while !*done {
-            if let Err(e) = beats.put(status) {
-                tracing::debug!("beat not sent: {e}");
+            for Desk { status, beats } in desks {
+                let status = status.lock().unwrap_or_else(PoisonError::into_inner);
+                let status = status.clone();
+                if let Err(e) = beats.put(&status) {
+                    tracing::debug!("beat not sent: {e}");
+                }
             }
             done = self
                 .told
@@ -135,47 +182,82 @@ impl Drop for Ending<'_> {
 
 /// The inference thread's own state.
 struct EngineState {
-    assembler: Assembler,
-    dispatcher: Dispatcher,
-    /// Time on the wire of the newest frame.
-    transport: Duration,
+    /// One per arm.
+    assemblers: Vec<Assembler>,
+    /// Time on the wire of the newest frame, per arm.
+    transports: Vec<Duration>,
+    fleet: Fleet,
+    at_least: Duration,
     free_at: Time,
     pace: Pace,
+    /// When the arms' standing was last said, and whether it is another now.
+    reported_at: Time,
+    changed: bool,
+    /// Whether each is admitted, and whether it was refused, as it was last logged.
+    logged: Vec<(bool, bool)>,
 }
 
 impl EngineState {
-    fn new(assembly: AssemblySpec) -> Self {
+    fn new(arms: &[EngineArm<'_>], options: &EngineOptions) -> Self {
+        let assembler = |arm: &EngineArm<'_>| Assembler::new(arm.assembly.clone());
         Self {
-            assembler: Assembler::new(assembly),
-            dispatcher: Dispatcher::new(),
-            transport: Duration::ZERO,
+            assemblers: arms.iter().map(assembler).collect(),
+            transports: vec![Duration::ZERO; arms.len()],
+            fleet: Fleet::new(
+                arms.iter().map(|arm| arm.demand),
+                options.probed.max(options.at_least),
+            ),
+            at_least: options.at_least,
             free_at: Time::ZERO,
             pace: Pace::default(),
+            reported_at: Time::ZERO,
+            changed: true,
+            logged: vec![(false, false); arms.len()],
         }
     }
 
     /// Says whether a request waits, and when the next is expected.
     fn tell(&self, turn: &Turn) {
-        turn.set(self.dispatcher.is_pending(), self.pace.expected());
+        turn.set(self.fleet.is_pending(), self.pace.expected());
     }
 
-    fn take(&mut self, message: Inbound, policy: &mut dyn Policy, clock: &dyn Clock) {
+    /// Takes a message of arm `arm`; what to answer at once, if anything.
+    fn take(
+        &mut self,
+        arm: usize,
+        message: Inbound,
+        policy: &mut dyn Policy,
+        clock: &dyn Clock,
+    ) -> Option<ChunkReply> {
+        let alone = self.assemblers.len() == 1;
+        let (assembler, transport) = self
+            .assemblers
+            .get_mut(arm)
+            .zip(self.transports.get_mut(arm))?;
         match message {
-            Inbound::Frame(frame, transport) => {
-                // Cameras deliver one after the other: the first is worked on while the next is on its way.
-                if self.dispatcher.wants(frame.captured_at) {
+            Inbound::Frame(frame, took) => {
+                // Cameras deliver one after the other: the first is worked on while the next is on its way. With several
+                // arms it would be overwritten by another's, and no request would have been charged with it.
+                if alone && self.fleet.wants(arm, frame.captured_at) {
                     policy.prepare(&frame);
                 }
-                self.transport = transport;
-                self.assembler.frame(frame);
+                *transport = took;
+                assembler.frame(frame);
             }
-            Inbound::State(state) => self.assembler.state(state),
+            Inbound::State(state) => assembler.state(state),
             Inbound::Request(request) => {
                 self.pace.request(clock.now());
-                self.dispatcher.request(request);
+                self.changed = true;
+                let refusal = self.fleet.request(arm, request)?;
+                return Some(ChunkReply::Refusal(refusal));
+            }
+            Inbound::Gone => {
+                self.changed = true;
+                self.fleet.gone(arm);
             }
             Inbound::Answer(_) => {}
         }
+        None
     }
 
     fn poll(
@@ -183,11 +265,13 @@ impl EngineState {
         policy: &mut dyn Policy,
         clock: &dyn Clock,
         turn: &Turn,
-    ) -> Option<ChunkReply> {
-        let job = self.dispatcher.poll(&self.assembler, clock.now())?;
+    ) -> Option<(usize, ChunkReply)> {
+        let polled_at = clock.now();
+        let (arm, job) = self.fleet.poll(&self.assemblers, polled_at)?;
+        self.changed = true;
         let reply = match job {
             Job::Refuse(refusal) => {
-                tracing::warn!(request = refusal.request_id, reason = ?refusal.reason, "refused");
+                tracing::warn!(arm, request = refusal.request_id, reason = ?refusal.reason, "refused");
                 ChunkReply::Refusal(refusal)
             }
             Job::Infer {
@@ -198,15 +282,27 @@ impl EngineState {
                 let ready_at = received_at.max(self.free_at);
                 turn.see(&observation, &request.instruction);
                 let assembled_at = clock.now();
-                match policy.infer(&observation, &request) {
-                    Ok(chunk) => ChunkReply::Chunk(self.with_stages(
-                        chunk,
-                        received_at,
-                        ready_at,
-                        assembled_at,
-                    )),
+                let made = policy.infer(&observation, &request);
+                let spare = self
+                    .at_least
+                    .saturating_sub(clock.now().since(assembled_at));
+                if !spare.is_zero() {
+                    std::thread::sleep(spare);
+                }
+                let finished_at = clock.now();
+                self.fleet.served(arm, &request, (polled_at, finished_at));
+                match made {
+                    Ok(mut chunk) => {
+                        let denoise = chunk.stages.get(Stage::Denoise);
+                        chunk.stages.set(Stage::Denoise, denoise + spare);
+                        let transport = self.transports.get(arm).copied().unwrap_or_default();
+                        let times = (received_at, ready_at, assembled_at);
+                        let assembler = self.assemblers.get(arm);
+                        chunk.states = assembler.and_then(|a| a.states_behind(chunk.observed_at));
+                        ChunkReply::Chunk(with_stages(chunk, transport, times))
+                    }
                     Err(PolicyError { stage, reason }) => {
-                        tracing::error!(stage, reason, "no chunk");
+                        tracing::error!(arm, stage, reason, "no chunk");
                         let message = format!("{stage}: {reason}").into();
                         ChunkReply::Refusal(Refusal {
                             request_id: request.id,
@@ -218,28 +314,79 @@ impl EngineState {
             }
         };
         self.free_at = clock.now();
-        Some(reply)
+        Some((arm, reply))
     }
 
-    /// Fills the states behind it and the stages before inference, such that `observed_at + capture + transport` is `received_at`.
-    fn with_stages(
-        &self,
-        mut chunk: ActionChunk,
-        received_at: Time,
-        ready_at: Time,
-        assembled_at: Time,
-    ) -> ActionChunk {
-        chunk.states = self.assembler.states_behind(chunk.observed_at);
-        let way = received_at.since(chunk.observed_at);
-        let transport = self.transport.min(way);
-        chunk.stages.set(Stage::Transport, transport);
-        chunk
-            .stages
-            .set(Stage::Capture, way.saturating_sub(transport));
-        chunk.stages.set(Stage::Queue, ready_at.since(received_at));
-        chunk
-            .stages
-            .set(Stage::Assemble, assembled_at.since(ready_at));
-        chunk
+    /// Writes down how each arm stands, for the next beat.
+    fn report(&mut self, arms: &[EngineArm<'_>], desks: &[Desk], now: Time) {
+        if !self.changed || now.since(self.reported_at) < BEAT {
+            return;
+        }
+        (self.changed, self.reported_at) = (false, now);
+        for (number, (arm, desk)) in arms.iter().zip(desks).enumerate() {
+            let Some(standing) = self.fleet.standing(number) else {
+                continue;
+            };
+            let is = (standing.admitted, standing.refused_for.is_some());
+            if let Some(was) = self.logged.get_mut(number)
+                && std::mem::replace(was, is) != is
+            {
+                say(arm, &standing);
+            }
+            let mut status = desk.status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.service = Some(service(standing));
+        }
     }
+}
+
+fn say(arm: &EngineArm<'_>, standing: &Standing) {
+    let (cell, arm) = (arm.cell.name(), &arm.arm);
+    let share = format!("{:.0} %", 100.0 * standing.share);
+    match &standing.refused_for {
+        Some(why) => tracing::warn!(%cell, %arm, share, "not served: {why}"),
+        None if standing.admitted => {
+            tracing::info!(%cell, %arm, share, cost = ?standing.cost, "admitted");
+        }
+        None => tracing::info!(%cell, %arm, share, "gone"),
+    }
+}
+
+/// As it is said on the wire.
+fn service(standing: Standing) -> Service {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Service {
+        arms: count(standing.arms),
+        admitted_arms: count(standing.admitted_arms),
+        share: standing.share,
+        cost: standing.cost,
+        admitted: standing.admitted,
+        refused_for: standing.refused_for.unwrap_or_else(|| "".into()),
+        answered: standing.answered,
+        late: standing.late,
+        rejected: standing.rejected,
+        slack: standing.slack.map(|slack| SlackNanos {
+            last: slack.last,
+            least: slack.least,
+            median: slack.median,
+        }),
+    }
+}
+
+/// Fills the stages before inference, such that `observed_at + capture + transport` is `received_at`.
+fn with_stages(
+    mut chunk: ActionChunk,
+    transport: Duration,
+    (received_at, ready_at, assembled_at): (Time, Time, Time),
+) -> ActionChunk {
+    let way = received_at.since(chunk.observed_at);
+    let transport = transport.min(way);
+    chunk.stages.set(Stage::Transport, transport);
+    chunk
+        .stages
+        .set(Stage::Capture, way.saturating_sub(transport));
+    chunk.stages.set(Stage::Queue, ready_at.since(received_at));
+    chunk
+        .stages
+        .set(Stage::Assemble, assembled_at.since(ready_at));
+    chunk
 }

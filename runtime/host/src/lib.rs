@@ -39,7 +39,7 @@ pub mod witness;
 
 pub use account::{Account, ChunkTimes, Quantiles};
 pub use arm::{ArmHostError, ArmOptions, digest, run_arm};
-pub use engine::{EngineOptions, run_engine};
+pub use engine::{EngineArm, EngineOptions, run_engine};
 pub use explain::Explaining;
 pub use invariants::{Invariants, Violation};
 pub use load::LoadMeter;

@@ -99,8 +99,8 @@ pub fn run_shadow(
     let mut shadow = Shadow::new(options);
     let mut batch = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        intake.take_into(&mut batch);
-        for message in batch.drain(..) {
+        intake.take_into(&mut batch, false);
+        for (_, message) in batch.drain(..) {
             shadow.take(message, clock.now());
         }
         if let Some((job, took, made)) = shadow.turn(policy, clock) {
@@ -173,6 +173,7 @@ impl Shadow {
                 self.theirs.push_back(answer);
                 self.compare();
             }
+            Inbound::Gone => {}
         }
     }
 

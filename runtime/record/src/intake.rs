@@ -505,6 +505,7 @@ mod tests {
             let status = EngineStatus {
                 provider: "cpu".into(),
                 bundle_id: id.repeat(64),
+                service: None,
             };
             let mut arrived = state(0, [1000, 1000, 1000]);
             arrived.key = key.to_string();

@@ -27,6 +27,11 @@ pub enum Fault {
         /// Its reason.
         reason: Arc<str>,
     },
+    /// The engine serves other arms, and has no time for this one besides.
+    EngineBusy {
+        /// What would be too much.
+        reason: Arc<str>,
+    },
     /// A stream that the policy needs has never delivered.
     StreamMissing {
         /// `camera/<name>` or `proprioception`.
@@ -120,6 +125,7 @@ pub enum FaultKind {
     LinkLost,
     EngineLate,
     EngineRefused,
+    EngineBusy,
     StreamMissing,
     CameraDead,
     StreamStale,
@@ -143,11 +149,12 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::EngineDead,
         Self::LinkLost,
         Self::EngineLate,
         Self::EngineRefused,
+        Self::EngineBusy,
         Self::StreamMissing,
         Self::CameraDead,
         Self::StreamStale,
@@ -176,6 +183,7 @@ impl FaultKind {
             Self::LinkLost => "link-lost",
             Self::EngineLate => "engine-late",
             Self::EngineRefused => "engine-refused",
+            Self::EngineBusy => "engine-busy",
             Self::StreamMissing => "stream-missing",
             Self::CameraDead => "camera-dead",
             Self::StreamStale => "stream-stale",
@@ -214,6 +222,7 @@ impl Fault {
             Self::LinkLost { .. } => FaultKind::LinkLost,
             Self::EngineLate { .. } => FaultKind::EngineLate,
             Self::EngineRefused { .. } => FaultKind::EngineRefused,
+            Self::EngineBusy { .. } => FaultKind::EngineBusy,
             Self::StreamMissing { .. } => FaultKind::StreamMissing,
             Self::CameraDead { .. } => FaultKind::CameraDead,
             Self::StreamStale { .. } => FaultKind::StreamStale,
@@ -350,6 +359,9 @@ impl std::fmt::Display for Fault {
                 )
             }
             Self::EngineRefused { reason } => write!(f, "the engine refused: {reason}"),
+            Self::EngineBusy { reason } => {
+                write!(f, "the engine has no time for this arm: {reason}")
+            }
             Self::CameraDead { camera } => write!(f, "the process of camera `{camera}` is gone"),
             Self::StreamMissing { stream } => write!(f, "nothing has ever come from {stream}"),
             Self::StreamStale { stream, age, limit } => {

@@ -260,6 +260,11 @@ pub enum RefusalReason {
         /// How far, milliseconds.
         ahead_millis: u64,
     },
+    /// The engine serves other arms, and has no time for this request besides.
+    Overloaded {
+        /// What would be too much.
+        message: Arc<str>,
+    },
     /// The policy failed or produced something that is not a finite action.
     Policy {
         /// What happened.

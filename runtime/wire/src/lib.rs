@@ -64,7 +64,7 @@ pub use messages::{
     Counters, DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase,
     EvalPicture, EvalReply, EvalReport, EvalSaid, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
     MAX_REASONING_BYTES, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Reasoning, ReplyRef,
-    SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
+    Service, SimReset, SimResetReply, SimWorld, SlackNanos, Telemetry, TickBatch, TickNote,
 };
 pub use offset::{Backwards, Exchange, Offset, OffsetTracker};
 pub use ping::Answered;

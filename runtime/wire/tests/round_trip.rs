@@ -283,6 +283,9 @@ fn refusal() -> impl Strategy<Value = ChunkReply> {
         text().prop_map(|message| RefusalReason::Policy {
             message: message.into(),
         }),
+        text().prop_map(|message| RefusalReason::Overloaded {
+            message: message.into(),
+        }),
         (text(), any::<u64>()).prop_map(|(stream, still_millis)| RefusalReason::Frozen {
             stream: stream.into(),
             still_millis,

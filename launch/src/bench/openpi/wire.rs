@@ -5,8 +5,8 @@ use std::sync::{Arc, atomic::AtomicBool};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tactus_control::AssemblySpec;
-use tactus_host::{EngineOptions, run_engine};
+use tactus_control::{AssemblySpec, Demand};
+use tactus_host::{EngineArm, EngineOptions, run_engine};
 use tactus_types::{
     CameraFrame, Clock, Conditioning, Encoding, Generation, InferenceRequest, JointState, JointVec,
     Leftover, Policy,
@@ -43,7 +43,7 @@ pub(super) fn serve(_: (usize, usize), endpoint: &str) -> anyhow::Result<()> {
     };
     let session = Session::open(&options, "engine/bench", clock.clone())?;
     let policy = still::Still::new();
-    let options = EngineOptions {
+    let arm = EngineArm {
         cell: cell()?,
         engine: name("engine")?,
         arm: name("arm")?,
@@ -53,13 +53,21 @@ pub(super) fn serve(_: (usize, usize), endpoint: &str) -> anyhow::Result<()> {
             proprio_limit: LIMIT,
             max_skew: LIMIT,
         },
+        // One arm is always admitted.
+        demand: Demand {
+            every: LIMIT,
+            one_at_a_time: true,
+            within: LIMIT,
+            deliver: Duration::ZERO,
+        },
+        session: &session,
     };
     result::line("engine")?;
     run_engine(
         Box::new(policy),
         None,
-        &options,
-        &session,
+        &[arm],
+        &EngineOptions::default(),
         clock.as_ref(),
         &stop,
     )?;

@@ -1,7 +1,7 @@
 use super::*;
 use std::time::Duration;
 use tactus_types::{FaultKind, Generation, JointLimits, LeaseHolder, Rank, StageTimes};
-use tactus_wire::Counters;
+use tactus_wire::{Counters, SlackNanos};
 
 pub fn facts() -> Facts {
     let mut stages = StageTimes::default();
@@ -47,6 +47,23 @@ pub fn lately() -> Lately {
     };
     lately.telemetry = Some((telemetry, now));
     lately.present.insert(("arm", "arm".into()), true);
+    let service = Service {
+        arms: 2,
+        admitted_arms: 1,
+        share: 0.3,
+        cost: Duration::from_millis(30),
+        admitted: false,
+        refused_for: "it is busy".into(),
+        answered: 0,
+        late: 0,
+        rejected: 4,
+        slack: Some(SlackNanos {
+            last: 5,
+            least: -1_500_000,
+            median: 2,
+        }),
+    };
+    lately.service = Some((service, now));
     lately
 }
 

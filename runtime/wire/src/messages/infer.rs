@@ -226,7 +226,7 @@ fn chunk_from(chunk: pb::ActionChunk, envelope: &Envelope<'_>) -> Result<ActionC
 }
 
 fn refusal_to(refusal: &Refusal) -> pb::Refusal {
-    use pb::refusal::{Ahead, Frozen, Missing, Policy, Reason, Stale};
+    use pb::refusal::{Ahead, Frozen, Missing, Overloaded, Policy, Reason, Stale};
     let reason = match &refusal.reason {
         RefusalReason::Missing { stream } => Reason::Missing(Missing {
             stream: stream.to_string(),
@@ -253,6 +253,9 @@ fn refusal_to(refusal: &Refusal) -> pb::Refusal {
         } => Reason::Ahead(Ahead {
             stream: stream.to_string(),
             ahead_millis: *ahead_millis,
+        }),
+        RefusalReason::Overloaded { message } => Reason::Overloaded(Overloaded {
+            message: message.to_string(),
         }),
         RefusalReason::Policy { message } => Reason::Policy(Policy {
             message: message.to_string(),
@@ -283,6 +286,9 @@ fn refusal_from(refusal: pb::Refusal, envelope: &Envelope<'_>) -> Result<Refusal
         Reason::Ahead(ahead) => RefusalReason::Ahead {
             stream: envelope.shared_text("ahead.stream", ahead.stream)?,
             ahead_millis: ahead.ahead_millis,
+        },
+        Reason::Overloaded(overloaded) => RefusalReason::Overloaded {
+            message: envelope.shared_text("overloaded.message", overloaded.message)?,
         },
         Reason::Policy(policy) => RefusalReason::Policy {
             message: envelope.shared_text("policy.message", policy.message)?,

@@ -33,7 +33,7 @@ pub mod ticks;
 pub use applied::AppliedBatch;
 pub use camera::{CameraInfo, CameraStatus, CaptureClock, ClockedFrame};
 pub use device::DeviceCommand;
-pub use engine::EngineStatus;
+pub use engine::{EngineStatus, Service, SlackNanos};
 pub use episode::{EpisodeEvent, EpisodePhase};
 pub use eval::{EvalAnswer, EvalPhase, EvalPicture, EvalReply, EvalReport, EvalSaid};
 pub use infer::ChunkReply;
