@@ -229,7 +229,7 @@ fn an_unknown_a_missing_and_a_mistyped_field_are_named_with_their_line() {
             "layers = 3",
             "layers = 3\nlayer = 3",
             "line 16: unknown field `layer`, expected one of `layers`, `norm`, `hidden`, \
-             `position_ids`, `padding`, `padded_length`, `encoder_mask`",
+             `features`, `position_ids`, `padding`, `padded_length`, `encoder_mask`",
         ),
         ("hidden = 128\n", "", "line 14: missing field `hidden`"),
         (

@@ -270,7 +270,7 @@ impl Sequence {
     fn prompt_buffers(&mut self, length: usize) -> Result<PromptBuffers, OnnxError> {
         let Dims {
             image_tokens,
-            hidden,
+            features: width,
             padded,
             ..
         } = self.dims;
@@ -279,7 +279,7 @@ impl Sequence {
         let input_ids = host("input_ids", &[1, length])?;
         let image_rows = host("image_rows", &[image_tokens])?;
         let position_ids = host("position_ids", &[3, 1, length])?;
-        let mut features = backbone_session.buffer("features", self.links, &[1, length, hidden])?;
+        let mut features = backbone_session.buffer("features", self.links, &[1, length, width])?;
         let mut backbone = backbone_session.binding()?;
         backbone.input("input_ids", &input_ids)?;
         backbone.input("image_embeds", &self.image_embeds)?;
@@ -442,7 +442,7 @@ impl Sequence {
         self.deepstack.as_mut().map(Buffer::write).transpose()
     }
 
-    /// Features `[1, S, hidden]`, a link.
+    /// Features `[1, S, F]`, a link.
     ///
     /// # Errors
     /// [`OnnxError`] when links are on a device or no prompt is set.
