@@ -133,8 +133,7 @@ def load(folder: Path, vlm: Path, policy) -> Expert:
         raise ExportError(weights.files[0], expected, patches, key="position_embedding")
     config = ExpertConfig(
         family=family, vision=vision, image=image, text=text, expert=expert,
-        vocabulary=shape("text", "embed_tokens.weight")[0] if "text.embed_tokens" not in names
-        else weights.shape(names["text.embed_tokens"] + ".weight")[0],
+        vocabulary=_shape(weights, names.get("text.embed_tokens", names["text"] + ".embed_tokens"), "weight")[0],
         cross=cross, max_state=_count(path, raw, "max_state_dim"), max_action=_count(path, raw, "max_action_dim"),
         horizon=policy["action.horizon"] or _count(path, raw, "chunk_size"),
         steps=policy["denoise.steps"] or _count(path, raw, "num_steps" if family == "smolvla" else "num_inference_steps"),
@@ -176,11 +175,12 @@ def _names(family: str, root: str, weights: Weights) -> dict[str, str]:
     else:
         inner = f"{root}paligemma_with_expert"
         # openpi's patched transformers, and that before 4.52, spell PaliGemma's parts without `model.`.
-        stem = f"{inner}.paligemma.model" if f"{inner}.paligemma.model.multi_modal_projector.linear.weight" in weights else f"{inner}.paligemma"
+        there = lambda begin: any(name.startswith(begin) for name in weights.entries)
+        stem = f"{inner}.paligemma.model" if there(f"{inner}.paligemma.model.") else f"{inner}.paligemma"
         text = f"{stem}.language_model"
-        text = text if f"{text}.layers.0.self_attn.q_proj.weight" in weights else f"{text}.model"
+        text = text if there(f"{text}.layers.") else f"{text}.model"
         tower = f"{stem}.vision_tower.vision_model"
-        tower = tower if f"{tower}.post_layernorm.weight" in weights else f"{stem}.vision_tower"
+        tower = tower if there(tower + ".") else f"{stem}.vision_tower"
         out = {"vision": tower, "connector": f"{stem}.multi_modal_projector.linear", "text": text, "expert": f"{inner}.gemma_expert.model"}
         # The table is tied to the scores of tokens, and safetensors keeps one name of the two.
         head = f"{inner}.paligemma.lm_head"

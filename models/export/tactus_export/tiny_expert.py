@@ -170,8 +170,9 @@ def config(family: str) -> dict:
     return shared | {"num_inference_steps": 10, "image_resolution": [56, 56], "paligemma_variant": "gemma_2b"}
 
 
-def make(family: str, out: Path, cameras=None, seed: int = 0, spread=None, declared: dict | None = None) -> Path:
-    """All files of a tiny policy in the folder `out`."""
+def make(family: str, out: Path, cameras=None, seed: int = 0, declared: dict | None = None) -> Path:
+    """All files of a tiny policy in the folder `out`. Its actions are small steps about where the arm is: chunks that leave
+    the arm's range by far are refused."""
     for name in ("policy", "vlm"):
         (out / name).mkdir(parents=True, exist_ok=True)
     save_file(tensors(family, seed), out / "policy/model.safetensors")
@@ -184,9 +185,10 @@ def make(family: str, out: Path, cameras=None, seed: int = 0, spread=None, decla
         "vision.processor", "prompt.order", "prompt.lowercase", "prompt.strip_punctuation", "action.horizon",
         "decoder.max_length",
     )  # fmt: skip
-    fields = dict.fromkeys(nothing) | {"name": f"tiny-{family}", "source": f"tiny random {family}"} | (declared or {})
+    fields = dict.fromkeys(nothing) | {"name": f"tiny-{family}", "source": f"tiny random {family}"}
+    fields |= {"action.representation": "relative_joints"} | (declared or {})
     word = "quantile" if family == "pi05" else "mean_std"
-    options = tiny.Options(normalisation=word, seed=seed, cameras=cameras or CAMERAS, spread=spread, policy=fields)
+    options = tiny.Options(normalisation=word, seed=seed, cameras=cameras or CAMERAS, spread=0.05, policy=fields)
     tiny.make_declarations(family, out, options)
     (out / "policy.toml").rename(out / "policy/policy.toml")
     return out
@@ -201,8 +203,7 @@ def main() -> None:
     if args.cell:
         with open(args.cell, "rb") as file:
             cameras = tuple((camera["name"], 224, 224) for camera in tomllib.load(file)["camera"])
-        # Small steps about where the arm is: chunks that leave its range by far are refused.
-        out = make(args.family, args.out, cameras, 0, 0.05, {"action.representation": "relative_joints"})
+        out = make(args.family, args.out, cameras)
         tables = "".join(f'\n[[camera]]\nname = "{n}"\nwidth = {w}\nheight = {h}\n' for n, w, h in cameras)
         with open(out / "policy/policy.toml", "a", encoding="utf-8") as file:
             file.write(tables)
