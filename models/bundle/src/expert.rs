@@ -49,7 +49,10 @@ pub(crate) fn scaling(raw: &RawVision, family: Family) -> Result<Scaling, Bundle
         let expected = "the value of bars beside a picture";
         return Err(BundleError::manifest(field, expected, "nothing"));
     };
-    let (side, unit) = (raw.max_pixels.max(0).isqrt(), raw.patch.checked_mul(raw.merge));
+    let (side, unit) = (
+        raw.max_pixels.max(0).isqrt(),
+        raw.patch.checked_mul(raw.merge),
+    );
     let whole = unit.is_some_and(|unit| unit > 0 && side % unit == 0);
     if side * side != raw.max_pixels || raw.min_pixels != raw.max_pixels || !whole {
         let expected = "as `vision.min_pixels` the square of a multiple of patch * merge";
@@ -118,4 +121,3 @@ pub(crate) fn said_once(action: Action, family: Family) -> Result<Action, Bundle
     }
     Ok(action)
 }
-

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 use tactus_types::MAX_JOINTS;
 
 use crate::{
-    bounds, expert,
+    bounds,
     bundle::{MANIFEST, STATS},
     error::BundleError,
+    expert,
     manifest::{
         Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise,
-        Family, Fast, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion,
-        Padding, PaddingSide, PositionIds, Precision, Prompt, Representation, Rotation,
-        SCHEMA, Source, State, Tool, Variant, Vision, WayFrame,
+        Family, Fast, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding,
+        PaddingSide, PositionIds, Precision, Prompt, Representation, Rotation, SCHEMA, Source,
+        State, Tool, Variant, Vision, WayFrame,
     },
     raw::{
         RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDecoder, RawDenoise, RawFamily,

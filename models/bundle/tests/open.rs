@@ -748,26 +748,106 @@ fn a_policy_with_an_expert_opens() {
 #[test]
 fn what_only_an_expert_s_policy_has_is_named_where_it_is_missing_and_where_it_is_too_much() {
     for (from, to, says) in [
-        ("features = 36\n", "", "`backbone.features`: expected the width of all layers' keys and values, got nothing"),
-        ("features = 36", "features = 0", "`backbone.features`: expected an integer in 1..=1048576, got 0"),
-        ("bars = -3.0\n", "", "`vision.bars`: expected the value of bars beside a picture, got nothing"),
-        ("bars = -3.0", "bars = inf", "`vision.bars`: expected a number in -100..=100, got inf"),
-        ("letterbox_centre", "pil", "`vision.processor`: expected `letterbox_centre` or `letterbox_corner`, got `pil`"),
-        ("bilinear", "bicubic", "`vision.resample`: expected `bilinear`, got `bicubic`"),
-        ("max_pixels = 12544", "max_pixels = 12545", "`vision.max_pixels`: expected as `vision.min_pixels` the square of a multiple of patch * merge, got 12545"),
-        ("merge = 1", "merge = 3", "`vision.max_pixels`: expected as `vision.min_pixels` the square"),
-        ("merge = 1", "merge = 9223372036854775807", "`vision.max_pixels`: expected as `vision.min_pixels` the square"),
-        ("temporal_patch = 1", "temporal_patch = 2", "`vision.temporal_patch`: expected `1`, got `2`"),
-        ("window = 0", "window = 112", "`vision.window`: expected 0 (paligemma+pi0_5 has none), got 112"),
-        ("sequential", "mrope_chunked", "`backbone.position_ids`: expected `sequential`, got `mrope_chunked`"),
-        ("state = { bins = 256, columns = 8 }", "", "`prompt.state`: expected how the prompt says the state, got nothing"),
-        ("columns = 8", "columns = 2", "`prompt.state.columns`: expected at least the 3 of the state, got 2"),
-        ("bins = 256", "bins = 1", "`prompt.state.bins`: expected an integer in 2..=65536, got 1"),
-        (", State: {state}", "", "`prompt.template`: expected `{state}` exactly once, got 0 times"),
-        ("paligemma+pi0_5", "paligemma+pi0", "`prompt.state`: expected none (paligemma+pi0 does not say the state), got a table"),
-        ("buckets = 0", "buckets = 1000", "`denoise.buckets`: expected 0 (paligemma+pi0_5 has none), got 1000"),
-        ("max_prefix = 6", "max_prefix = 6\nmax_feature_age_s = 0.2", "`action.max_feature_age_s`: expected none, since the state is in the prompt, got 0.2"),
-        ("padding = \"none\"\npadded_length = 0", "padding = \"left\"\npadded_length = 99", "`backbone.padding`: expected `none`"),
+        (
+            "features = 36\n",
+            "",
+            "`backbone.features`: expected the width of all layers' keys and values, got nothing",
+        ),
+        (
+            "features = 36",
+            "features = 0",
+            "`backbone.features`: expected an integer in 1..=1048576, got 0",
+        ),
+        (
+            "bars = -3.0\n",
+            "",
+            "`vision.bars`: expected the value of bars beside a picture, got nothing",
+        ),
+        (
+            "bars = -3.0",
+            "bars = inf",
+            "`vision.bars`: expected a number in -100..=100, got inf",
+        ),
+        (
+            "letterbox_centre",
+            "pil",
+            "`vision.processor`: expected `letterbox_centre` or `letterbox_corner`, got `pil`",
+        ),
+        (
+            "bilinear",
+            "bicubic",
+            "`vision.resample`: expected `bilinear`, got `bicubic`",
+        ),
+        (
+            "max_pixels = 12544",
+            "max_pixels = 12545",
+            "`vision.max_pixels`: expected as `vision.min_pixels` the square of a multiple of patch * merge, got 12545",
+        ),
+        (
+            "merge = 1",
+            "merge = 3",
+            "`vision.max_pixels`: expected as `vision.min_pixels` the square",
+        ),
+        (
+            "merge = 1",
+            "merge = 9223372036854775807",
+            "`vision.max_pixels`: expected as `vision.min_pixels` the square",
+        ),
+        (
+            "temporal_patch = 1",
+            "temporal_patch = 2",
+            "`vision.temporal_patch`: expected `1`, got `2`",
+        ),
+        (
+            "window = 0",
+            "window = 112",
+            "`vision.window`: expected 0 (paligemma+pi0_5 has none), got 112",
+        ),
+        (
+            "sequential",
+            "mrope_chunked",
+            "`backbone.position_ids`: expected `sequential`, got `mrope_chunked`",
+        ),
+        (
+            "state = { bins = 256, columns = 8 }",
+            "",
+            "`prompt.state`: expected how the prompt says the state, got nothing",
+        ),
+        (
+            "columns = 8",
+            "columns = 2",
+            "`prompt.state.columns`: expected at least the 3 of the state, got 2",
+        ),
+        (
+            "bins = 256",
+            "bins = 1",
+            "`prompt.state.bins`: expected an integer in 2..=65536, got 1",
+        ),
+        (
+            ", State: {state}",
+            "",
+            "`prompt.template`: expected `{state}` exactly once, got 0 times",
+        ),
+        (
+            "paligemma+pi0_5",
+            "paligemma+pi0",
+            "`prompt.state`: expected none (paligemma+pi0 does not say the state), got a table",
+        ),
+        (
+            "buckets = 0",
+            "buckets = 1000",
+            "`denoise.buckets`: expected 0 (paligemma+pi0_5 has none), got 1000",
+        ),
+        (
+            "max_prefix = 6",
+            "max_prefix = 6\nmax_feature_age_s = 0.2",
+            "`action.max_feature_age_s`: expected none, since the state is in the prompt, got 0.2",
+        ),
+        (
+            "padding = \"none\"\npadded_length = 0",
+            "padding = \"left\"\npadded_length = 99",
+            "`backbone.padding`: expected `none`",
+        ),
     ] {
         let dir = write(
             |text| {
@@ -777,16 +857,33 @@ fn what_only_an_expert_s_policy_has_is_named_where_it_is_missing_and_where_it_is
             },
             STATS,
         );
-        let error = Bundle::open(dir.path()).expect_err("it is refused").to_string();
+        let error = Bundle::open(dir.path())
+            .expect_err("it is refused")
+            .to_string();
         let says = format!("bundle.toml: field {says}");
         assert!(error.starts_with(&says), "{error}\n{says}");
     }
     for (from, to, says) in [
-        ("hidden = 128", "hidden = 128\nfeatures = 128", "`backbone.features`: expected none, since features are as wide"),
-        ("processor = \"pil\"", "processor = \"pil\"\nbars = -1.0", "`vision.bars`: expected none (qwen2_5_vl+gr00t_n1_5 has none), got -1"),
-        ("{images}", "{images}{state}", "`prompt.template`: expected no `{state}`, got 1 times"),
+        (
+            "hidden = 128",
+            "hidden = 128\nfeatures = 128",
+            "`backbone.features`: expected none, since features are as wide",
+        ),
+        (
+            "processor = \"pil\"",
+            "processor = \"pil\"\nbars = -1.0",
+            "`vision.bars`: expected none (qwen2_5_vl+gr00t_n1_5 has none), got -1",
+        ),
+        (
+            "{images}",
+            "{images}{state}",
+            "`prompt.template`: expected no `{state}`, got 1 times",
+        ),
     ] {
         let error = refusal_with(from, to);
-        assert!(error.starts_with(&format!("bundle.toml: field {says}")), "{error}");
+        assert!(
+            error.starts_with(&format!("bundle.toml: field {says}")),
+            "{error}"
+        );
     }
 }

@@ -143,10 +143,9 @@ impl Images {
                 camera: spec.name.clone(),
                 expected: match vision.scaling {
                     Scaling::Bicubic(_) => "sides whose ratio is at most 200".into(),
-                    Scaling::Letterbox { .. } => format!(
-                        "sides whose ratio is at most {}",
-                        vision.max_pixels.isqrt()
-                    ),
+                    Scaling::Letterbox { .. } => {
+                        format!("sides whose ratio is at most {}", vision.max_pixels.isqrt())
+                    }
                 },
                 actual: from.to_string(),
             })?;

@@ -92,7 +92,8 @@ impl Letterbox {
                 for (c, (mean, std)) in self.colours.iter().enumerate() {
                     let at = |row: &[[u8; 3]], x: usize| f32::from(row[x][c]) / 255.0;
                     let mix = |a: f32, b: f32, share: f32| a * (1.0 - share) + b * share;
-                    let along = |row| mix(at(row, across.first), at(row, across.second), across.share);
+                    let along =
+                        |row| mix(at(row, across.first), at(row, across.second), across.share);
                     let value = mix(along(upper), along(lower), down.share);
                     out[c] = (value - mean) / std;
                 }
@@ -144,14 +145,24 @@ mod tests {
     #[test]
     fn shrinking_and_enlarging_are_torchs() {
         // interpolate(tensor([0, 90, 180]) / 255, 6): 0, 22.5, 67.5, 112.5, 157.5, 180.
-        let line: Vec<u8> = [0, 90, 180].repeat(3).iter().flat_map(|v| [*v; 3]).collect();
+        let line: Vec<u8> = [0, 90, 180]
+            .repeat(3)
+            .iter()
+            .flat_map(|v| [*v; 3])
+            .collect();
         let grey = |x: f32| (x + 1.0) / 2.0 * 255.0;
         let out = shown(3, 3, 6, Place::Centre, &line);
         for (ours, theirs) in out.iter().zip([0.0, 22.5, 67.5, 112.5, 157.5, 180.0]) {
             assert!((grey(*ours) - theirs).abs() < 1e-3, "{ours} for {theirs}");
         }
         // Without averaging: of every four the two in the middle count.
-        let stripes: Vec<u8> = (0..64).flat_map(|i| [if i % 4 == 0 { 240 } else { 0 }; 3]).collect();
-        assert!(shown(8, 8, 2, Place::Centre, &stripes).iter().all(|v| *v == -1.0));
+        let stripes: Vec<u8> = (0..64)
+            .flat_map(|i| [if i % 4 == 0 { 240 } else { 0 }; 3])
+            .collect();
+        assert!(
+            shown(8, 8, 2, Place::Centre, &stripes)
+                .iter()
+                .all(|v| *v == -1.0)
+        );
     }
 }

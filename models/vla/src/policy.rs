@@ -416,11 +416,7 @@ impl VlaPolicy {
 
     /// Token ids and positions depend on nothing but the instruction, and on the state where the prompt says it, so they are
     /// made when these change.
-    fn set_prompt(
-        &mut self,
-        instruction: &Arc<str>,
-        state: &JointState,
-    ) -> Result<(), InferError> {
+    fn set_prompt(&mut self, instruction: &Arc<str>, state: &JointState) -> Result<(), InferError> {
         let normalised = self.sequence.state()?;
         self.state_columns.normalise(state, normalised);
         let said = self.prompter.state_words(normalised);
