@@ -1,8 +1,8 @@
 //! What a bundle is, on one page.
 
 use comfy_table::{CellAlignment, Table, presets};
-use tactus_bundle::{Action, Anchor, BinaryGripper, Bundle, Manifest, Vision};
-use tactus_vla::resize::{Size, smart_resize};
+use tactus_bundle::{Action, Anchor, BinaryGripper, Bundle, Manifest, Scaling, Vision};
+use tactus_vla::resize::{Size, seen_size};
 
 /// The page.
 pub fn page(bundle: &Bundle) -> String {
@@ -57,12 +57,18 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         (
             "features",
-            format!(
-                "after layer {}, {}-norm, {} wide; {padding}",
-                backbone.layers,
-                backbone.norm.word(),
-                backbone.hidden
-            ),
+            match manifest.family.has_expert() {
+                true => format!(
+                    "keys and values of {} layers, {} wide in all; {padding}",
+                    backbone.layers, backbone.features
+                ),
+                false => format!(
+                    "after layer {}, {}-norm, {} wide; {padding}",
+                    backbone.layers,
+                    backbone.norm.word(),
+                    backbone.features
+                ),
+            },
         ),
         ("prompt", format!("{:?}", prompt.template)),
         (
@@ -102,10 +108,10 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         (
             "denoising",
-            format!(
-                "{} Euler steps, {} time buckets",
-                denoise.steps, denoise.buckets
-            ),
+            match denoise.buckets {
+                0 => format!("{} Euler steps", denoise.steps),
+                buckets => format!("{} Euler steps, {buckets} time buckets", denoise.steps),
+            },
         ),
         ("golden cases", manifest.golden.len().to_string()),
     ]
@@ -157,11 +163,15 @@ fn cameras(manifest: &Manifest) -> Table {
             width: camera.width,
             height: camera.height,
         };
-        let seen = smart_resize(from, vision);
+        let seen = seen_size(from, vision);
         table.add_row([
             camera.name.clone(),
             from.to_string(),
-            seen.map(|size| size.to_string()).unwrap_or_default(),
+            seen.map(|size| match vision.scaling {
+                Scaling::Bicubic(_) => size.to_string(),
+                Scaling::Letterbox { place, .. } => format!("{size}, {}", place.word()),
+            })
+            .unwrap_or_default(),
             seen.map(|size| tokens(size, vision).to_string())
                 .unwrap_or_default(),
         ]);

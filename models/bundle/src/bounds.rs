@@ -18,6 +18,7 @@ const fn bound(field: &'static str, min: f64, max: f64) -> Bound {
 
 pub(crate) const LAYERS: Bound = bound("backbone.layers", 1.0, 256.0);
 pub(crate) const HIDDEN: Bound = bound("backbone.hidden", 1.0, 65_536.0);
+pub(crate) const FEATURES: Bound = bound("backbone.features", 1.0, 1_048_576.0);
 pub(crate) const PADDED_LENGTH: Bound = bound("backbone.padded_length", 2.0, 65_536.0);
 pub(crate) const PATCH: Bound = bound("vision.patch", 1.0, 64.0);
 pub(crate) const TEMPORAL_PATCH: Bound = bound("vision.temporal_patch", 1.0, 8.0);
@@ -26,6 +27,9 @@ pub(crate) const WINDOW: Bound = bound("vision.window", 1.0, 4096.0);
 pub(crate) const POSITION_TABLE: Bound = bound("vision.position_table", 1.0, 1024.0);
 pub(crate) const DEEPSTACK: Bound = bound("vision.deepstack", 1.0, 64.0);
 pub(crate) const PIXELS: Bound = bound("vision.{min,max}_pixels", 1.0, 16_777_216.0);
+pub(crate) const BARS: Bound = bound("vision.bars", -100.0, 100.0);
+pub(crate) const STATE_BINS: Bound = bound("prompt.state.bins", 2.0, 65_536.0);
+pub(crate) const STATE_COLUMNS: Bound = bound("prompt.state.columns", 1.0, 1024.0);
 pub(crate) const MEAN: Bound = bound("vision.mean", -10.0, 10.0);
 pub(crate) const STD: Bound = bound("vision.std", 1e-6, 10.0);
 pub(crate) const CAMERAS: Bound = bound("camera", 1.0, 8.0);

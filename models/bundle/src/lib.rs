@@ -19,7 +19,7 @@
 //! - [`raw`] (private): `bundle.toml` as it is written.
 //! - [`bounds`] (private): every legal range, in one table.
 //! - [`manifest`]: the validated manifest.
-//! - [`validate`] (private): the way from raw to validated.
+//! - [`validate`] (private): the way from raw to validated; [`expert`] (private): what only policies with an expert declare.
 //! - [`files`] (private): SHA-256 of every file.
 //! - [`signature`]: who vouches for it.
 //! - [`stats`]: what `stats.json` says.
@@ -34,6 +34,7 @@ mod bounds;
 pub mod bundle;
 pub mod direct;
 pub mod error;
+mod expert;
 mod files;
 pub mod golden;
 pub mod manifest;
@@ -50,9 +51,9 @@ pub use error::BundleError;
 pub use golden::{GoldenCase, GoldenData, GoldenTensor};
 pub use manifest::{
     Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise, Family,
-    Fast, Graph, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding, PaddingSide,
-    PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA, Source, State,
-    Tool, Variant, Vision, WayFrame,
+    Fast, Graph, GraphFile, Letterbox, Manifest, NormPlace, Normalisation, OrtVersion, Padding,
+    PaddingSide, PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA,
+    Scaling, Source, State, StateWords, Tool, Variant, Vision, WayFrame,
 };
 pub use outline::Outline;
 pub use signature::{SIGNATURE, SignatureError, Signer};

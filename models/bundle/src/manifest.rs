@@ -48,8 +48,25 @@ words!(
         /// The same backbone with the head of GR00T N1.7, whose cross-attention reads image tokens and the others in turn. The
         /// backbone's features begin with the image tokens; no position is attached to them after it.
         Qwen3VlGrootN17 = "qwen3_vl+gr00t_n1_7",
+        /// PaliGemma, whose keys and values an expert denoises actions over (pi0); the state is a token of the expert's.
+        Pi0 = "paligemma+pi0",
+        /// The same with time in the expert's norms, and the state in words (pi0.5).
+        Pi05 = "paligemma+pi0_5",
+        /// The first layers of SmolVLM2 and an expert that attends to itself and to them in turn.
+        SmolVla = "smolvlm2+smolvla",
     }
 );
+
+impl Family {
+    /// Whether an expert reads the language model's keys and values: features are those of every layer, side by side.
+    pub fn has_expert(self) -> bool {
+        match self {
+            Self::Pi0 | Self::Pi05 | Self::SmolVla => true,
+            Self::Qwen25VlGrootN15 | Self::Qwen3VlGrootN15 | Self::Qwen3VlGrootN17 => false,
+        }
+    }
+}
+
 words!(
     /// How backbone and head were trained together.
     Variant {
@@ -99,6 +116,8 @@ words!(
         Chunked = "mrope_chunked",
         /// Time, height, width in turn (Qwen3-VL).
         Interleaved = "mrope_interleaved",
+        /// Tokens are counted, those of images among them (Gemma, SmolLM2). All three ids are the same.
+        Sequential = "sequential",
     }
 );
 words!(
@@ -119,6 +138,31 @@ words!(
         Torchvision = "torchvision",
     }
 );
+words!(
+    /// Where a picture lies in the square that the policy sees, once it is scaled until it fits: bilinear between
+    /// neighbours, in single precision, without averaging (torch's `interpolate`).
+    Letterbox {
+        /// In the middle; of an odd bar the longer half is right or below (openpi, LeRobot's pi0 and pi0.5).
+        Centre = "letterbox_centre",
+        /// At the right lower corner (LeRobot's SmolVLA).
+        Corner = "letterbox_corner",
+    }
+);
+
+/// How a camera's picture comes to the size that the policy sees.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scaling {
+    /// Both sides to a multiple of the merge unit, near the picture's own ratio and size.
+    Bicubic(Processor),
+    /// Into a square of `max_pixels`, with bars beside it.
+    Letterbox {
+        /// Where the picture lies in it.
+        place: Letterbox,
+        /// The bars' value after normalisation.
+        bars: f64,
+    },
+}
+
 words!(
     /// What the columns of an action mean, but for the gripper's, which is always an absolute opening. Row `i` of a chunk is
     /// due at `observed_at + first_action_offset + i * period`; the *anchor* is where the arm is at `observed_at`.
@@ -272,8 +316,10 @@ pub struct Backbone {
     pub layers: usize,
     /// Where the features are taken.
     pub norm: NormPlace,
-    /// Width of the features.
+    /// Width of the language model and of image tokens.
     pub hidden: usize,
+    /// Width of the features: the same, or the keys and values of all layers of one token.
+    pub features: usize,
     /// How position ids are used.
     pub position_ids: PositionIds,
     /// Filling of prompts, if they are filled.
@@ -303,8 +349,8 @@ pub struct Vision {
     pub min_pixels: usize,
     /// Most pixels of a resized image.
     pub max_pixels: usize,
-    /// Whose resampling the policy was trained with.
-    pub processor: Processor,
+    /// How pictures come to that size.
+    pub scaling: Scaling,
 }
 
 impl Vision {
@@ -340,8 +386,10 @@ pub struct CameraSpec {
 pub struct Prompt {
     /// Tokenizer file, relative to the bundle.
     pub tokenizer: String,
-    /// The prompt; holds `{instruction}` once and `{images}` once.
+    /// The prompt; holds `{instruction}` once and `{images}` once, and `{state}` once where it says the state.
     pub template: String,
+    /// How it says the state, if it does.
+    pub state: Option<StateWords>,
     /// What stands for one image; holds `{pads}` once.
     pub image: String,
     /// The token that image features replace.
@@ -350,6 +398,15 @@ pub struct Prompt {
     pub lowercase: bool,
     /// Whether ASCII punctuation is removed from the instruction.
     pub strip_punctuation: bool,
+}
+
+/// The normalised state in words: for each column the number of the bin that it is in, -1 below the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateWords {
+    /// Bins from -1 to 1.
+    pub bins: usize,
+    /// Columns that are said: the state's, and zeros after them.
+    pub columns: usize,
 }
 
 /// Proprioception as the policy wants it.
@@ -441,7 +498,7 @@ impl Action {
 pub struct Denoise {
     /// Euler steps.
     pub steps: usize,
-    /// Time buckets of the head's embedding; inside the graph.
+    /// Time buckets of the head's embedding, inside the graph; 0 where time is a number.
     pub buckets: usize,
 }
 

@@ -57,6 +57,7 @@ pub(crate) struct RawBackbone {
     pub layers: i64,
     pub norm: String,
     pub hidden: i64,
+    pub features: Option<i64>,
     pub position_ids: String,
     pub padding: String,
     pub padded_length: i64,
@@ -78,6 +79,7 @@ pub(crate) struct RawVision {
     pub max_pixels: i64,
     pub resample: String,
     pub processor: String,
+    pub bars: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +100,14 @@ pub(crate) struct RawPrompt {
     pub pad_token: String,
     pub lowercase: bool,
     pub strip_punctuation: bool,
+    pub state: Option<RawStateWords>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawStateWords {
+    pub bins: i64,
+    pub columns: i64,
 }
 
 #[derive(Deserialize)]

@@ -8,11 +8,12 @@ use crate::{
     bounds,
     bundle::{MANIFEST, STATS},
     error::BundleError,
+    expert,
     manifest::{
         Action, Alignment, Anchor, Backbone, BinaryGripper, CameraSpec, Cost, Decoder, Denoise,
         Family, Fast, GraphFile, Manifest, NormPlace, Normalisation, OrtVersion, Padding,
-        PaddingSide, PositionIds, Precision, Processor, Prompt, Representation, Rotation, SCHEMA,
-        Source, State, Tool, Variant, Vision, WayFrame,
+        PaddingSide, PositionIds, Precision, Prompt, Representation, Rotation, SCHEMA, Source,
+        State, Tool, Variant, Vision, WayFrame,
     },
     raw::{
         RawAction, RawBackbone, RawBinaryGripper, RawCamera, RawDecoder, RawDenoise, RawFamily,
@@ -87,6 +88,7 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         .collect::<Result<_, _>>()?;
     let reference = raw.reference.map(|raw| listed("reference.file", raw.file));
     let reference = reference.transpose()?;
+    let state = state(raw.state)?;
     let tokenizer = listed("prompt.tokenizer", raw.prompt.tokenizer.clone())?;
     Ok(Manifest {
         name: non_empty("name", raw.name)?,
@@ -109,10 +111,10 @@ pub(crate) fn manifest(text: &str) -> Result<Manifest, BundleError> {
         backbone: backbone(raw.backbone, family, &raw.prompt.pad_token)?,
         vision: vision(raw.vision, family)?,
         cameras: cameras(raw.camera)?,
-        prompt: prompt(tokenizer, raw.prompt)?,
-        state: state(raw.state)?,
-        action: action(raw.action)?,
-        denoise: denoise(raw.denoise)?,
+        prompt: prompt(tokenizer, raw.prompt, family, state.columns())?,
+        state,
+        action: expert::said_once(action(raw.action)?, family)?,
+        denoise: denoise(raw.denoise, family)?,
         graphs,
         denoise_vjp,
         decoder,
@@ -204,6 +206,7 @@ fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, B
     let expected = match family {
         Family::Qwen25VlGrootN15 => PositionIds::Chunked,
         Family::Qwen3VlGrootN15 | Family::Qwen3VlGrootN17 => PositionIds::Interleaved,
+        Family::Pi0 | Family::Pi05 | Family::SmolVla => PositionIds::Sequential,
     };
     only(
         "backbone.position_ids",
@@ -229,7 +232,7 @@ fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, B
             token: non_empty("prompt.pad_token", token.into())?,
         }),
     };
-    if family == Family::Qwen3VlGrootN17 && padding.is_some() {
+    if (family == Family::Qwen3VlGrootN17 || family.has_expert()) && padding.is_some() {
         let expected = "`none` (its head reads tokens only, and no filling)";
         return Err(BundleError::manifest(
             "backbone.padding",
@@ -237,17 +240,20 @@ fn backbone(raw: RawBackbone, family: Family, token: &str) -> Result<Backbone, B
             format!("`{}`", raw.padding),
         ));
     }
+    let hidden = bounds::HIDDEN.count(raw.hidden)?;
+    let features = expert::features(raw.features, family, hidden)?;
     Ok(Backbone {
         layers: bounds::LAYERS.count(raw.layers)?,
         norm: NormPlace::parse("backbone.norm", &raw.norm)?,
-        hidden: bounds::HIDDEN.count(raw.hidden)?,
+        hidden,
+        features,
         position_ids,
         padding,
     })
 }
 
 fn vision(raw: RawVision, family: Family) -> Result<Vision, BundleError> {
-    only("vision.resample", &raw.resample, "bicubic")?;
+    let scaling = expert::scaling(&raw, family)?;
     // Each family has its own way of knowing where a patch is; what belongs to the other is 0.
     let (window, position_table, deepstack) = match family {
         Family::Qwen25VlGrootN15 => {
@@ -259,6 +265,21 @@ fn vision(raw: RawVision, family: Family) -> Result<Vision, BundleError> {
             none_of("vision.window", raw.window, family.word())?;
             let table = bounds::POSITION_TABLE.count(raw.position_table)?;
             (0, table, bounds::DEEPSTACK.count(raw.deepstack)?)
+        }
+        Family::Pi0 | Family::Pi05 | Family::SmolVla => {
+            for (field, value) in [
+                ("vision.window", raw.window),
+                ("vision.position_table", raw.position_table),
+                ("vision.deepstack", raw.deepstack),
+            ] {
+                none_of(field, value, family.word())?;
+            }
+            only(
+                "vision.temporal_patch",
+                &raw.temporal_patch.to_string(),
+                "1",
+            )?;
+            (0, 0, 0)
         }
     };
     for value in raw.mean {
@@ -278,7 +299,7 @@ fn vision(raw: RawVision, family: Family) -> Result<Vision, BundleError> {
         std: raw.std,
         min_pixels: bounds::PIXELS.count_at("vision.min_pixels", raw.min_pixels)?,
         max_pixels: bounds::PIXELS.count_at("vision.max_pixels", raw.max_pixels)?,
-        processor: Processor::parse("vision.processor", &raw.processor)?,
+        scaling,
     };
     if !out.window.is_multiple_of(out.factor()) {
         let expected = format!("a multiple of patch * merge = {}", out.factor());
@@ -329,7 +350,13 @@ pub(crate) fn cameras(raw: Vec<RawCamera>) -> Result<Vec<CameraSpec>, BundleErro
     Ok(out)
 }
 
-fn prompt(tokenizer: String, raw: RawPrompt) -> Result<Prompt, BundleError> {
+fn prompt(
+    tokenizer: String,
+    raw: RawPrompt,
+    family: Family,
+    columns: usize,
+) -> Result<Prompt, BundleError> {
+    let state = expert::state_words(raw.state, &raw.template, family, columns)?;
     for (field, text, placeholder) in [
         ("prompt.template", &raw.template, "{instruction}"),
         ("prompt.template", &raw.template, "{images}"),
@@ -348,6 +375,7 @@ fn prompt(tokenizer: String, raw: RawPrompt) -> Result<Prompt, BundleError> {
     Ok(Prompt {
         tokenizer,
         template: raw.template,
+        state,
         image: raw.image,
         image_token: non_empty("prompt.image_token", raw.image_token)?,
         lowercase: raw.lowercase,
@@ -486,7 +514,7 @@ fn binary_gripper(
     }))
 }
 
-fn denoise(raw: RawDenoise) -> Result<Denoise, BundleError> {
+fn denoise(raw: RawDenoise, family: Family) -> Result<Denoise, BundleError> {
     only("denoise.noise", &raw.noise, "normal")?;
     for (field, value, expected) in [
         ("denoise.time_from", raw.time_from, 0.0),
@@ -499,7 +527,13 @@ fn denoise(raw: RawDenoise) -> Result<Denoise, BundleError> {
     }
     Ok(Denoise {
         steps: bounds::STEPS.count(raw.steps)?,
-        buckets: bounds::BUCKETS.count(raw.buckets)?,
+        buckets: match family.has_expert() {
+            true => {
+                none_of("denoise.buckets", raw.buckets, family.word())?;
+                0
+            }
+            false => bounds::BUCKETS.count(raw.buckets)?,
+        },
     })
 }
 
@@ -581,7 +615,7 @@ pub(crate) fn only(field: &str, actual: &str, expected: &str) -> Result<(), Bund
 }
 
 /// A number that means nothing for this bundle must be 0.
-fn none_of(field: &str, actual: i64, why: &str) -> Result<(), BundleError> {
+pub(crate) fn none_of(field: &str, actual: i64, why: &str) -> Result<(), BundleError> {
     match actual {
         0 => Ok(()),
         actual => Err(BundleError::manifest(

@@ -71,6 +71,19 @@ class Job:
     layers: int
     precisions: dict[str, str]
 
+    @property
+    def steps(self) -> int:
+        """Euler steps."""
+        return self.head.config.steps
+
+    def graph(self, name: str, precision: str) -> graphs.Graph:
+        """The graph `name`."""
+        return graphs.build(name, self.checkpoint, self.head, self.policy, self.layers, precision)
+
+    def traced(self, graph: graphs.Graph) -> tuple[list, tuple]:
+        """Inputs to trace a graph with, and which of their dimensions stay open."""
+        return graphs.example(graph, self.checkpoint, self.head), graphs.dimensions(graph, self.checkpoint.vision.merge)
+
 
 def prepare(request: Request) -> Job:
     """Reads and checks every input; nothing is written and no weight is loaded."""
@@ -128,6 +141,9 @@ def prepare(request: Request) -> Job:
     if policy_["backbone.padding"] != "none":
         tokens[policy_["prompt.pad_token"]] = "prompt.pad_token"
     # Not part of any prompt, but a tokenizer without them is not the one that the checkpoint was aligned with.
+    for name in ("vision.bars", "prompt.state_columns"):
+        if policy_[name] is not None:
+            raise ExportError(policy_.path, "none for a model of this kind", policy_[name], key=name)
     tokens |= {token: "prompt.action_tokens" for token in policy_["prompt.action_tokens"] or ()}
     if decoder:
         tokens |= spoken(request.mllm, policy_)
@@ -140,7 +156,7 @@ def prepare(request: Request) -> Job:
     job = Job(checkpoint_, head, policy_, cell_, stats_, processor, tokenizer, template, layers, precisions)
     # Building a graph's module costs nothing and finds missing names and wrong shapes now.
     for name, precision in precisions.items():
-        graphs.build(name, checkpoint_, head, policy_, layers, precision)
+        job.graph(name, precision)
     return job
 
 
@@ -230,17 +246,23 @@ def export(request: Request) -> list[verify.Row]:
         write_golden(job, request, folder / "golden")
         costs = write_graphs(job, folder / "graphs", cost.shapes(folder / "golden/case-0.safetensors"))
         (folder / manifest.NAME).write_text(manifest.text(folder, job, costs, revision), encoding="utf-8")
-        rows = verify.verify(folder, job)
-        print(verify.HEADER)
-        for row in rows:
-            print(row)
-        bad = [row for row in rows if not row.ok]
-        if bad:
-            first = bad[0]
-            raise ExportError(
-                f"verification: {len(bad)} of {len(rows)} boundaries, first `{first.boundary}` of {first.case}",
-                f"an error of at most {first.tolerance:g} of {first.scale:.3g}", f"{first.error:.3g}",
-            )  # fmt: skip
+        rows = verified(folder, job)
+    return rows
+
+
+def verified(folder: Path, job) -> list[verify.Row]:
+    """Verifies the bundle in `folder` and prints the table; one boundary that is wrong is an error."""
+    rows = verify.verify(folder, job)
+    print(verify.HEADER)
+    for row in rows:
+        print(row)
+    bad = [row for row in rows if not row.ok]
+    if bad:
+        first = bad[0]
+        raise ExportError(
+            f"verification: {len(bad)} of {len(rows)} boundaries, first `{first.boundary}` of {first.case}",
+            f"an error of at most {first.tolerance:g} of {first.scale:.3g}", f"{first.error:.3g}",
+        )  # fmt: skip
     return rows
 
 
@@ -262,16 +284,17 @@ def write_golden(job: Job, request: Request, folder: Path) -> None:
     ).write(folder)
 
 
-def write_graphs(job: Job, folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, cost.Cost | None]:
+def write_graphs(job, folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, cost.Cost | None]:
     """Exports every graph, then streams the weights, then writes the graphs. `shapes` are those of the first golden
     case. -> what a run of each graph costs."""
     data, models, costs = DataFile(), {}, {}
     bar = tqdm(job.precisions.items(), desc="graphs", unit="graph")
     for name, precision in bar:
         bar.set_postfix_str(name)
-        graph = graphs.build(name, job.checkpoint, job.head, job.policy, job.layers, precision)
-        costs[name] = cost.cost(graph, graphs.example(graph, job.checkpoint, job.head), shapes)
-        models[name] = lower(graph, job.checkpoint, job.head, data, folder)
+        graph = job.graph(name, precision)
+        inputs, dynamic = job.traced(graph)
+        costs[name] = cost.cost(graph, inputs, shapes)
+        models[name] = lower(graph, inputs, dynamic, data, folder)
     data.write(folder)
     for name, model in models.items():
         finish(model, folder / f"{name}.onnx")

@@ -35,12 +35,14 @@ def parser() -> argparse.ArgumentParser:
         prog="tactus-export", description="Exports a vision-language-action policy to a bundle."
     )
     add = out.add_argument
-    add("--mllm", type=Path, required=True, metavar="DIR", help="Hugging Face folder of the multimodal language model")
-    add("--head", type=Path, required=True, metavar="FILE", help="safetensors file of the action head")
+    add("--mllm", type=Path, metavar="DIR", help="Hugging Face folder of the multimodal language model")
+    add("--head", type=Path, metavar="FILE", help="safetensors file of the action head")
+    add("--lerobot", type=Path, metavar="DIR", help="instead of both: LeRobot's folder of a pi0, pi0.5 or SmolVLA policy")
+    add("--vlm", type=Path, metavar="DIR", help="folder of the model it was made of: tokenizer.json, config.json")
     add("--stats", type=Path, required=True, metavar="FILE", help="normalisation statistics (JSON)")
     add("--cell", type=Path, required=True, metavar="FILE", help="cell file (TOML): cameras and joint names")
     add("--out", type=Path, required=True, metavar="BUNDLE", help="folder to make")
-    add("--policy", type=Path, metavar="FILE", help="declaration (TOML); default: policy.toml beside the head")
+    add("--policy", type=Path, metavar="FILE", help="declaration (TOML); default: policy.toml beside the head or in the folder")
     add("--precision", type=precision, default={}, metavar="P", help="fp32 (default), fp16, bf16, or GRAPH=P,..")
     add("--layers", type=int, metavar="L", help="decoder layers to keep; default: the policy's")
     add("--embodiment", type=int, metavar="ID", help="row of the head's embodiment axis; default: the policy's")
@@ -53,19 +55,33 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. -> exit code."""
     args = parser().parse_args(arguments)
+    pairs = (args.mllm, args.head), (args.lerobot, args.vlm)
+    if [all(pair) for pair in pairs] != [any(pair) for pair in pairs] or all(pairs[0]) == all(pairs[1]):
+        parser().error("expected --mllm and --head, or --lerobot and --vlm")
+    if args.lerobot and (args.layers or args.embodiment is not None):
+        parser().error("--layers and --embodiment are of --mllm and --head")
     # Nothing is fetched: a checkpoint is a folder.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        from tactus_export import bundle
+        shared = {
+            "stats": args.stats, "cell": args.cell, "out": args.out, "precision": args.precision,
+            "vjp": not args.no_vjp, "images": args.images, "force": args.force,
+        }  # fmt: skip
+        if args.lerobot:
+            from tactus_export import expert_bundle
 
-        request = bundle.Request(
-            mllm=args.mllm, head=args.head, stats=args.stats, cell=args.cell, out=args.out,
-            policy=args.policy or args.head.with_name("policy.toml"), precision=args.precision, layers=args.layers,
-            embodiment=args.embodiment, vjp=not args.no_vjp, images=args.images, force=args.force,
-        )  # fmt: skip
-        rows = bundle.export(request)
+            rows = expert_bundle.export(expert_bundle.Request(
+                lerobot=args.lerobot, vlm=args.vlm, policy=args.policy or args.lerobot / "policy.toml", **shared
+            ))  # fmt: skip
+        else:
+            from tactus_export import bundle
+
+            rows = bundle.export(bundle.Request(
+                mllm=args.mllm, head=args.head, policy=args.policy or args.head.with_name("policy.toml"),
+                layers=args.layers, embodiment=args.embodiment, **shared,
+            ))  # fmt: skip
     except ExportError as error:
         print(f"tactus-export: {error}", file=sys.stderr)
         return 1

@@ -49,7 +49,7 @@ def cost(graph: Graph, example: list[torch.Tensor], known: dict[str, tuple[int, 
     numbers = 0
     for name, source in graph.sources.items():
         count = torch.Size(source.shape).numel()
-        looked_up = any(table in source.key for table in tables)
+        looked_up = any(table in name for table in tables)
         numbers += min(count, rows * source.shape[-1]) if looked_up else count
     return Cost(numbers * size, counter.get_total_flops())
 

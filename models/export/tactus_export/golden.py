@@ -16,7 +16,6 @@ from tqdm import tqdm
 from tactus_export import actions, images, prompt
 from tactus_export.cell import Camera
 from tactus_export.error import ExportError
-from tactus_export.graphs import context_names
 from tactus_export.reference import Reference
 from tactus_export.reference_decoder import ReferenceDecoder
 from tactus_export.reference_head import ReferenceHead
@@ -102,7 +101,7 @@ class Maker:
         prefix = wanted * mask[..., None]
         tensors = {"state": state, "noise": noise, "prefix": prefix, "prefix_mask": mask}
         with torch.no_grad():
-            tensors |= dict(zip(context_names(c), self.head.context(features, state)))
+            tensors |= dict(zip(self.head.context_names(), self.head.context(features, state)))
             x, dt = noise, torch.tensor([1.0 / c.steps])
             for k in range(c.steps):
                 time = torch.full(chunk[:2], k / c.steps)

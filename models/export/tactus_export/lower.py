@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from tactus_export import data_file
 from tactus_export.data_file import DataFile
-from tactus_export.graphs import PRECISIONS, Graph, dimensions, example
+from tactus_export.graphs import PRECISIONS, Graph
 
 OPSET = 18
 # Folding may not make constants larger than this: weights stay where they are.
@@ -25,14 +25,14 @@ FOLD_VALUES = 1024
 ONNX_TYPES = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 
-def lower(graph: Graph, checkpoint, head, data: DataFile, folder: Path) -> ir.Model:
-    """Exports one graph; its weights are planned in `data`. The model is complete once that file is written."""
+def lower(graph: Graph, inputs: list[torch.Tensor], dynamic: tuple, data: DataFile, folder: Path) -> ir.Model:
+    """Exports one graph, traced with `inputs` whose dimensions `dynamic` stay open; its weights are planned in `data`. The
+    model is complete once that file is written."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        inputs = example(graph, checkpoint, head)
         program = torch.export.export(
             _traceable(graph, inputs), tuple(inputs),
-            dynamic_shapes=(dimensions(graph, checkpoint.vision.merge),), strict=False,
+            dynamic_shapes=(dynamic,), strict=False,
         )  # fmt: skip
         onnx_program = torch.onnx.export(
             program, dynamo=True, optimize=False, verbose=False, opset_version=OPSET,

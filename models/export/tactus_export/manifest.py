@@ -32,21 +32,7 @@ def text(folder: Path, job, costs: dict, revision: str) -> str:
     j = lambda value: json.dumps(value, ensure_ascii=False)
     checkpoint, policy, c, processor = job.checkpoint, job.policy, job.head.config, job.processor
     vision = checkpoint.vision
-    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME)
-    cases = [name for name in files if name.startswith("golden/")]
-    cameras = "\n".join(
-        f"[[camera]]\nname = {j(camera.name)}\nwidth = {camera.width}\nheight = {camera.height}\n"
-        for camera in job.cell.cameras
-    )
-    graph = lambda name, precision, cost: f'{name} = {{ file = "graphs/{name}.onnx", precision = "{precision}"' + (
-        f", cost = {{ weight_bytes = {cost.weight_bytes}, operations = {cost.operations} }} }}" if cost else " }"
-    )
-    graphs = "\n".join(graph(name, precision, costs[name]) for name, precision in job.precisions.items())
-    lines, tool = actions.toml(policy, j)
-    age = policy["action.max_feature_age_s"]
-    feature_age = f"max_feature_age_s = {float(age)}\n" if age else ""
     decoder = _decoder(job, j) if "decoder" in job.precisions else ""
-    hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
     return f"""schema = 1
 name = {j(policy["name"])}
 family = "{(ALTERNATING if c.text_every else FAMILY)[checkpoint.family]}"
@@ -83,7 +69,7 @@ max_pixels = {processor.max_pixels}
 resample = "bicubic"
 processor = "{processor.kind}"
 
-{cameras}
+{cameras(job.cell.cameras)}
 [prompt]
 tokenizer = "tokenizer.json"
 template = {j(job.template)}
@@ -93,7 +79,32 @@ pad_token = {j(policy["prompt.pad_token"])}
 lowercase = {j(policy["prompt.lowercase"])}
 strip_punctuation = {j(policy["prompt.strip_punctuation"])}
 
-[state]
+{moves(policy, c.horizon, c.max_action)}
+[denoise]
+steps = {c.steps}
+time_from = 0.0
+time_to = 1.0
+buckets = {c.buckets}
+noise = "normal"
+
+{decoder}{contents(folder, job, costs)}"""
+
+
+def cameras(all_cameras) -> str:
+    """The tables of cameras."""
+    return "\n".join(
+        f"[[camera]]\nname = {json.dumps(camera.name, ensure_ascii=False)}\nwidth = {camera.width}\nheight = {camera.height}\n"
+        for camera in all_cameras
+    )
+
+
+def moves(policy, horizon: int, width: int) -> str:
+    """The tables of state and action."""
+    j = lambda value: json.dumps(value, ensure_ascii=False)
+    lines, tool = actions.toml(policy, j)
+    age = policy["action.max_feature_age_s"]
+    feature_age = f"max_feature_age_s = {float(age)}\n" if age else ""
+    return f"""[state]
 joints = {j(list(policy.state.joints))}
 gripper = {j(policy.state.gripper)}
 normalisation = "{policy.state.normalisation}"
@@ -103,25 +114,29 @@ joints = {j(list(policy.action.joints))}
 gripper = {j(policy.action.gripper)}
 representation = "{policy["action.representation"]}"
 {lines}normalisation = "{policy.action.normalisation}"
-horizon = {c.horizon}
+horizon = {horizon}
 period_s = {float(policy["action.period_s"])}
 first_action_offset_s = {float(policy["action.first_action_offset_s"])}
 alignment = "{policy["action.alignment"]}"
 max_prefix = {policy["action.max_prefix"]}
-{feature_age}width = {c.max_action}
-{tool}
-[denoise]
-steps = {c.steps}
-time_from = 0.0
-time_to = 1.0
-buckets = {c.buckets}
-noise = "normal"
+{feature_age}width = {width}
+{tool}"""
 
-{decoder}[graphs]
+
+def contents(folder: Path, job, costs: dict) -> str:
+    """The tables of graphs, golden cases and files."""
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    cases = [name for name in files if name.startswith("golden/")]
+    graph = lambda name, precision, cost: f'{name} = {{ file = "graphs/{name}.onnx", precision = "{precision}"' + (
+        f", cost = {{ weight_bytes = {cost.weight_bytes}, operations = {cost.operations} }} }}" if cost else " }"
+    )
+    graphs = "\n".join(graph(name, precision, costs[name]) for name, precision in job.precisions.items())
+    hashes = "\n".join(f'"{name}" = "{sha256(folder / name)}"' for name in files)
+    return f"""[graphs]
 {graphs}
 
 [golden]
-cases = {j(cases)}
+cases = {json.dumps(cases)}
 
 [files]
 {hashes}

@@ -39,12 +39,14 @@ FIELDS: dict[str, Field] = {
     "vision.processor": Field(str, words=("pil", "torchvision")),
     "vision.min_pixels": Field(int, None, least=1),
     "vision.max_pixels": Field(int, None, least=1),
+    "vision.bars": Field(float, None),
     "prompt.template": Field(str, None),
     "prompt.order": Field(str, None, words=("images_first", "instruction_first")),
     "prompt.image": Field(str, "<|vision_start|>{pads}<|vision_end|>"),
     "prompt.image_token": Field(str, "<|image_pad|>"),
     "prompt.pad_token": Field(str, "<|endoftext|>"),
     "prompt.action_tokens": Field(list, None),
+    "prompt.state_columns": Field(int, None, least=1),
     "prompt.lowercase": Field(bool),
     "prompt.strip_punctuation": Field(bool),
     "state.joints": Field(list, None),
@@ -108,13 +110,19 @@ class Policy:
         return self.values[name]
 
 
-def load(path: Path, joints: tuple[str, ...] | None = None) -> Policy:
-    """Reads a declaration. `joints`: names from the cell, used where the declaration has none."""
+def load(path: Path, joints: tuple[str, ...] | None = None, fixed: dict[str, Any] | None = None) -> Policy:
+    """Reads a declaration. `joints`: names from the cell, used where the declaration has none. `fixed`: fields that the
+    policy's family decides; another value is refused."""
     raw = read_toml(path)
     cameras = raw.pop("camera", [])
     values: dict[str, Any] = {}
     _flatten(path, raw, "", values)
+    for name, value in (fixed or {}).items():
+        if values.setdefault(name, value) != value:
+            raise ExportError(path, f"`{value}`, as of every policy of this family", f"`{values[name]}`", key=name)
     for name, spec in FIELDS.items():
+        if name in (fixed or {}):
+            continue
         if name in values:
             values[name] = _checked(path, name, spec, values[name])
         elif spec.default is REQUIRED:

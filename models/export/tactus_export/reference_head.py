@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from tactus_export.graphs import context_names
 from tactus_export.head_config import Head
 
 
@@ -76,6 +77,10 @@ class ReferenceHead:
         padded = torch.zeros(1, 1, self.config.max_state)
         padded[0, 0, : state.shape[-1]] = state[0]
         return self._mlp("state_encoder", padded)
+
+    def context_names(self) -> tuple[str, ...]:
+        """Names of what `context` returns."""
+        return context_names(self.config)
 
     def context(self, features: torch.Tensor, state: torch.Tensor) -> list[torch.Tensor]:
         """What the exported `context` graph returns, for comparison with it."""

@@ -17,7 +17,7 @@ from tactus_export.weights import BLOCK_BYTES, Weights
 # How a stored tensor becomes a parameter.
 SAME = "same"
 TRANSPOSED = "transposed"
-PATCH = "patch"  # [out, colour, frame, y, x] -> [colour * frame * y * x, out]
+PATCH = "patch"  # [out, colour, (frame,) y, x] -> [colour * frame * y * x, out]
 PICKED = "picked"  # [categories, ..] -> [..]
 FIRST = "first"  # [more rows, ..] -> [rows, ..]
 
@@ -52,7 +52,7 @@ class Source:
             case "transposed":
                 ok, expected = stored == want[::-1], list(want[::-1])
             case "patch":
-                ok = len(stored) == 5 and (torch.Size(stored[1:]).numel(), stored[0]) == want
+                ok = len(stored) in (4, 5) and (torch.Size(stored[1:]).numel(), stored[0]) == want
                 expected = f"[{want[1]}, ..] with {want[0]} numbers in each row"
             case "picked":
                 ok, expected = stored[1:] == want and self.row < stored[0], f"[> {self.row}, {str(list(want))[1:]}"

@@ -86,9 +86,9 @@ def verify(folder: Path, job) -> list[Row]:
         tolerance = TOLERANCE[precision]
         run = session(folder / f"graphs/{name}.onnx")
         for case, g in cases.items():
-            rows += [row(case, *pair, tolerance) for pair in boundaries(run, name, g, job.head.config.steps)]
+            rows += [row(case, *pair, tolerance) for pair in boundaries(run, name, g, job.steps)]
             if not skipped and name not in ("denoise_vjp", "decoder"):
-                _chain(run, name, chained[case], job.head.config.steps)
+                _chain(run, name, chained[case], job.steps)
     if skipped:
         print(f"not run: {', '.join(skipped)} (bf16 has no kernels in ONNX Runtime's CPU provider; verify it on a GPU)")
         return rows

@@ -198,7 +198,9 @@ fn prompt(bencher: Bencher) {
     let (prompter, grids) = prompter(&bundle);
     let merge = bundle.manifest().vision.merge;
     bencher.bench_local(|| {
-        let tokens = prompter.encode("Pick up the red cube.").expect("a prompt");
+        let tokens = prompter
+            .encode("Pick up the red cube.", "")
+            .expect("a prompt");
         mrope(
             &tokens.ids,
             &tokens.attention_mask,

@@ -5,11 +5,14 @@
 //! | graph | inputs | outputs |
 //! |---|---|---|
 //! | vision | `pixel_values` [P, row], `pos_ids` [P, 2], `seg_full` [P]; with windows `window_index` [N], `seg_window` [P]; with a position table `interp_index` [P, 4], `interp_weight` [P, 4] | `image_embeds` [N, hidden]; with DeepStack of D levels `deepstack` [D, N, hidden] |
-//! | backbone | `input_ids` [1, S], `image_embeds`, `image_rows` [N], `position_ids` [3, 1, S]; `deepstack` where vision makes it; with padding `attention_mask` [1, S] | `features` [1, S, hidden] |
+//! | backbone | `input_ids` [1, S], `image_embeds`, `image_rows` [N], `position_ids` [3, 1, S]; `deepstack` where vision makes it; with padding `attention_mask` [1, S] | `features` [1, S, F] |
 //! | context | `features`, `state` [1, columns] | any number of `ctx.*` |
 //! | denoise | `x` [1, H, A], `time` [1, H], `dt` [1], `prefix` [1, H, A], `prefix_mask` [1, H], every `ctx.*` | `x_next` [1, H, A] |
 //!
 //! The guided step, `denoise_vjp`, is as `denoise` with `target` [1, H, A], `weight` [1, H] and `guidance` [1] besides.
+//!
+//! F is the width of the language model, or of the keys and values of all its layers where an expert reads them; then the three
+//! rows of `position_ids` are the same, and `context` may make keys and values of S tokens or of one more, the state.
 //!
 //! A is the width that the head was padded to, at least the declared columns.
 
@@ -32,8 +35,10 @@ pub struct Dims {
     pub row_len: usize,
     /// N: image tokens of all images.
     pub image_tokens: usize,
-    /// Width of the features.
+    /// Width of the language model and of image tokens.
     pub hidden: usize,
+    /// F: width of the features.
+    pub features: usize,
     /// Columns of the state.
     pub state: usize,
     /// H: actions in a chunk.
@@ -58,6 +63,7 @@ impl Dims {
             row_len: manifest.vision.row_len(),
             image_tokens: patches / (manifest.vision.merge * manifest.vision.merge),
             hidden: manifest.backbone.hidden,
+            features: manifest.backbone.features,
             state: manifest.state.columns(),
             horizon: manifest.action.horizon,
             action: manifest.action.width,
@@ -81,14 +87,14 @@ pub fn check(
     let [vision, backbone, context, denoise] = sessions;
     let Dims {
         image_tokens,
-        hidden,
+        features,
         state,
         horizon,
         action,
         padded,
         ..
     } = dims;
-    let features = TensorSpec::new("features", F32, &[Is(1), Any, Is(hidden)]);
+    let features = TensorSpec::new("features", F32, &[Is(1), Any, Is(features)]);
     let x = |name| TensorSpec::new(name, F32, &[Is(1), Is(horizon), Is(action)]);
     let from_vision = check_vision(vision, dims)?;
     let mut read = vec![

@@ -5,27 +5,76 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tactus_bundle::{CameraSpec, Manifest};
+use tactus_bundle::{CameraSpec, Manifest, Scaling, Vision};
 use tactus_types::CameraFrame;
 
 use crate::{
     decode::{DecodeError, decode},
     error::VlaError,
+    letterbox::Letterbox,
     patch::{Grid, Patcher},
     resample::Resample,
-    resize::{Size, smart_resize},
+    resize::{Size, seen_size},
 };
+
+/// A picture at the size that the policy sees it at.
+enum Seen {
+    /// Bytes, which the patcher normalises.
+    Bytes(Box<Resample>, Vec<u8>),
+    /// Normalised numbers.
+    Numbers(Letterbox, Vec<f32>),
+}
+
+impl Seen {
+    fn new(from: Size, to: Size, vision: &Vision) -> Self {
+        match vision.scaling {
+            Scaling::Bicubic(processor) => Self::Bytes(
+                Box::new(Resample::new(from, to, processor)),
+                vec![0; to.rgb_len()],
+            ),
+            Scaling::Letterbox { place, bars } => {
+                let letterbox = Letterbox::new(from, to.width, place, bars, vision);
+                let numbers = vec![0.0; letterbox.numbers()];
+                Self::Numbers(letterbox, numbers)
+            }
+        }
+    }
+
+    fn scale(&mut self, rgb: &[u8]) {
+        match self {
+            Self::Bytes(resample, out) => resample.run(rgb, out),
+            Self::Numbers(letterbox, out) => letterbox.run(rgb, out),
+        }
+    }
+
+    /// `false` as [`Patcher::run`].
+    #[must_use]
+    fn cut(&self, patcher: &Patcher, grid: Grid, rows: &mut [f32]) -> bool {
+        match self {
+            Self::Bytes(_, bytes) => patcher.run(bytes, grid, rows),
+            Self::Numbers(_, numbers) => patcher.run_numbers(numbers, grid, rows),
+        }
+    }
+}
+
+/// The patches of one picture of `from`, scaled to `to`; `None` when it has another size. For comparison by itself.
+pub(crate) fn patches_of(rgb: &[u8], from: Size, to: Size, vision: &Vision) -> Option<Vec<f32>> {
+    let mut seen = Seen::new(from, to, vision);
+    seen.scale(rgb);
+    let grid = Grid::of(to, vision);
+    let mut rows = vec![f32::NAN; grid.patches() * vision.row_len()];
+    let cut = rgb.len() == from.rgb_len() && seen.cut(&Patcher::new(vision), grid, &mut rows);
+    cut.then_some(rows)
+}
 
 struct CameraPath {
     spec: CameraSpec,
-    resample: Resample,
+    seen: Seen,
     from: Size,
     grid: Grid,
     /// Pixels of a decoded JPEG.
     decoded: Vec<u8>,
-    /// Pixels after resizing.
-    resized: Vec<u8>,
-    /// The frame that `resized` holds, and what decoding and resizing it took.
+    /// The frame that `seen` holds, and what decoding and resizing it took.
     ready: Option<(CameraFrame, ImageTimes)>,
 }
 
@@ -52,7 +101,7 @@ impl CameraPath {
                 actual: rgb.len().to_string(),
             });
         }
-        self.resample.run(rgb, &mut self.resized);
+        self.seen.scale(rgb);
         let times = ImageTimes {
             decode: decoded_at - started,
             patch: decoded_at.elapsed(),
@@ -90,18 +139,22 @@ impl Images {
                 width: spec.width,
                 height: spec.height,
             };
-            let to = smart_resize(from, vision).ok_or_else(|| VlaError::ImageSize {
+            let to = seen_size(from, vision).ok_or_else(|| VlaError::ImageSize {
                 camera: spec.name.clone(),
-                expected: "sides whose ratio is at most 200".into(),
+                expected: match vision.scaling {
+                    Scaling::Bicubic(_) => "sides whose ratio is at most 200".into(),
+                    Scaling::Letterbox { .. } => {
+                        format!("sides whose ratio is at most {}", vision.max_pixels.isqrt())
+                    }
+                },
                 actual: from.to_string(),
             })?;
             Ok(CameraPath {
                 spec: spec.clone(),
-                resample: Resample::new(from, to, vision.processor),
+                seen: Seen::new(from, to, vision),
                 from,
                 grid: Grid::of(to, vision),
                 decoded: vec![0; from.rgb_len()],
-                resized: vec![0; to.rgb_len()],
                 ready: None,
             })
         };
@@ -162,7 +215,7 @@ impl Images {
             let length = (camera.grid.patches() * self.row_len).min(rest.len());
             let (rows, others) = std::mem::take(&mut rest).split_at_mut(length);
             rest = others;
-            if !self.patcher.run(&camera.resized, camera.grid, rows) {
+            if !camera.seen.cut(&self.patcher, camera.grid, rows) {
                 return Err(DecodeError::Size {
                     camera: camera.spec.name.clone(),
                     what: "patches",

@@ -8,7 +8,7 @@
 //! The modules read as the path:
 //! - [`decode`]: JPEG to pixels.
 //! - [`resize`]: the size the policy sees an image at.
-//! - [`resample`]: pixels to that size, as PIL or torchvision would.
+//! - [`resample`]: pixels to that size, as PIL or torchvision would; [`letterbox`]: into a square with bars.
 //! - [`patch`]: pixels to normalised patches in 2x2-merge order.
 //! - [`images`]: the four above, for all cameras of a bundle.
 //! - [`prompt`]: instruction to token ids.
@@ -48,6 +48,7 @@ pub mod guide;
 pub mod images;
 pub mod joints;
 pub mod leftover;
+pub mod letterbox;
 pub mod measure;
 pub mod normalise;
 pub mod patch;

@@ -116,6 +116,35 @@ impl Patcher {
         true
     }
 
+    /// As [`Patcher::run`], of numbers that are normalised already.
+    #[must_use]
+    pub fn run_numbers(&self, numbers: &[f32], grid: Grid, out: &mut [f32]) -> bool {
+        let Self {
+            patch,
+            frames,
+            merge,
+            ..
+        } = *self;
+        let (area, stride) = (patch * patch, grid.columns * patch);
+        if numbers.len() != 3 * grid.patches() * area || out.len() != numbers.len() * frames {
+            return false;
+        }
+        let pixels = numbers.as_chunks::<3>().0;
+        let patches = grid.merge_order(merge);
+        for ((y, x), row) in patches.zip(out.chunks_exact_mut(3 * frames * area)) {
+            for (colour, planes) in row.chunks_exact_mut(frames * area).enumerate() {
+                for (i, line) in planes.chunks_exact_mut(patch).enumerate() {
+                    let first = (y * patch + i % patch) * stride + x * patch;
+                    let from = &pixels[first..first + patch];
+                    for (to, pixel) in line.iter_mut().zip(from) {
+                        *to = pixel[colour];
+                    }
+                }
+            }
+        }
+        true
+    }
+
     /// The plain way.
     fn cut(&self, image: Image<'_>, out: &mut [f32]) {
         let Self { patch, frames, .. } = *self;
@@ -230,7 +259,7 @@ fn pick(colour: u8) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use tactus_bundle::Processor;
+    use tactus_bundle::{Processor, Scaling};
 
     use super::*;
 
@@ -247,7 +276,7 @@ mod tests {
             std: [1.0 / 255.0, 1.0 / 255.0, 0.5],
             min_pixels: 1,
             max_pixels: 1_000,
-            processor: Processor::Pil,
+            scaling: Scaling::Bicubic(Processor::Pil),
         }
     }
 
@@ -287,6 +316,29 @@ mod tests {
             assert_eq!(rows[row][8..16], [127.5; 8], "green of row {row}");
             assert_eq!(rows[row][16..], [-0.5; 8], "blue of row {row}");
         }
+    }
+
+    #[test]
+    fn numbers_go_where_bytes_go() {
+        let vision = Vision {
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            ..tiny()
+        };
+        let size = Size {
+            width: 8,
+            height: 4,
+        };
+        let grid = Grid::of(size, &vision);
+        let rgb: Vec<u8> = (0..96).map(|i| i * 2).collect();
+        let numbers: Vec<f32> = rgb.iter().map(|v| f32::from(*v) / 255.0).collect();
+        let mut both = [(); 2].map(|()| vec![f32::NAN; grid.patches() * vision.row_len()]);
+        let patcher = Patcher::new(&vision);
+        assert!(patcher.run(&rgb, grid, &mut both[0]));
+        assert!(patcher.run_numbers(&numbers, grid, &mut both[1]));
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+        assert!(both[0].iter().zip(&both[1]).all(near));
+        assert!(!patcher.run_numbers(&numbers[3..], grid, &mut both[1]));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
     leftover::{RowTimes, commanded_at, planned_rows},
     normalise::{ActionColumns, StateColumns},
     patch::Grid,
-    position::{VisionIndex, mrope},
+    position::{VisionIndex, position_ids},
     prompt::Prompter,
     sequence::{PromptTensors, Sequence, SequenceSpec},
 };
@@ -63,8 +63,9 @@ pub struct VlaPolicy {
     images: Images,
     grids: Vec<Grid>,
     prompter: Prompter,
-    /// Instruction that the sequence's prompt was made of.
+    /// Instruction that the sequence's prompt was made of, and the state in words where prompts say it.
     instruction: Option<Arc<str>>,
+    said: Option<String>,
     state_columns: StateColumns,
     action_columns: ActionColumns,
     sequence: Sequence,
@@ -184,6 +185,7 @@ impl VlaPolicy {
             grids,
             prompter,
             instruction: None,
+            said: None,
             state_columns,
             action_columns,
             sequence,
@@ -382,7 +384,7 @@ impl VlaPolicy {
         let anchor = self
             .anchor(observation, request)
             .map_err(|e| e.at(preprocess))?;
-        self.set_instruction(&request.instruction)
+        self.set_prompt(&request.instruction, &observation.state)
             .map_err(|e| e.at(preprocess))?;
         let steps = self
             .set_inputs(observation, request, (times, &anchor), noise)
@@ -413,20 +415,27 @@ impl VlaPolicy {
         })
     }
 
-    /// Token ids and positions depend on nothing but the instruction, so they are made when it changes.
-    fn set_instruction(&mut self, instruction: &Arc<str>) -> Result<(), InferError> {
-        if self.instruction.as_ref() == Some(instruction) {
+    /// Token ids and positions depend on nothing but the instruction, and on the state where the prompt says it, so they are
+    /// made when these change.
+    fn set_prompt(&mut self, instruction: &Arc<str>, state: &JointState) -> Result<(), InferError> {
+        let normalised = self.sequence.state()?;
+        self.state_columns.normalise(state, normalised);
+        let said = self.prompter.state_words(normalised);
+        if self.instruction.as_ref() == Some(instruction) && self.said == said {
             return Ok(());
         }
         self.forget_instruction();
-        let tokens = self.prompter.encode(instruction)?;
-        let merge = self.bundle.manifest().vision.merge;
-        let position_ids = mrope(
+        let tokens = self
+            .prompter
+            .encode(instruction, said.as_deref().unwrap_or_default())?;
+        let manifest = self.bundle.manifest();
+        let position_ids = position_ids(
+            manifest.backbone.position_ids,
             &tokens.ids,
             &tokens.attention_mask,
             self.prompter.image_token(),
             &self.grids,
-            merge,
+            manifest.vision.merge,
         );
         self.sequence.set_prompt(PromptTensors {
             input_ids: &tokens.ids,
@@ -435,6 +444,7 @@ impl VlaPolicy {
             attention_mask: &tokens.attention_mask,
         })?;
         self.instruction = Some(Arc::clone(instruction));
+        self.said = said;
         Ok(())
     }
 

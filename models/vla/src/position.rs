@@ -4,7 +4,7 @@
 //! `get_window_index` of Qwen2.5-VL and `fast_pos_embed_interpolate` of Qwen3-VL in transformers; the tests hold
 //! numbers computed by them.
 
-use tactus_bundle::Vision;
+use tactus_bundle::{PositionIds, Vision};
 
 use crate::patch::Grid;
 
@@ -57,6 +57,23 @@ pub fn mrope(
         at += rows * columns;
     }
     out
+}
+
+/// Position ids of a prompt as its backbone counts them, otherwise as [`mrope`].
+pub fn position_ids(
+    kind: PositionIds,
+    ids: &[i64],
+    mask: &[i64],
+    image_token: i64,
+    grids: &[Grid],
+    merge: usize,
+) -> Vec<i64> {
+    match kind {
+        PositionIds::Chunked | PositionIds::Interleaved => {
+            mrope(ids, mask, image_token, grids, merge)
+        }
+        PositionIds::Sequential => (0..ids.len() as i64).cycle().take(3 * ids.len()).collect(),
+    }
 }
 
 /// Index inputs of the vision graph for a set of images; P patches and N = P / merge^2 merge units in all.
@@ -205,7 +222,7 @@ fn stretch(count: usize, side: usize) -> Vec<(usize, usize, f32)> {
 
 #[cfg(test)]
 mod tests {
-    use tactus_bundle::Processor;
+    use tactus_bundle::{Processor, Scaling};
 
     use super::*;
 
@@ -227,7 +244,7 @@ mod tests {
             std: [0.5; 3],
             min_pixels: 1,
             max_pixels: 1_000_000,
-            processor: Processor::Pil,
+            scaling: Scaling::Bicubic(Processor::Pil),
         }
     }
 

@@ -2,11 +2,11 @@
 //!
 //! The instruction is cleaned as the bundle says (GR00T calls it `formalize_language`), set into the bundle's
 //! template with one run of image tokens per camera, and tokenised by the bundle's tokenizer. Nothing is added; where
-//! the policy was trained on prompts of one length, they are filled up to it.
+//! the policy was trained on prompts of one length, they are filled up to it. Some prompts say the state, too.
 
 use std::path::Path;
 
-use tactus_bundle::{Padding, PaddingSide, Prompt};
+use tactus_bundle::{Padding, PaddingSide, Prompt, StateWords};
 use tokenizers::Tokenizer;
 
 use crate::error::VlaError;
@@ -182,17 +182,23 @@ impl Prompter {
         self.image_token
     }
 
-    /// Token ids of the prompt for `instruction`.
+    /// The normalised state in the words in which prompts say it; `None` where they do not.
+    pub fn state_words(&self, normalised: &[f32]) -> Option<String> {
+        let words = self.prompt.state.as_ref()?;
+        Some(said(words, normalised))
+    }
+
+    /// Token ids of the prompt for `instruction`, and for a state in [`Prompter::state_words`] where prompts say it.
     ///
     /// # Errors
     /// [`PromptError`].
-    pub fn encode(&self, instruction: &str) -> Result<Tokens, PromptError> {
+    pub fn encode(&self, instruction: &str, state: &str) -> Result<Tokens, PromptError> {
         if instruction.len() > MAX_INSTRUCTION_BYTES {
             return Err(PromptError::TooLong {
                 actual: instruction.len(),
             });
         }
-        let text = render(&self.prompt, &self.images, instruction)?;
+        let text = render(&self.prompt, &self.images, instruction, state)?;
         let encoding =
             self.tokenizer
                 .encode_fast(text, false)
@@ -242,8 +248,25 @@ fn clean(prompt: &Prompt, instruction: &str) -> String {
     }
 }
 
+/// Numbers of the bins that the columns are in, -1 below the first; columns that there are not are 0.
+fn said(words: &StateWords, normalised: &[f32]) -> String {
+    let width = 2.0 / words.bins as f64;
+    let bin = |x: f64| {
+        let edges = (0..words.bins).take_while(|i| -1.0 + *i as f64 * width <= x);
+        (edges.count() as i64 - 1).to_string()
+    };
+    let columns = normalised.iter().map(|x| f64::from(*x));
+    let columns = columns.chain(std::iter::repeat(0.0)).take(words.columns);
+    columns.map(bin).collect::<Vec<_>>().join(" ")
+}
+
 /// The whole prompt.
-fn render(prompt: &Prompt, images: &str, instruction: &str) -> Result<String, PromptError> {
+fn render(
+    prompt: &Prompt,
+    images: &str,
+    instruction: &str,
+    state: &str,
+) -> Result<String, PromptError> {
     let cleaned = clean(prompt, instruction);
     if cleaned.trim().is_empty() {
         return Err(PromptError::Empty {
@@ -255,7 +278,13 @@ fn render(prompt: &Prompt, images: &str, instruction: &str) -> Result<String, Pr
         .template
         .split_once("{instruction}")
         .unwrap_or_default();
-    let fill = |part: &str| part.replacen("{images}", images, 1);
+    let fill = |part: &str| {
+        let part = part.replacen("{images}", images, 1);
+        match prompt.state {
+            Some(_) => part.replacen("{state}", state, 1),
+            None => part,
+        }
+    };
     Ok([fill(before), cleaned, fill(after)].concat())
 }
 
@@ -267,6 +296,7 @@ mod tests {
         Prompt {
             tokenizer: "tokenizer.json".into(),
             template: "<s>{instruction}|{images}</s>".into(),
+            state: None,
             image: "[{pads}]".into(),
             image_token: "*".into(),
             lowercase: true,
@@ -301,11 +331,29 @@ mod tests {
 
     #[test]
     fn the_template_is_filled_once() {
-        let text = render(&prompt(true), "[**][*]", "Lift it.");
+        let text = render(&prompt(true), "[**][*]", "Lift it.", "");
         assert_eq!(text.as_deref(), Ok("<s>lift it|[**][*]</s>"));
         // Placeholders in the instruction stay text.
-        let text = render(&prompt(false), "[**]", "{images} {instruction}");
+        let text = render(&prompt(false), "[**]", "{images} {instruction}", "");
         assert_eq!(text.as_deref(), Ok("<s>{images} {instruction}|[**]</s>"));
+    }
+
+    #[test]
+    fn a_state_is_said_in_bins() {
+        let words = StateWords {
+            bins: 256,
+            columns: 6,
+        };
+        // numpy.digitize(x, numpy.linspace(-1, 1, 257)[:-1]) - 1; the last column is none of the state's.
+        let state = [-1.0, -1.001, 1.0, 7.0, -1e-9];
+        assert_eq!(said(&words, &state), "0 -1 255 255 127 128");
+        let prompt = Prompt {
+            template: "{images}Task: {instruction}, State: {state};".into(),
+            state: Some(words),
+            ..prompt(false)
+        };
+        let text = render(&prompt, "*", "say {state}", "1 2");
+        assert_eq!(text.as_deref(), Ok("*Task: say {state}, State: 1 2;"));
     }
 
     #[test]
@@ -344,7 +392,7 @@ mod tests {
     #[test]
     fn an_instruction_without_words_is_refused() {
         for said in ["", "  \n", "?!...", "- -"] {
-            let refused = render(&prompt(true), "", said);
+            let refused = render(&prompt(true), "", said, "");
             assert_eq!(
                 refused,
                 Err(PromptError::Empty {

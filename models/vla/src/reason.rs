@@ -291,7 +291,7 @@ impl Reasoner {
                 actual: frames.len().to_string(),
             });
         }
-        let tokens = self.prompter.encode(sentence)?;
+        let tokens = self.prompter.encode(sentence, "")?;
         self.images.run(frames, self.tower.pixel_values.write()?)?;
         let merge = self.manifest.vision.merge;
         let position_ids = mrope(

@@ -1,7 +1,7 @@
-//! The size that the policy sees an image at: Qwen2-VL's `smart_resize` rule. How pixels get there is
-//! [`crate::resample`].
+//! The size that the policy sees an image at: Qwen2-VL's `smart_resize` rule, or one square for all. How pixels get there is
+//! [`crate::resample`] and [`crate::letterbox`].
 
-use tactus_bundle::Vision;
+use tactus_bundle::{Scaling, Vision};
 
 /// Width and height of an image, pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,22 @@ impl Size {
 impl std::fmt::Display for Size {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// The size that the policy sees an image of `size` at; `None` for one that it cannot be shown.
+pub fn seen_size(size: Size, vision: &Vision) -> Option<Size> {
+    match vision.scaling {
+        Scaling::Bicubic(_) => smart_resize(size, vision),
+        Scaling::Letterbox { .. } => {
+            let side = vision.max_pixels.isqrt();
+            // Nothing is left of the shorter side of an image that is longer than the square is wide.
+            let (long, short) = (size.width.max(size.height), size.width.min(size.height));
+            (short > 0 && short * side >= long).then_some(Size {
+                width: side,
+                height: side,
+            })
+        }
     }
 }
 
@@ -69,7 +85,7 @@ pub fn smart_resize(size: Size, vision: &Vision) -> Option<Size> {
 
 #[cfg(test)]
 mod tests {
-    use tactus_bundle::Processor;
+    use tactus_bundle::{Letterbox, Processor};
 
     use super::*;
 
@@ -85,7 +101,7 @@ mod tests {
             std: [0.5; 3],
             min_pixels,
             max_pixels,
-            processor: Processor::Pil,
+            scaling: Scaling::Bicubic(Processor::Pil),
         }
     }
 
@@ -112,6 +128,21 @@ mod tests {
         }
         // The demo's ceiling.
         assert_eq!(resized(224, 224, &vision(3136, 12_544)), Some((112, 112)));
+    }
+
+    #[test]
+    fn a_letterbox_is_one_square_for_all_that_leave_a_line_of_pixels() {
+        let square = Vision {
+            scaling: Scaling::Letterbox {
+                place: Letterbox::Centre,
+                bars: -1.0,
+            },
+            ..vision(224 * 224, 224 * 224)
+        };
+        let seen = |width, height| seen_size(Size { width, height }, &square).map(|s| s.width);
+        assert_eq!(seen(640, 480), Some(224));
+        assert_eq!((seen(1, 224), seen(1, 225)), (Some(224), None));
+        assert_eq!(seen(0, 10), None);
     }
 
     #[test]

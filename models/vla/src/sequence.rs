@@ -12,7 +12,7 @@
 //! it is asked for, since it holds the head's weights a second time.
 //!
 //! Buffers whose shape depends on the prompt's length are made anew when that length changes, which is when the
-//! instruction does.
+//! instruction does. Where prompts say the state, that is with every other chunk: those of some lengths are kept.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -57,6 +57,9 @@ struct PromptBuffers {
     /// The guided steps; none where the policy is not guided.
     guided: Vec<Binding>,
 }
+
+/// Lengths of prompts, beside the present one, whose buffers are kept where prompts say the state.
+const KEPT: usize = 3;
 
 /// The guided step and what draws it.
 struct Guided {
@@ -109,6 +112,8 @@ pub struct Sequence {
     dt: Buffer<f32>,
     guided: Option<Guided>,
     prompt: Option<PromptBuffers>,
+    /// Those of other lengths, the oldest first, and how many there may be.
+    kept: (Vec<PromptBuffers>, usize),
 }
 
 impl Sequence {
@@ -215,6 +220,7 @@ impl Sequence {
             dt,
             guided,
             prompt: None,
+            kept: (Vec::new(), manifest.prompt.state.map_or(0, |_| KEPT)),
         })
     }
 
@@ -241,7 +247,19 @@ impl Sequence {
         let length = prompt.input_ids.len();
         let mut buffers = match self.prompt.take() {
             Some(buffers) if buffers.length == length => buffers,
-            _ => self.prompt_buffers(length)?,
+            other => {
+                let (kept, most) = &mut self.kept;
+                kept.extend(other);
+                let known = kept.iter().position(|buffers| buffers.length == length);
+                let known = known.map(|i| kept.remove(i));
+                if kept.len() > *most {
+                    kept.remove(0);
+                }
+                match known {
+                    Some(buffers) => buffers,
+                    None => self.prompt_buffers(length)?,
+                }
+            }
         };
         let PromptBuffers {
             input_ids,
@@ -270,7 +288,7 @@ impl Sequence {
     fn prompt_buffers(&mut self, length: usize) -> Result<PromptBuffers, OnnxError> {
         let Dims {
             image_tokens,
-            hidden,
+            features: width,
             padded,
             ..
         } = self.dims;
@@ -279,7 +297,7 @@ impl Sequence {
         let input_ids = host("input_ids", &[1, length])?;
         let image_rows = host("image_rows", &[image_tokens])?;
         let position_ids = host("position_ids", &[3, 1, length])?;
-        let mut features = backbone_session.buffer("features", self.links, &[1, length, hidden])?;
+        let mut features = backbone_session.buffer("features", self.links, &[1, length, width])?;
         let mut backbone = backbone_session.binding()?;
         backbone.input("input_ids", &input_ids)?;
         backbone.input("image_embeds", &self.image_embeds)?;
@@ -442,7 +460,7 @@ impl Sequence {
         self.deepstack.as_mut().map(Buffer::write).transpose()
     }
 
-    /// Features `[1, S, hidden]`, a link.
+    /// Features `[1, S, F]`, a link.
     ///
     /// # Errors
     /// [`OnnxError`] when links are on a device or no prompt is set.

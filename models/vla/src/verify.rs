@@ -10,6 +10,7 @@
 //! | `resize/<camera>` | one grey level | 1 |
 //! | `resize mean/<camera>` | one grey level, mean over pixels | 1e-3 |
 //! | ids and indices | 1 | 0: equal |
+//! | `pixel_values` of a letterbox, from golden pixels | largest magnitude of the golden tensor | 1e-4 |
 //! | `pixel_values`, `interp_weight`, `state` | largest magnitude of the golden tensor | 1e-4 |
 //! | every graph output | largest magnitude of the golden tensor | fp32: 1e-4; fp16, bf16: 1e-2 |
 //! | `decoder` | largest magnitude of the golden scores, over all steps | as a graph's output |
@@ -24,7 +25,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Precision};
+use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Precision, Scaling};
 use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
 use tactus_types::{Action, Conditioning, Encoding};
 
@@ -33,10 +34,11 @@ use crate::{
     error::{InferError, VlaError},
     golden::GoldenInput,
     gripper::is_open,
+    images::patches_of,
     normalise::ActionColumns,
     patch::Patcher,
     policy::{Noise, Parts, VlaOptions, VlaPolicy},
-    position::{VisionIndex, mrope},
+    position::{VisionIndex, position_ids},
     report::{VerifyReport, VerifyRow, cosine, largest},
     resample::Resample,
     resize::Size,
@@ -200,10 +202,18 @@ impl Case<'_> {
                 width: grid.columns * vision.patch,
                 height: grid.rows * vision.patch,
             };
+            let processor = match vision.scaling {
+                Scaling::Bicubic(processor) => processor,
+                Scaling::Letterbox { .. } => {
+                    // Its pixels are no bytes on the way. Nothing for a picture of another size, which fails.
+                    patches.extend(patches_of(rgb, from, to, vision).unwrap_or_default());
+                    continue;
+                }
+            };
             let golden = self.case.u8(&format!("resized.{name}"))?;
             let mut resized = vec![0; to.rgb_len()];
             if rgb.len() == from.rgb_len() {
-                Resample::new(from, to, vision.processor).run(rgb, &mut resized);
+                Resample::new(from, to, processor).run(rgb, &mut resized);
             }
             let error = largest(&resized, golden);
             self.push(format!("resize/{name}"), error, 1.0, 1.0);
@@ -220,15 +230,23 @@ impl Case<'_> {
 
     /// Everything that is integers: equal or wrong.
     fn indices(&mut self, policy: &mut VlaPolicy) -> Result<(), VlaError> {
+        let state = self.input().state()?;
         let Parts {
-            grids, prompter, ..
+            grids,
+            prompter,
+            state_columns,
+            ..
         } = policy.parts();
         let vision = &self.manifest.vision;
         let index = VisionIndex::new(grids, vision);
+        let mut normalised = vec![0.0; self.manifest.state.columns()];
+        state_columns.normalise(&state, &mut normalised);
+        let said = prompter.state_words(&normalised).unwrap_or_default();
         let tokens = prompter
-            .encode(&self.case.instruction)
+            .encode(&self.case.instruction, &said)
             .map_err(|e| InferError::from(e).at("preprocess"))?;
-        let position_ids = mrope(
+        let position_ids = position_ids(
+            self.manifest.backbone.position_ids,
             &tokens.ids,
             &tokens.attention_mask,
             prompter.image_token(),

@@ -49,6 +49,21 @@ fn of_a_tiny_qwen3_vl_with_the_head_of_n1_7() {
 }
 
 #[test]
+fn of_a_tiny_pi0() {
+    every_boundary_is_reproduced("models/export/tests/bundles/pi0");
+}
+
+#[test]
+fn of_a_tiny_pi0_5_which_says_the_state() {
+    every_boundary_is_reproduced("models/export/tests/bundles/pi05");
+}
+
+#[test]
+fn of_a_tiny_smolvla() {
+    every_boundary_is_reproduced("models/export/tests/bundles/smolvla");
+}
+
+#[test]
 fn tiny_decoders_say_what_transformers_says_for_64_tokens() {
     for bundle in ["qwen2_5_vl", "qwen3_vl"] {
         let dir = root().join("models/export/tests/bundles").join(bundle);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::{SafeTensors, tensor::TensorView};
-use tactus_bundle::{Processor, Vision};
+use tactus_bundle::{Processor, Scaling, Vision};
 use tactus_vla::{
     patch::{Grid, Patcher},
     resample::Resample,
@@ -20,12 +20,16 @@ fn file() -> PathBuf {
 }
 
 /// The real checkpoints' settings.
-fn vision(family: &str, processor: &str) -> Vision {
-    let processor = match processor {
+fn processor_of(word: &str) -> Processor {
+    match word {
         "pil" => Processor::Pil,
         "torchvision" => Processor::Torchvision,
         other => panic!("processor {other}"),
-    };
+    }
+}
+
+fn vision(family: &str, processor: &str) -> Vision {
+    let processor = processor_of(processor);
     let qwen2_5 = Vision {
         patch: 14,
         temporal_patch: 2,
@@ -37,7 +41,7 @@ fn vision(family: &str, processor: &str) -> Vision {
         std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
         min_pixels: 3136,
         max_pixels: 12_845_056,
-        processor,
+        scaling: Scaling::Bicubic(processor),
     };
     match family {
         "qwen2_5_vl" => qwen2_5,
@@ -107,7 +111,7 @@ fn of_real_cameras_are_the_processors_own() {
         );
 
         let mut resized = vec![0; to.rgb_len()];
-        Resample::new(from, to, vision.processor).run(&image(from), &mut resized);
+        Resample::new(from, to, processor_of(processor)).run(&image(from), &mut resized);
         let ours = resized.iter().step_by(RESIZED);
         let view = tensor("resized");
         assert_eq!(ours.len(), view.data().len(), "{case}");
