@@ -362,6 +362,7 @@ fn at_130_percent_the_second_is_refused_and_the_first_does_not_notice() {
     assert!(refused.rejected > 3, "asked again and again: {refused:?}");
     assert!(refused.refused_for.contains("busy for"), "{refused:?}");
     assert!(!right.faults(0).contains(&FaultKind::EngineLate));
+    assert_eq!(right.mode(), Some(ModeWord::Hold));
     let moved = right.commands.load(Ordering::Relaxed);
     assert_eq!(moved, 0, "commands without a chunk");
     let now = left.service().expect("said");
