@@ -75,11 +75,12 @@ fn for_the_cell(family: &str, dir: &Path) -> PathBuf {
     to
 }
 
-fn driven(family: &str) {
+/// One episode in lock-step; what was commanded.
+fn driven(family: &str) -> String {
     let dir = tempfile::tempdir().expect("a folder");
     let bundle = for_the_cell(family, dir.path()).display().to_string();
     let json = dir.path().join("out.json").display().to_string();
-    let run = || -> Value {
+    let figures: Value = {
         let output = tactus(&[
             "demo",
             "--headless",
@@ -97,7 +98,6 @@ fn driven(family: &str) {
         assert!(output.status.success(), "{stderr}");
         serde_json::from_str(&std::fs::read_to_string(&json).expect("figures")).expect("JSON")
     };
-    let figures = run();
     let row = &figures["rows"][0];
     let count = |key: &str| row[key].as_u64().expect("a number");
     // Wherever it leads: a random policy may run into a limit and hold there.
@@ -107,26 +107,22 @@ fn driven(family: &str) {
     assert!(most("acceleration_max") > 0.1, "{row}");
     assert!(most("acceleration_max") <= 60.06, "{row}");
     assert!(most("jerk_max") <= 3003.0, "{row}");
-    assert_eq!(
-        row["commands_sha256"],
-        run()["rows"][0]["commands_sha256"],
-        "same seed, same commands"
-    );
+    row["commands_sha256"].as_str().expect("a hash").into()
 }
 
 #[test]
 fn pi0_moves_the_arm() {
-    driven("pi0");
+    assert_ne!(driven("pi0"), "");
 }
 
 #[test]
 fn pi0_5_which_reads_the_state_in_words_moves_the_arm() {
-    driven("pi05");
+    assert_eq!(driven("pi05"), driven("pi05"), "same seed, same commands");
 }
 
 #[test]
 fn smolvla_moves_the_arm() {
-    driven("smolvla");
+    assert_ne!(driven("smolvla"), "");
 }
 
 #[test]
