@@ -1,0 +1,21 @@
+//! ROS 2 over `rmw_zenoh`: the cell as a node of a ROS 2 graph, and a ROS 2 arm as a device. No ROS 2 is linked or needed.
+//!
+//! - [`keys`]: data keys and liveliness tokens; [`attachment`]: what every message carries; both pure.
+//! - [`messages`]: the few messages and services; [`cdr`]: their bytes.
+//! - [`plan`]: what ROS 2 commands an arm to do, as a motion over time. Pure.
+//! - [`node`]: a node on the network.
+#![forbid(unsafe_code)]
+
+pub mod attachment;
+pub mod cdr;
+pub mod error;
+pub mod keys;
+pub mod messages;
+pub mod node;
+pub mod plan;
+
+pub use attachment::{Attachment, AttachmentError, Gid};
+pub use error::RosError;
+pub use keys::{Endpoint, Kind, NodeName, Qos, RosName, RosType};
+pub use node::{NodeOptions, RosNode, RosPublisher};
+pub use plan::{NotTaken, Plan, Spec, Target};
