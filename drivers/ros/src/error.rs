@@ -1,5 +1,6 @@
 //! Why something of ROS 2 cannot be used.
 
+use tactus_drivers_api::lock::Holder;
 use tactus_drivers_api::wire::SessionError;
 
 /// What is wrong.
@@ -25,7 +26,9 @@ pub enum RosError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// Nothing came within the time.
-    #[error("`{topic}`: nothing came within {within_millis} ms; is the node up, in domain {domain}, on RMW rmw_zenoh_cpp?")]
+    #[error(
+        "`{topic}`: nothing came within {within_millis} ms; is the node up, in domain {domain}, on RMW rmw_zenoh_cpp?"
+    )]
     Silent {
         /// The topic.
         topic: String,
@@ -43,6 +46,14 @@ pub enum RosError {
         expected: String,
         /// What is there.
         actual: String,
+    },
+    /// Another process of this machine has the arm.
+    #[error("the arm of `{topic}` is served already, by {holder}")]
+    Busy {
+        /// Where the arm says its joints.
+        topic: String,
+        /// Who has it.
+        holder: Holder,
     },
     /// A thread cannot be started.
     #[error("cannot start thread `{thread}`: {reason}")]

@@ -78,7 +78,10 @@ impl Duration {
     /// As a span; `None` when it is negative.
     pub fn to_std(self) -> Option<std::time::Duration> {
         let secs = u64::try_from(self.sec).ok()?;
-        Some(std::time::Duration::from_secs(secs) + std::time::Duration::from_nanos(self.nanosec.into()))
+        Some(
+            std::time::Duration::from_secs(secs)
+                + std::time::Duration::from_nanos(self.nanosec.into()),
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tactus_drivers_api::wire::{
-    AliveToken, Guest, Heard, Mesh, Question, Queryable, RawPublisher, Sparse, Subscriber,
+    AliveToken, Guest, Heard, Mesh, Queryable, Question, RawPublisher, Sparse, Subscriber,
 };
 
 use crate::attachment::{Attachment, Gid};

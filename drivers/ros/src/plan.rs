@@ -140,10 +140,16 @@ impl Plan {
         }
         let after = self.points.partition_point(|p| p.at <= now);
         let last = self.points.last()?;
-        let (Some(from), Some(to)) = (after.checked_sub(1).and_then(|i| self.points.get(i)), self.points.get(after))
-        else {
+        let (Some(from), Some(to)) = (
+            after.checked_sub(1).and_then(|i| self.points.get(i)),
+            self.points.get(after),
+        ) else {
             // Before the first point, where the arm is commanded to be anyway, or behind the last.
-            let stay = if after == 0 { self.points.first()? } else { last };
+            let stay = if after == 0 {
+                self.points.first()?
+            } else {
+                last
+            };
             return Some(stay.target());
         };
         let span = to.at.since(from.at).as_secs_f64();
@@ -163,6 +169,14 @@ impl Plan {
     /// When nobody commands any more.
     pub fn until(&self) -> Time {
         self.until
+    }
+
+    /// All of it later by `by`: an arm that comes to follow only now does so from the motion's beginning.
+    pub fn delay(&mut self, by: Duration) {
+        for point in &mut self.points {
+            point.at = point.at + by;
+        }
+        self.until = self.until + by;
     }
 }
 
@@ -211,7 +225,10 @@ impl Spec {
         let gripper = (GRIPPER, 0.0, 1.0, opening);
         let joints = self.joints.iter().zip(&self.limits).zip(q);
         let joints = joints.map(|((name, l), q)| (name.as_str(), l.lower, l.upper, *q));
-        match joints.chain([gripper]).find(|(_, low, high, x)| !(*low..=*high).contains(x)) {
+        match joints
+            .chain([gripper])
+            .find(|(_, low, high, x)| !(*low..=*high).contains(x))
+        {
             None => Ok(()),
             Some((joint, lower, upper, actual)) => Err(NotTaken::Limits {
                 joint: joint.into(),
@@ -306,7 +323,8 @@ impl Spec {
                 self.speed(i, *v)?;
             }
             // What has passed is left out, and the arm goes to the next from where it is.
-            let Some(ahead_of_now) = (ahead + span).checked_sub(passed).filter(|d| !d.is_zero()) else {
+            let Some(ahead_of_now) = (ahead + span).checked_sub(passed).filter(|d| !d.is_zero())
+            else {
                 continue;
             };
             let at = now + ahead_of_now;
@@ -353,7 +371,12 @@ impl Spec {
         self.checked(q, opening)?;
         let q = JointVec::from_slice(q).ok_or_else(|| length(q.len()))?;
         let far = q.zip(&from.q, |a, b| (a - b).abs());
-        if let Some((i, actual)) = far.iter().copied().enumerate().find(|(_, d)| *d > self.reach) {
+        if let Some((i, actual)) = far
+            .iter()
+            .copied()
+            .enumerate()
+            .find(|(_, d)| *d > self.reach)
+        {
             return Err(NotTaken::Far {
                 joint: self.joints.get(i).cloned().unwrap_or_default(),
                 limit: self.reach,
@@ -362,7 +385,12 @@ impl Spec {
         }
         let dq = None;
         Ok(Plan {
-            points: vec![Point { at: now, q, dq, opening }],
+            points: vec![Point {
+                at: now,
+                q,
+                dq,
+                opening,
+            }],
             until: now + self.silent_after,
         })
     }

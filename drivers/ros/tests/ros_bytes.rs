@@ -32,7 +32,11 @@ where
 {
     let goldens = goldens();
     let golden = goldens["cdr"][name].as_str().expect("a golden");
-    assert_eq!(hex(&cdr::encode(message).expect("encoded")), golden, "{name}");
+    assert_eq!(
+        hex(&cdr::encode(message).expect("encoded")),
+        golden,
+        "{name}"
+    );
     let back: M = cdr::decode(&unhex(golden)).expect("decoded");
     assert_eq!(&back, message, "{name}");
 }
@@ -143,7 +147,10 @@ fn hashes_are_those_that_rosbags_computes() {
         assert_eq!(goldens["hashes"][name], ty.hash, "{name}");
         // `sensor_msgs/msg/JointState` on the wire.
         let (scope, last) = name.rsplit_once('/').expect("parts");
-        assert_eq!(ty.dds, format!("{}::dds_::{last}_", scope.replace('/', "::")));
+        assert_eq!(
+            ty.dds,
+            format!("{}::dds_::{last}_", scope.replace('/', "::"))
+        );
     };
     is("std_msgs/msg/String", Text::TYPE);
     is("sensor_msgs/msg/JointState", JointState::TYPE);
@@ -171,14 +178,20 @@ fn a_gid_is_what_xxhash_says() {
 fn what_is_not_wholly_a_message_is_refused() {
     let whole = cdr::encode(&trajectory()).expect("encoded");
     for cut in 0..whole.len() {
-        assert!(cdr::decode::<JointTrajectory>(&whole[..cut]).is_err(), "{cut}");
+        assert!(
+            cdr::decode::<JointTrajectory>(&whole[..cut]).is_err(),
+            "{cut}"
+        );
     }
     let more = [whole.clone(), vec![0; 4]].concat();
     assert!(cdr::decode::<JointTrajectory>(&more).is_err());
     // Big-endian, XCDR2, no header at all.
     for encoding in [[0, 0], [0, 7], [1, 0]] {
         let other = [&encoding[..], &whole[2..]].concat();
-        assert!(cdr::decode::<JointTrajectory>(&other).is_err(), "{encoding:?}");
+        assert!(
+            cdr::decode::<JointTrajectory>(&other).is_err(),
+            "{encoding:?}"
+        );
     }
     // A sequence that claims more than memory has.
     let claims = [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
@@ -240,13 +253,20 @@ fn names_are_those_that_ros_2_takes() {
     for legal in ["/a", "/tactus/arm/joint_states", "/A1/_b"] {
         assert!(RosName::new(legal).is_ok(), "{legal}");
     }
-    for wrong in ["", "/", "a", "/a/", "/a//b", "/1a", "/a__b", "/a-b", "/a*", "/a/**", "/ä", "/a b"] {
+    for wrong in [
+        "", "/", "a", "/a/", "/a//b", "/1a", "/a__b", "/a-b", "/a*", "/a/**", "/ä", "/a b",
+    ] {
         assert!(
             matches!(RosName::new(wrong), Err(RosError::Name { .. })),
             "{wrong}"
         );
     }
-    for (name, part) in [("scene", "scene"), ("left-arm", "left_arm"), ("a--_b", "a_b"), ("3d", "n3d")] {
+    for (name, part) in [
+        ("scene", "scene"),
+        ("left-arm", "left_arm"),
+        ("a--_b", "a_b"),
+        ("3d", "n3d"),
+    ] {
         assert_eq!(keys::part(name), part);
         assert!(RosName::new(&format!("/{}", keys::part(name))).is_ok());
     }
@@ -273,13 +293,24 @@ fn keys_and_tokens_are_those_of_hiroz() {
             assert_eq!(node.token(), text("token"));
             continue;
         }
-        let kinds = [Kind::Publisher, Kind::Subscriber, Kind::Service, Kind::Client];
+        let kinds = [
+            Kind::Publisher,
+            Kind::Subscriber,
+            Kind::Service,
+            Kind::Client,
+        ];
         let types = [JointState::TYPE, Trigger::TYPE];
         let endpoint = Endpoint {
             id: number("id") as u32,
-            kind: *kinds.iter().find(|k| k.word() == text("kind")).expect("known"),
+            kind: *kinds
+                .iter()
+                .find(|k| k.word() == text("kind"))
+                .expect("known"),
             name: RosName::new(text("name")).expect("legal"),
-            ty: *types.iter().find(|ty| ty.dds == text("type")).expect("known"),
+            ty: *types
+                .iter()
+                .find(|ty| ty.dds == text("type"))
+                .expect("known"),
             qos: Qos {
                 reliable: row["reliable"] == true,
                 depth: number("depth") as u16,
@@ -288,6 +319,9 @@ fn keys_and_tokens_are_those_of_hiroz() {
         assert_eq!(endpoint.token(&node), text("token"));
         assert_eq!(endpoint.key(&node), text("key"));
         assert_eq!(endpoint.ty.hash, text("hash"));
-        assert_eq!(keys::data_key(node.domain, &endpoint.name, endpoint.ty), text("key"));
+        assert_eq!(
+            keys::data_key(node.domain, &endpoint.name, endpoint.ty),
+            text("key")
+        );
     }
 }

@@ -143,7 +143,7 @@ impl Guest {
             "listen": { "endpoints": listen },
             "connect": {
                 "endpoints": connect,
-                "timeout_ms": 0,
+                "timeout_ms": -1,
                 "exit_on_failure": false,
                 "retry": { "period_init_ms": 50, "period_max_ms": 1000, "period_increase_factor": 2 },
             },
