@@ -15,6 +15,7 @@ mod gripper;
 mod openpi;
 mod pose;
 mod record;
+mod ros;
 mod schedule;
 mod security;
 mod space;

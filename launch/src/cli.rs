@@ -73,6 +73,9 @@ pub enum Verb {
     Panel(PanelArgs),
     /// Serve the cell's messages live to Foxglove: cameras, states, commands, chunks, modes, over its websocket.
     Foxglove(FoxgloveArgs),
+    /// Show the cell to ROS 2 as a node over rmw_zenoh: joints, cameras, mode; hold and stop as services; with --commands it takes
+    /// trajectories and orders.
+    Ros(RosArgs),
     /// Let a candidate bundle infer beside the one in command, on the same observations; it never reaches the arm. Exit
     /// code 3 when nothing could be compared.
     Shadow(ShadowArgs),
@@ -963,6 +966,40 @@ pub struct FoxgloveArgs {
     /// End in an orderly way when the parent process dies.
     #[arg(long, hide = true)]
     pub supervised: bool,
+}
+
+/// `tactus ros`.
+#[derive(Debug, Args)]
+pub struct RosArgs {
+    /// What every role takes.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// ROS_DOMAIN_ID of the nodes that shall see the cell.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=232))]
+    pub domain_id: u8,
+    /// Namespace of the cell's topics and services.
+    #[arg(long, value_name = "/NAME", default_value = "/tactus")]
+    pub namespace: String,
+    /// Endpoint of the ROS 2 side's router (rmw_zenohd, or zenohd), which may come later.
+    #[arg(long, value_name = "ENDPOINT", default_value = tactus_ros::node::ROUTER)]
+    pub router: Vec<String>,
+    /// Endpoint to listen on for nodes of ROS 2.
+    #[arg(long, value_name = "ENDPOINT", default_value = tactus_ros::node::LISTEN)]
+    pub ros_listen: Vec<String>,
+    /// Use addresses beyond this host for ROS 2. Nothing is encrypted there: whoever reaches them sees the cell and may stop it,
+    /// and with --commands may move the arm.
+    #[arg(long)]
+    pub ros_network: bool,
+    /// Let ROS 2 begin motion: enable the arm, start the policy, take over and command it by topics. It ranks above the policy
+    /// and below an operator.
+    #[arg(long)]
+    pub commands: bool,
+    /// Sentence that the service `start` starts the policy with, until one comes on the topic `instruction`.
+    #[arg(long, value_name = "TEXT", requires = "commands")]
+    pub instruction: Option<String>,
+    /// Joint states a second, at most.
+    #[arg(long, value_name = "HZ", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub rate: u16,
 }
 
 /// `tactus teleop`.

@@ -7,6 +7,7 @@
 mod franka;
 mod franka_node;
 mod gripper;
+mod ros;
 mod ur;
 
 use std::path::Path;
@@ -48,6 +49,7 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
                 Some(CellDevice::Ur(arm)) => ur::serve(role, &cell, arm),
                 Some(CellDevice::Franka(arm)) => franka::serve(role, &cell, arm),
                 Some(CellDevice::FrankaNode(arm)) => franka_node::serve(role, &cell, arm),
+                Some(CellDevice::Ros(arm)) => ros::serve(role, &cell, arm),
                 None => bail!("cell file {}: no section [device]", role.cell.display()),
             }
         }
@@ -65,6 +67,7 @@ fn on_the_bench(verb: &DeviceVerb) -> anyhow::Result<()> {
         CellDevice::Ur(arm) => return ur::bench(verb, &arm),
         CellDevice::Franka(arm) => return franka::bench(verb, &arm),
         CellDevice::FrankaNode(arm) => return franka_node::bench(verb, &arm),
+        CellDevice::Ros(arm) => return ros::bench(verb, arm),
     };
     match verb {
         DeviceVerb::Check { .. } => check(&arm),

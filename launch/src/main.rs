@@ -36,6 +36,7 @@ mod recording;
 mod replay;
 mod result;
 mod roles;
+mod ros;
 mod run;
 mod shadow;
 mod sim_tools;
@@ -84,6 +85,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Teleop(args) => teleop::teleop(&args).map(|()| ExitCode::SUCCESS),
         Verb::Panel(args) => panel::panel(&args).map(|()| ExitCode::SUCCESS),
         Verb::Foxglove(args) => foxglove::foxglove(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Ros(args) => ros::ros(&args).map(|()| ExitCode::SUCCESS),
         Verb::Shadow(args) => shadow::shadow(&args),
         Verb::Drill(args) => drill::drill(&args),
         Verb::Doctor(args) => doctor::doctor(&args),

@@ -12,11 +12,12 @@
 //! - [`open`]: the device named on the command line, and how its readings become joints.
 //! - [`seen`]: what the arm host says, and what was sent; shared by all threads.
 //! - [`feed`]: the thread that reads and publishes. It decides nothing else, and nothing else keeps it waiting.
-//! - [`commander`]: the lease and the orders.
+//! - [`commander`]: the lease and the orders. [`held`]: both, for a source that has no terminal.
 //! - [`screen`]: the terminal's view and keys; [`lines`]: plain lines and words instead.
 
 mod commander;
 mod feed;
+mod held;
 mod lines;
 mod open;
 mod screen;
@@ -37,10 +38,12 @@ use crate::cell::{self, period};
 use crate::cli::{SourceWord, TeleopArgs};
 use crate::{order, roles};
 
-// The panel commands with the same parts, its page in the terminal's place.
-pub use commander::Commander;
-pub use feed::Feed;
+// The panel and the bridge to ROS 2 command with the same parts, in the terminal's place.
+pub use held::{Held, Manner};
 pub use seen::Seen;
+
+use commander::Commander;
+use feed::Feed;
 
 use open::Opened;
 

@@ -59,6 +59,7 @@ pub fn security(cell: &Cell, source: &str) -> anyhow::Result<Option<Security>> {
         Some("engine") => Member::Engine,
         Some("camera") => Member::Camera,
         Some("record") => Member::Record,
+        Some("ros") => Member::Ros,
         Some("run" | "demo" | "eval" | "drill" | "bench") => Member::Launch,
         _ => operator(&members, &security.keys, get().operator.as_deref())?,
     };

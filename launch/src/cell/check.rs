@@ -64,6 +64,7 @@ const BOUNDS: &[(&str, f64, f64, &str)] = &[
     ("camera.latency_ms", 0.0, 1000.0, "ms"),
     ("camera.calibration_days", 0.1, 3650.0, "days"),
     ("device.rate_hz", 20.0, 250.0, "Hz"),
+    ("device.stale_ms", 20.0, 1000.0, "ms"),
     ("device.budget", 0.01, 1.0, ""),
     ("device.max_step_rad", 0.01, 1.0, "rad"),
     ("device.max_deviation_rad", 0.2, 6.0, "rad"),

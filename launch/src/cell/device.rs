@@ -10,11 +10,13 @@ use tactus_drivers_api::servo::{
     ArmError, Bench, Calibration, CalibrationError, Family, Part, calibration::lerobot_file,
 };
 use tactus_franka::NodeSpec;
+use tactus_ros::RosArmSpec;
 use tactus_ur::UrSpec;
 use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
 use super::franka::{CellFranka, RawFranka, RawFrankaNode};
 use super::gripper::{CellGripper, RawGripper};
+use super::ros::RawRos;
 use super::{CellError, Check};
 
 /// The section: the arm, and the gripper beside it where that is a device of its own.
@@ -34,6 +36,7 @@ enum RawDevice {
     Franka(RawFranka),
     #[serde(rename = "franka-node")]
     FrankaNode(RawFrankaNode),
+    Ros(RawRos),
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -104,6 +107,8 @@ pub enum CellDevice {
     Franka(CellFranka),
     /// A Franka Research 3 behind a `franka-node`.
     FrankaNode(NodeSpec),
+    /// An arm that ROS 2 moves.
+    Ros(RosArmSpec),
 }
 
 /// An arm of Universal Robots.
@@ -170,6 +175,7 @@ impl RawHardware {
             RawDevice::Ur(raw) => CellDevice::Ur(raw.read(check)?),
             RawDevice::Franka(raw) => CellDevice::Franka(raw.read(check)?),
             RawDevice::FrankaNode(raw) => CellDevice::FrankaNode(raw.read(check)?),
+            RawDevice::Ros(raw) => CellDevice::Ros(raw.read(check)?),
         };
         let CellDevice::Servos(arm) = &device else {
             return Ok((device, gripper));

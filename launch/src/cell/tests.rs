@@ -575,6 +575,57 @@ fn an_arm_of_universal_robots_is_described_or_refused() {
 }
 
 #[test]
+fn an_arm_of_ros_2_is_described_or_refused() {
+    const ROS2: &str = include_str!("../../cells/ros2.toml");
+    let cell = parsed(ROS2).expect("legal");
+    let Some(CellDevice::Ros(arm)) = cell.hardware else {
+        panic!("no device");
+    };
+    assert_eq!((arm.joints.len(), arm.limits.len()), (6, 6));
+    assert_eq!(arm.states.as_str(), "/joint_states");
+    assert_eq!(arm.node.name, "tactus_device_my_arm");
+    assert!(!arm.node.mesh.network);
+    for (from, to, wanted) in [
+        (
+            "\"/joint_states\"",
+            "\"joint_states\"",
+            "`device.joint_states`: expected a topic's name from the root",
+        ),
+        (
+            "trajectory = \"/joint",
+            "positions = \"/p\"\ntrajectory = \"/joint",
+            "or device.positions with one of Float64MultiArray, got both",
+        ),
+        (
+            "domain_id = 0 ",
+            "domain_id = 233 ",
+            "`device.domain_id`: expected 0 to 232, got 233",
+        ),
+        (
+            "stale_ms = 100 ",
+            "stale_ms = 5 ",
+            "`device.stale_ms`: expected 20 to 1000 ms, got 5",
+        ),
+        (
+            "name = \"elbow_joint\"",
+            "name = \"wrist_1_joint\"",
+            "`device.joints`: expected each joint once, got `wrist_1_joint` twice",
+        ),
+        (
+            "lower = -2.8",
+            "lower = 2.9",
+            "`device.joints`: expected limits of an arm",
+        ),
+        ("jerk = 100.0 },\n]", "},\n]", "missing field `jerk`"),
+    ] {
+        let text = ROS2.replacen(from, to, 1);
+        assert_ne!(text, ROS2, "{from}");
+        let error = parsed(&text).expect_err(to);
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
 fn a_franka_behind_a_node_is_described_or_refused() {
     const NODE: &str = include_str!("../../cells/fr3-node.toml");
     let cell = parsed(NODE).expect("legal");

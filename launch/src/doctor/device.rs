@@ -4,6 +4,7 @@
 
 use anyhow::bail;
 use tactus_franka::{NodeBench, NodeSpec};
+use tactus_ros::{RosArm, RosArmSpec};
 use tactus_ur::{Bench, Host};
 use tactus_wire::MonotonicClock;
 
@@ -24,6 +25,7 @@ pub fn look(report: &mut Report, cell: &Cell) -> anyhow::Result<()> {
         CellDevice::Ur(arm) => ur(arm),
         CellDevice::Franka(arm) => franka(arm),
         CellDevice::FrankaNode(arm) => franka_node(arm),
+        CellDevice::Ros(arm) => ros(arm),
     };
     bar.finish_and_clear();
     add(report, "device", found)?;
@@ -121,6 +123,18 @@ fn franka_node(arm: &NodeSpec) -> Found {
     ready().map_err(|e| {
         let mend = "`tactus device check` says how it stands; `tactus device recover` leaves a reflex; who has the arm gives it \
                     back by ending";
+        (e, mend)
+    })
+}
+
+fn ros(arm: &RosArmSpec) -> Found {
+    let ready = || -> anyhow::Result<String> {
+        RosArm::start(arm.clone(), std::sync::Arc::new(MonotonicClock::new()?))?;
+        let joints = arm.joints.len();
+        Ok(format!("`{}` says {joints} joints of the cell", arm.states))
+    };
+    ready().map_err(|e| {
+        let mend = "is the arm's ROS 2 up, on RMW rmw_zenoh_cpp, with its router? `tactus device check` says more";
         (e, mend)
     })
 }

@@ -33,6 +33,7 @@ pub struct Commander<'a> {
     session: &'a Session,
     seen: Arc<Seen>,
     reference: Reference,
+    rank: Rank,
     authority: Option<Authority>,
 }
 
@@ -48,8 +49,14 @@ impl<'a> Commander<'a> {
             session,
             seen,
             reference,
+            rank: Rank::Teleop,
             authority: None,
         }
+    }
+
+    /// Of another rank than a human's.
+    pub fn with_rank(self, rank: Rank) -> Self {
+        Self { rank, ..self }
     }
 
     /// Carries out what is asked until someone leaves; says how it was left.
@@ -126,7 +133,7 @@ impl<'a> Commander<'a> {
         }
         let authority = match self.authority.take() {
             Some(held) if held.lost().is_none() => held,
-            _ => order::authority(self.session, self.cell, "teleop", Rank::Teleop)?,
+            _ => order::authority(self.session, self.cell, self.rank.word(), self.rank)?,
         };
         self.seen.closed.store(true, Ordering::Relaxed);
         let before = self.seen.sent.load(Ordering::Relaxed);

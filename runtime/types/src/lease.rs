@@ -11,6 +11,8 @@ use crate::Time;
 pub enum Rank {
     /// Episodes of a policy, and whoever starts and ends them.
     Policy,
+    /// A program of another system that commands the arm, as over ROS 2: over a policy, under a human.
+    Outside,
     /// A human who commands the arm.
     Teleop,
 }
@@ -20,6 +22,7 @@ impl Rank {
     pub fn word(self) -> &'static str {
         match self {
             Self::Policy => "policy",
+            Self::Outside => "outside",
             Self::Teleop => "teleop",
         }
     }

@@ -54,7 +54,7 @@ pub use alive::{AliveToken, AliveWatch};
 pub use authority::{Authority, AuthorityError};
 pub use clock::MonotonicClock;
 pub use error::WireError;
-pub use guest::Guest;
+pub use guest::{Guest, Heard, Mesh, Question};
 pub use header::{Header, SCHEMA_VERSION};
 pub use keys::{Cell, Key, KeyError, Name, Role, Said, Topic, who_of};
 pub use members::{Act, Member, Members};

@@ -22,6 +22,8 @@ pub enum Member {
     Engine,
     /// The recorder.
     Record,
+    /// The bridge to ROS 2.
+    Ros,
     /// What starts a cell and runs episodes in it: `run`, `demo`, `eval`, `drill`.
     Launch,
     /// A person, or a program that commands for one.
@@ -80,6 +82,7 @@ impl Members {
             Member::Camera,
             Member::Engine,
             Member::Record,
+            Member::Ros,
             Member::Launch,
         ];
         let operators = self.operators.iter().cloned().map(Member::Operator);
@@ -94,6 +97,7 @@ impl Members {
             Member::Camera => "camera".into(),
             Member::Engine => format!("engine-{}", self.engine),
             Member::Record => "record".into(),
+            Member::Ros => "ros".into(),
             Member::Launch => "launch".into(),
             Member::Operator(name) => format!("operator-{name}"),
         }
@@ -121,7 +125,7 @@ impl Members {
                     let alive = |name: &Name| key(Topic::Alive(Role::Camera, name.clone()));
                     self.cameras.iter().map(alive).collect()
                 }
-                Member::Record | Member::Launch | Member::Operator(_) => vec![],
+                Member::Record | Member::Ros | Member::Launch | Member::Operator(_) => vec![],
             },
             Act::Answer => self.answers(member).into_iter().chain(clock).collect(),
             Act::Put => self.puts(member, who),
@@ -158,6 +162,11 @@ impl Members {
                 key(Topic::EngineReasoning(self.engine.clone())),
             ],
             Member::Record => vec![],
+            // What it forwards counts under a lease alone, and below an operator's.
+            Member::Ros => who
+                .map(|who| key(Topic::ArmSetpoint(arm(), who)))
+                .into_iter()
+                .collect(),
             Member::Launch => vec![key(Topic::Episode), key(Topic::Eval)],
             Member::Operator(_) => {
                 let hand = who.map(|who| key(Topic::ArmSetpoint(arm(), who)));
@@ -188,7 +197,7 @@ impl Members {
             }
             Member::Engine => vec![key(Topic::EngineStatus(self.engine.clone()))],
             Member::Launch => vec![key(Topic::Eval), key(Topic::EvalPicture)],
-            Member::Record | Member::Operator(_) => vec![],
+            Member::Record | Member::Ros | Member::Operator(_) => vec![],
         }
     }
 
@@ -212,10 +221,14 @@ impl Members {
             let name = Name::new(&self.who(&other)).ok();
             keys.extend(name.map(|name| key(Topic::Clock(name))));
         }
-        if let (Member::Launch | Member::Operator(_), Some(who)) = (member, who) {
+        if let (Member::Launch | Member::Operator(_) | Member::Ros, Some(who)) = (member, who) {
             keys.extend([
                 key(Topic::ArmOrder(arm(), who.clone())),
                 key(Topic::ArmLease(arm(), who.clone())),
+            ]);
+        }
+        if matches!(member, Member::Launch | Member::Operator(_)) {
+            keys.extend([
                 key(Topic::SimReset),
                 key(Topic::Eval),
                 key(Topic::EvalPicture),
@@ -236,6 +249,7 @@ impl Members {
         match of.next()? {
             Member::Operator(_) => Some(Rank::Teleop),
             Member::Launch => Some(Rank::Policy),
+            Member::Ros => Some(Rank::Outside),
             _ => None,
         }
     }
@@ -293,6 +307,11 @@ mod tests {
                 vec!["operator-anna"],
             ),
             (
+                Act::Put,
+                Topic::ArmSetpoint(name("a"), by("ros")),
+                vec!["ros"],
+            ),
+            (
                 Act::Query,
                 Topic::ArmLease(name("a"), by("operator-ben")),
                 vec!["operator-ben"],
@@ -336,6 +355,7 @@ mod tests {
         let rank = |who: &str| members().rank(&name(who));
         assert_eq!(rank("operator-anna"), Some(Rank::Teleop));
         assert_eq!(rank("launch"), Some(Rank::Policy));
+        assert_eq!(rank("ros"), Some(Rank::Outside));
         for nobody in ["engine-e", "operator-eve", "anna", "camera"] {
             assert_eq!(rank(nobody), None, "{nobody}");
         }
@@ -349,9 +369,9 @@ mod tests {
             .iter()
             .map(|m| members.common_name(m))
             .collect();
-        assert_eq!(names.len(), 8);
+        assert_eq!(names.len(), 9);
         assert!(names.iter().all(|name| name.ends_with(".lab")));
         names.dedup();
-        assert_eq!(names.len(), 8);
+        assert_eq!(names.len(), 9);
     }
 }

@@ -51,7 +51,7 @@ pub enum QueryError {
 /// Keeps a queryable; dropping it ends it.
 #[must_use = "nobody answers when this is dropped"]
 pub struct Queryable {
-    _zenoh: zenoh::query::Queryable<()>,
+    pub(crate) _zenoh: zenoh::query::Queryable<()>,
 }
 
 /// Answers one question; may be taken to another thread. Dropping it unanswered leaves the asker with

@@ -304,8 +304,8 @@ pub(crate) fn check_endpoint(
     }
 }
 
-/// Refuses an endpoint to listen on that others than this host can reach.
-fn stays_here(endpoint: &str) -> Result<(), SessionError> {
+/// Whether an endpoint is of this host alone.
+pub(crate) fn is_here(endpoint: &str) -> bool {
     let parsed = endpoint.parse::<EndPoint>();
     let address = parsed
         .as_ref()
@@ -315,11 +315,15 @@ fn stays_here(endpoint: &str) -> Result<(), SessionError> {
         .rsplit_once(':')
         .map_or(address.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let here = host == "localhost"
+    host == "localhost"
         || host
             .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
-    if here {
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Refuses an endpoint to listen on that others than this host can reach.
+fn stays_here(endpoint: &str) -> Result<(), SessionError> {
+    if is_here(endpoint) {
         return Ok(());
     }
     Err(SessionError::Option {

@@ -414,7 +414,7 @@ fn mode_report() -> impl Strategy<Value = ModeReport> {
 }
 
 fn rank() -> impl Strategy<Value = Rank> {
-    prop::sample::select(vec![Rank::Policy, Rank::Teleop])
+    prop::sample::select(vec![Rank::Policy, Rank::Outside, Rank::Teleop])
 }
 
 fn leased_order() -> impl Strategy<Value = LeasedOrder> {

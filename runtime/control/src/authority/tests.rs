@@ -108,7 +108,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let rank = prop::sample::select(vec![Rank::Policy, Rank::Teleop]);
+    let rank = prop::sample::select(vec![Rank::Policy, Rank::Outside, Rank::Teleop]);
     prop_oneof![
         (0..700u64).prop_map(Step::Wait),
         (0..4usize, rank, 100..1000u64).prop_map(|(who, rank, ttl)| Step::Acquire(who, rank, ttl)),

@@ -28,7 +28,7 @@ impl ArmCycle {
     /// Takes a setpoint of a human; one that does not count is counted.
     pub(super) fn hear(&mut self, setpoint: &OperatorSetpoint, now: Time) {
         let result = match self.authority.rank(setpoint.lease, now) {
-            Ok(Rank::Teleop) => {
+            Ok(Rank::Teleop | Rank::Outside) => {
                 let limit = self.spec.ladder.operator_limit;
                 self.ear.hear(setpoint, &self.info, limit, now)
             }
@@ -56,7 +56,7 @@ impl ArmCycle {
         }
         let silent = self.ear.silent(now);
         let under = self.ear.newest().map(|s| self.authority.rank(s.lease, now));
-        if !matches!(under, Some(Ok(Rank::Teleop)))
+        if !matches!(under, Some(Ok(Rank::Teleop | Rank::Outside)))
             || silent.is_none_or(|silent| silent > self.spec.ladder.operator_limit)
         {
             return Err(OrderRefused::NoOperator {

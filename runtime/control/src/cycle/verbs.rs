@@ -99,7 +99,7 @@ impl ArmCycle {
             return Ok(None);
         }
         let rank = self.authority.command(under, now)?;
-        if matches!(order, Order::TakeOver { .. }) && rank < Rank::Teleop {
+        if matches!(order, Order::TakeOver { .. }) && rank < Rank::Outside {
             return Err(OrderRefused::Rank { rank: rank.word() });
         }
         // What a policy moves is of the policy's rank, whoever let it: a human takes it over by the lease alone, also a second

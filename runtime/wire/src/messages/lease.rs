@@ -59,6 +59,7 @@ pub enum LeaseReply {
 fn rank_to(rank: Rank) -> i32 {
     match rank {
         Rank::Policy => pb::Rank::Policy,
+        Rank::Outside => pb::Rank::Outside,
         Rank::Teleop => pb::Rank::Teleop,
     }
     .into()
@@ -68,7 +69,8 @@ fn rank_from(rank: i32, envelope: &Envelope<'_>) -> Result<Rank, WireError> {
     match pb::Rank::try_from(rank) {
         Ok(pb::Rank::Policy) => Ok(Rank::Policy),
         Ok(pb::Rank::Teleop) => Ok(Rank::Teleop),
-        Ok(pb::Rank::Unspecified) | Err(_) => Err(envelope.wrong("rank", "1 or 2", rank)),
+        Ok(pb::Rank::Outside) => Ok(Rank::Outside),
+        Ok(pb::Rank::Unspecified) | Err(_) => Err(envelope.wrong("rank", "1 to 3", rank)),
     }
 }
 
