@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tactus_host::account::Durations;
-use tactus_types::{Budget, CameraFrame, JointState, Source, Stage, StageTimes};
+use tactus_types::{Budget, CameraFrame, Followed, JointState, Source, Stage, StageTimes};
 use tactus_wire::{
-    AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, Reasoning, Session,
-    SessionError, SimWorld, Subscriber, Telemetry, Topic,
+    AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeReport, ModeWord, Reasoning,
+    Session, SessionError, SimWorld, Subscriber, Telemetry, Topic,
 };
 
 use crate::cell::Cell;
@@ -49,6 +49,8 @@ pub struct Live {
     pub reasoning: Option<Reasoning>,
     /// Declared budget.
     pub budget: Option<Budget>,
+    /// How the engine's host knows cell time, where it is not the arm's.
+    pub engine_time: Option<Followed>,
     /// Commands of the episode being run, where they are followed.
     pub commands: Commands,
 }
@@ -192,6 +194,16 @@ impl Shared {
             move |m: Result<Delivery<JointState>, _>| {
                 if let Ok(delivery) = m {
                     to.lock().state = Some(delivery.message);
+                }
+            },
+        )?);
+        let to = self.clone();
+        let key = wire.key(&Topic::EngineStatus(cell.engine.clone()));
+        subscriptions.push(session.subscribe(
+            &key,
+            move |m: Result<Delivery<EngineStatus>, _>| {
+                if let Ok(delivery) = m {
+                    to.lock().engine_time = delivery.header.followed;
                 }
             },
         )?);

@@ -14,7 +14,7 @@ use tactus_teleop::filter::Shaping;
 use tactus_teleop::keyboard::Keys;
 use tactus_teleop::{Jog, JogSpec, Keyboard, Pilot, Source, Wish};
 use tactus_types::{ArmInfo, Clock, Reference};
-use tactus_wire::{MonotonicClock, Session};
+use tactus_wire::{CellClock, Session};
 
 use crate::cell::{Cell, period};
 use crate::roles;
@@ -36,7 +36,7 @@ pub struct Hand {
     seen: Arc<Seen>,
     ask: Ask,
     keys: Keys,
-    clock: Arc<MonotonicClock>,
+    clock: Arc<CellClock>,
     heard: Instant,
     thread: Option<JoinHandle<()>>,
 }
@@ -49,7 +49,7 @@ impl Hand {
     pub fn take_over(
         cell: &Arc<Cell>,
         session: &Session,
-        clock: &Arc<MonotonicClock>,
+        clock: &Arc<CellClock>,
         info: &ArmInfo,
         by: u64,
         speed: f64,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tactus_types::{ArmInfo, CameraFrame, Clock, JointState};
 use tactus_wire::{
-    AliveWatch, AppliedBatch, Delivery, EpisodeEvent, EvalReport, Message, Nothing, Reasoning,
-    Session, SessionError, Subscriber, Telemetry, Topic,
+    AliveWatch, AppliedBatch, Delivery, EngineStatus, EpisodeEvent, EvalReport, Message, Nothing,
+    Reasoning, Role, Session, SessionError, Subscriber, Telemetry, Topic,
 };
 
 use super::pictures::Pictures;
@@ -70,15 +70,29 @@ pub fn follow(
                 to.reasoning = Some((d.message, d.received_at));
             },
         )?,
+        take::<EngineStatus>(
+            session,
+            cell,
+            &Topic::EngineStatus(cell.engine.clone()),
+            lately,
+            {
+                let engine = cell.engine.clone();
+                move |to, d| to.time_of(Role::Engine, engine.as_str(), d.header.followed)
+            },
+        )?,
         take::<EvalReport>(session, cell, &Topic::Eval, lately, |to, d| {
             to.eval = Some((d.message, d.received_at));
         })?,
     ];
     for (i, camera) in cell.cameras.iter().enumerate() {
-        let to = pictures.clone();
+        let (to, times, name) = (pictures.clone(), lately.clone(), camera.name.clone());
         let key = cell.wire.key(&Topic::CameraImage(camera.name.clone()));
         let take = move |m: Result<Delivery<CameraFrame>, _>| {
             if let Ok(delivery) = m {
+                let followed = delivery.header.followed;
+                let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+                times.time_of(Role::Camera, name.as_str(), followed);
+                drop(times);
                 to.take(i, delivery.message);
             }
         };
