@@ -211,6 +211,7 @@ fn published(
         connect: args.connect.clone(),
         listen: Vec::new(),
         supervised: false,
+        host: None,
     };
     let session = roles::session(&role, "snap")?;
     let (sender, frames) = sync_channel(1);

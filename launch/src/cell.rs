@@ -12,6 +12,7 @@ mod device;
 mod engine;
 mod franka;
 mod gripper;
+mod host;
 mod openpi;
 mod pose;
 mod record;
@@ -47,6 +48,7 @@ pub use check::CellError;
 pub use device::{CellDevice, CellServos, CellUr, Make};
 pub use franka::CellFranka;
 pub use gripper::{CellGripper, GripperLine};
+pub use host::{CellHost, Links, Place};
 pub use pose::CellPoses;
 pub use record::CellRecord;
 pub use security::CellSecurity;
@@ -58,6 +60,7 @@ use camera::RawCamera;
 use check::Check;
 use device::RawHardware;
 use engine::{CellEngine, RawEngine};
+use host::RawHost;
 use openpi::RawOpenpi;
 use record::RawRecord;
 use schedule::{RawRequest, RawSchedule};
@@ -94,6 +97,8 @@ struct RawCell {
     device: Option<RawHardware>,
     record: Option<RawRecord>,
     security: Option<RawSecurity>,
+    #[serde(default)]
+    host: Vec<RawHost>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +187,8 @@ pub struct Cell {
     pub record: Option<CellRecord>,
     /// The cell's keys, where it has any.
     pub security: Option<CellSecurity>,
+    /// Its hosts, where the file places its roles on several.
+    pub hosts: Vec<CellHost>,
     request: RequestSpec,
     /// How enabling is verified.
     pub enable: EnableSpec,
@@ -307,8 +314,14 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         }
     };
     let vouched = Vouched::read(raw.bundle_id, &raw.bundle_signers, openpi.is_some(), &check)?;
+    let record = match raw.record {
+        None => None,
+        Some(record) => Some(record.read(&check, directory)?),
+    };
+    let records = record.as_ref().is_some_and(|record| record.black_box);
     Ok(Cell {
         file: file.into(),
+        hosts: host::read(raw.host, records, &check)?,
         name: check.name("name", &raw.name)?,
         wire: tactus_wire::Cell::new(&raw.name)
             .map_err(|e| check.error("name", "a name for keys", e))?,
@@ -350,10 +363,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         schedule,
         latency,
         teleop: raw.teleop.read(&check)?,
-        record: match raw.record {
-            None => None,
-            Some(record) => Some(record.read(&check, directory)?),
-        },
+        record,
         security: match raw.security {
             None => None,
             Some(security) => Some(security.read(&check, directory)?),
@@ -413,6 +423,49 @@ impl Cell {
             cameras: self.cameras.iter().map(|c| c.name.clone()).collect(),
             operators: security.operators.clone(),
         })
+    }
+
+    /// The host of that name.
+    ///
+    /// # Errors
+    /// [`CellError`] when there is none.
+    pub fn host(&self, name: &Name) -> Result<&CellHost, CellError> {
+        let named = self.hosts.iter().find(|host| host.name == *name);
+        named.ok_or_else(|| {
+            let known: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
+            let expected = format!("a [[host]] of the name that was given (--host): `{name}`");
+            Check { file: &self.file }.error(
+                "host",
+                &expected,
+                match known.is_empty() {
+                    true => "none".into(),
+                    false => known.join(", "),
+                },
+            )
+        })
+    }
+
+    /// What a process that calls itself `source` listens on and dials in a cell with hosts; `here` is where it runs.
+    ///
+    /// # Errors
+    /// [`CellError`] when it is a role, and is not placed on `here`.
+    pub fn links(&self, here: Option<&Name>, source: &str) -> Result<Links, CellError> {
+        let place = Place::of_source(source);
+        let host = here.map(|here| self.host(here)).transpose()?;
+        if let Some(place) = place.filter(|place| *place != Place::Launch)
+            && !host.is_some_and(|host| host.roles.contains(&place))
+        {
+            let word = place.word();
+            let expected = format!("--host with the host on which `{word}` is placed");
+            let actual = here.map_or("none", Name::as_str);
+            return Err(Check { file: &self.file }.error("host", &expected, actual));
+        }
+        let protocol = if self.security.is_some() {
+            "tls"
+        } else {
+            "tcp"
+        };
+        Ok(host::links(&self.hosts, here, place, protocol))
     }
 
     /// The bundle of the cell, or the one that was named instead.

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, CellHost};
 use crate::cli::{ControlWord, PolicyArgs};
+use crate::trust;
 
 /// First pause before a role is started again; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -74,6 +75,35 @@ impl Children {
         Self::start_each(cell, endpoint, policy, log, record_to, file, &[])
     }
 
+    /// As [`Children::start_without`], but only the roles that `cell` places on `host`.
+    ///
+    /// # Errors
+    /// As [`Children::start`].
+    pub fn start_placed(
+        later: &str,
+        cell: &Cell,
+        host: &CellHost,
+        policy: &PolicyArgs,
+        record_to: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let file = |_: &str| cell.file.clone();
+        let reach = ["--host", host.name.as_str()];
+        let here = |role: &str| {
+            let word = if role == "sim" { "device" } else { role };
+            host.roles.iter().any(|place| place.word() == word)
+        };
+        Self::start_all(
+            cell,
+            &reach,
+            policy,
+            "info",
+            record_to,
+            file,
+            &[later],
+            here,
+        )
+    }
+
     /// As [`Children::start`], but for `later`, which [`Children::start_again`] starts.
     ///
     /// # Errors
@@ -101,6 +131,25 @@ impl Children {
         record_to: Option<&Path>,
         file_of: impl Fn(&str) -> PathBuf,
         later: &[&str],
+    ) -> anyhow::Result<Self> {
+        let reach = ["--connect", endpoint];
+        let all = |_: &str| true;
+        Self::start_all(cell, &reach, policy, log, record_to, file_of, later, all)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "private; the public ones name what they give"
+    )]
+    fn start_all(
+        cell: &Cell,
+        reach: &[&str],
+        policy: &PolicyArgs,
+        log: &str,
+        record_to: Option<&Path>,
+        file_of: impl Fn(&str) -> PathBuf,
+        later: &[&str],
+        here: impl Fn(&str) -> bool,
     ) -> anyhow::Result<Self> {
         let logs =
             std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
@@ -146,20 +195,11 @@ impl Children {
         } else if cell.record.as_ref().is_some_and(|record| record.black_box) {
             roles.push(("record", vec![]));
         }
-        for (role, extra) in roles {
+        for (role, extra) in roles.into_iter().filter(|(role, _)| here(role)) {
             let file = file_of(role).display().to_string();
-            let args: Vec<String> = [
-                "--log",
-                log,
-                role,
-                "--cell",
-                &file,
-                "--connect",
-                endpoint,
-                "--supervised",
-            ]
-            .map(str::to_owned)
-            .to_vec();
+            let own = ["--log", log, role, "--cell", &file, "--supervised"];
+            let args = own.iter().chain(reach).map(|&arg| arg.to_owned());
+            let args: Vec<String> = args.chain(trust::passed_on()).collect();
             let log = children.logs.join(format!("{role}.log"));
             let mut running = Running {
                 role,
@@ -177,6 +217,16 @@ impl Children {
             children.running.push(running);
         }
         Ok(children)
+    }
+
+    /// Nobody, where others have started the cell.
+    ///
+    /// # Errors
+    /// When the folder for logs cannot be created.
+    pub fn none(cell: &Cell) -> anyhow::Result<Self> {
+        let file = |_: &str| cell.file.clone();
+        let policy = PolicyArgs::default();
+        Self::start_all(cell, &[], &policy, "info", None, file, &[], |_| false)
     }
 
     /// Fails with the last words of a role that has ended.

@@ -43,6 +43,8 @@ pub enum Verb {
     Keys(crate::keys::KeysArgs),
     /// Bring up all processes of a cell and supervise them until Ctrl-C.
     Run(RunArgs),
+    /// Write systemd units for the roles of this host, so that they are there when the machine is. Starts nothing.
+    Install(crate::install::InstallArgs),
     /// Run the policy: frames, joint states and requests in, action chunks out. Or serve it to OpenPI clients, without a cell.
     Engine(EngineArgs),
     /// Run an arm host: request, schedule, supervise, limit and command at a fixed control rate; or move its arm to a pose.
@@ -165,6 +167,9 @@ pub struct DemoArgs {
     /// Record everything to this file, which must not exist: what `tactus replay` decides again.
     #[arg(long, value_name = "FILE.mcap")]
     pub record: Option<PathBuf>,
+    /// Start nothing: run the episodes on the cell that runs already where the hosts of its file are ([[host]]).
+    #[arg(long, requires = "cell", conflicts_with_all = ["lockstep", "record"])]
+    pub running: bool,
     /// What the policy is and what runs it.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -176,8 +181,12 @@ pub struct RunArgs {
     /// Cell file.
     pub cell: PathBuf,
     /// Endpoint that the cell's processes meet at, for example tcp/127.0.0.1:7447. Default: a free loopback port.
-    #[arg(long, value_name = "ENDPOINT")]
+    #[arg(long, value_name = "ENDPOINT", conflicts_with = "host")]
     pub listen: Option<String>,
+    /// Which of the cell file's hosts this is: only its roles are started, and meet the others where those are. Without it all
+    /// roles run here.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<tactus_wire::Name>,
     /// Record everything to this file, which must not exist, or to a new file in this folder; instead of a black box.
     #[arg(long, value_name = "FILE|DIR")]
     pub record: Option<PathBuf>,
@@ -284,9 +293,13 @@ pub struct RoleArgs {
     /// Cell file.
     #[arg(long, value_name = "FILE")]
     pub cell: PathBuf,
-    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable.
+    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Or of a Zenoh router. Not
+    /// needed where the cell file says where its hosts are ([[host]]).
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Vec<String>,
+    /// Which of the cell file's hosts this is; for its roles.
+    #[arg(long, value_name = "NAME", conflicts_with = "connect")]
+    pub host: Option<tactus_wire::Name>,
     /// Endpoint to listen on. Default: a free loopback port.
     #[arg(long, value_name = "ENDPOINT")]
     pub listen: Vec<String>,
@@ -927,7 +940,8 @@ pub struct PanelArgs {
     /// Cell file.
     #[arg(long, value_name = "FILE")]
     pub cell: PathBuf,
-    /// Endpoint of any process of the cell, for example tcp/127.0.0.1:7447; must be reachable.
+    /// Endpoint of any process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Not needed where the cell file says
+    /// where its hosts are ([[host]]).
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Vec<String>,
     /// Where the page is served. Anywhere but on loopback a token is required, which is printed once.
@@ -954,7 +968,8 @@ pub struct FoxgloveArgs {
     /// Cell file.
     #[arg(long, value_name = "FILE")]
     pub cell: PathBuf,
-    /// Endpoint of any process of the cell, for example tcp/127.0.0.1:7447; must be reachable.
+    /// Endpoint of any process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Not needed where the cell file says
+    /// where its hosts are ([[host]]).
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Vec<String>,
     /// Where Foxglove connects to. Anywhere but on loopback a token is required, which is printed once.
@@ -1433,6 +1448,9 @@ pub struct DoctorArgs {
     /// and cameras show with what the bundle was trained on.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
+    /// The same, of a cell whose file says where its hosts are ([[host]]).
+    #[arg(long, conflicts_with = "connect")]
+    pub running: bool,
     /// Leave out what takes longer: how late ticks are here, and what the policy's stages take.
     #[arg(long)]
     pub quick: bool,

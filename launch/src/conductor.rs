@@ -60,6 +60,12 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             bundle.id().to_string()
         }
     };
+    if args.running && cell.hosts.is_empty() {
+        bail!(
+            "--running: cell file {} does not say where its hosts are ([[host]])",
+            file.display()
+        );
+    }
     if args.lockstep {
         if args.policy.explain.is_some() {
             bail!("--explain: explanations take real time, and lock-step has none");
@@ -111,15 +117,27 @@ pub fn real_time(
     let role = RoleArgs {
         cell: cell.file.clone(),
         connect: vec![],
-        listen: vec![endpoint.clone()],
+        // Of a cell that runs already this process is a guest.
+        listen: match args.running {
+            true => vec![],
+            false => vec![endpoint.clone()],
+        },
         supervised: false,
+        host: None,
     };
     let session = roles::session(&role, "demo")?;
     let to = args.record.as_deref();
     record::check_target(to)?;
-    let mut children = Children::start(cell, &endpoint, &args.policy, "info", to)?;
+    let mut children = match args.running {
+        true => Children::none(cell)?,
+        false => Children::start(cell, &endpoint, &args.policy, "info", to)?,
+    };
     shared.news(format!(
-        "processes of cell `{}` start; their logs: {}",
+        "{} `{}`; logs: {}",
+        match args.running {
+            true => "guest of cell",
+            false => "starting the processes of cell",
+        },
         cell.name,
         children.logs.display()
     ));
@@ -246,7 +264,11 @@ impl Conductor<'_> {
         }
         let authority = order::authority(&self.session, self.cell, "demo", order::rank(false))?;
         self.authority = Some(authority);
-        self.order(&ModeOrder::Enable)?;
+        // Somebody may have enabled a cell that ran already.
+        let mode = self.shared.lock().mode.as_ref().map(|m| m.mode);
+        if !self.args.running || mode != Some(ModeWord::Ready) {
+            self.order(&ModeOrder::Enable)?;
+        }
         let resume = match self.cell.resume {
             Resume::Auto => {
                 "resume = \"auto\": after a hold the arm goes on by itself once all is well again"

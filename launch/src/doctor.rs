@@ -207,7 +207,7 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         if !args.quick {
             access::look(&mut report, cell)?;
         }
-        if args.connect.is_none() {
+        if args.connect.is_none() && !args.running {
             device::look(&mut report, cell)?;
         }
         cell::look(&mut report, cell, args)?;

@@ -66,6 +66,7 @@ pub fn foxglove(args: &FoxgloveArgs) -> anyhow::Result<()> {
         cell: args.cell.clone(),
         connect: args.connect.clone(),
         listen: vec![],
+        host: None,
         supervised: args.supervised,
     };
     let joined = roles::join(&role, "foxglove")?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tactus_host::account::Durations;
-use tactus_types::{Budget, CameraFrame, JointState, Source, Stage, StageTimes};
+use tactus_types::{Budget, CameraFrame, Followed, JointState, Source, Stage, StageTimes};
 use tactus_wire::{
     AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeReport, ModeWord, Reasoning,
     Service, Session, SessionError, SimWorld, Subscriber, Telemetry, Topic,
@@ -51,6 +51,8 @@ pub struct Live {
     pub service: Option<Service>,
     /// Declared budget.
     pub budget: Option<Budget>,
+    /// How the engine's host knows cell time, where it is not the arm's.
+    pub engine_time: Option<Followed>,
     /// Commands of the episode being run, where they are followed.
     pub commands: Commands,
 }
@@ -194,6 +196,16 @@ impl Shared {
             move |m: Result<Delivery<JointState>, _>| {
                 if let Ok(delivery) = m {
                     to.lock().state = Some(delivery.message);
+                }
+            },
+        )?);
+        let to = self.clone();
+        let key = wire.key(&Topic::EngineStatus(cell.engine.clone()));
+        subscriptions.push(session.subscribe(
+            &key,
+            move |m: Result<Delivery<EngineStatus>, _>| {
+                if let Ok(delivery) = m {
+                    to.lock().engine_time = delivery.header.followed;
                 }
             },
         )?);

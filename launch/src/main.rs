@@ -21,7 +21,9 @@ mod doctor;
 mod drill;
 mod eval;
 mod foxglove;
+mod hello;
 mod holds;
+mod install;
 mod keys;
 mod live;
 mod lockstep;
@@ -71,6 +73,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo(args) => conductor::demo(&args),
         Verb::Keys(args) => keys::keys(&args).map(|()| ExitCode::SUCCESS),
         Verb::Run(args) => run::run(&args),
+        Verb::Install(args) => install::install(&args),
         Verb::Engine(args) => roles::engine(&args).map(|()| ExitCode::SUCCESS),
         Verb::Arm(args) => arm_tools::arm(&args).map(|()| ExitCode::SUCCESS),
         Verb::Camera(args) => camera::camera(&args).map(|()| ExitCode::SUCCESS),

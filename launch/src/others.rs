@@ -58,6 +58,7 @@ pub fn load(first: &Cell, role: &RoleArgs, also: &[String]) -> anyhow::Result<Ve
             cell: PathBuf::from(file),
             connect,
             listen: vec![],
+            host: None,
             supervised: false,
         };
         all.push(Loaded { cell, role });

@@ -75,6 +75,7 @@ pub fn panel(args: &PanelArgs) -> anyhow::Result<()> {
         cell: args.cell.clone(),
         connect: args.connect.clone(),
         listen: vec![],
+        host: None,
         supervised: args.supervised,
     };
     let joined = roles::join(&role, "panel")?;

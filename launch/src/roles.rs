@@ -13,11 +13,11 @@ use tactus_policies::{Options, Probe, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
 use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
-use tactus_wire::{MonotonicClock, Session, SessionOptions, Topic};
+use tactus_wire::{CellClock, MonotonicClock, Session, SessionOptions, Topic};
 
-use crate::cell::{self, Cell, Vouched};
+use crate::cell::{self, Cell, Links, Vouched};
 use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
-use crate::{holds, log, openpi, others, trust};
+use crate::{hello, holds, log, openpi, others, trust};
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -33,8 +33,8 @@ pub const PROBE_WITHIN: Duration = Duration::from_secs(3);
 pub struct Joined {
     /// The network.
     pub session: Session,
-    /// The clock of every message.
-    pub clock: Arc<MonotonicClock>,
+    /// The clock of every message: cell time.
+    pub clock: Arc<CellClock>,
     /// Set by Ctrl-C, SIGTERM, or the death of the parent when supervised.
     pub stop: Arc<AtomicBool>,
 }
@@ -59,8 +59,8 @@ pub fn session(args: &RoleArgs, source: &str) -> anyhow::Result<Session> {
 }
 
 /// Opens the network for `source`, and its clock.
-pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<MonotonicClock>)> {
-    let clock = Arc::new(MonotonicClock::new()?);
+pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<CellClock>)> {
+    let own = Arc::new(MonotonicClock::new()?);
     let mut options = SessionOptions {
         connect: args.connect.clone(),
         connect_timeout: CONNECT_WITHIN,
@@ -73,10 +73,27 @@ pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<Monot
         trust::take_turns();
         options.listen = vec![LOOPBACK_ENCRYPTED.into()];
     }
+    let mut leaves = !args.connect.iter().all(|end| hello::is_loopback(end));
     if !args.listen.is_empty() {
         options.listen = args.listen.clone();
+    } else if args.connect.is_empty() && !cell.hosts.is_empty() {
+        let Links { listen, connect } = cell.links(args.host.as_ref(), source)?;
+        if !listen.is_empty() {
+            options.listen = listen;
+        }
+        options.connect = connect;
+        options.named_links = true;
+        let here = args.host.as_ref().map(|host| cell.host(host)).transpose()?;
+        leaves = !here.is_some_and(cell::CellHost::has_arm);
     }
-    let session = Session::open(&options, source, clock.clone())?;
+    let clock = Arc::new(match leaves {
+        true => CellClock::elsewhere(own),
+        false => CellClock::here(own),
+    });
+    let mut session = Session::open(&options, source, clock.clone())?;
+    if leaves {
+        hello::hello(&mut session, &cell, &clock)?;
+    }
     Ok((session, clock))
 }
 
@@ -126,7 +143,7 @@ pub fn open_live_policy(
     cell: &Cell,
     args: &PolicyArgs,
     arm: &ArmInfo,
-    clock: &Arc<MonotonicClock>,
+    clock: &Arc<CellClock>,
 ) -> anyhow::Result<Box<dyn Served>> {
     let conditioning = cell.schedule.strategy.conditioning();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;

@@ -25,7 +25,7 @@ use anyhow::Context;
 use tactus_ros::keys::part;
 use tactus_ros::{NodeOptions, RosName, RosNode};
 use tactus_types::{ArmInfo, Clock, Time};
-use tactus_wire::{Mesh, MonotonicClock, Nothing, Topic};
+use tactus_wire::{CellClock, Mesh, Nothing, Topic};
 
 use crate::cell;
 use crate::cli::RosArgs;
@@ -106,7 +106,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    pub fn clock(&self) -> &Arc<MonotonicClock> {
+    pub fn clock(&self) -> &Arc<CellClock> {
         &self.joined.clock
     }
 

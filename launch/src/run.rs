@@ -1,13 +1,15 @@
-//! `tactus run`: a cell's processes, supervised until Ctrl-C. Starts no episode: that is an operator's `tactus order`.
+//! `tactus run`: a cell's processes, supervised until Ctrl-C; of a cell on several hosts, those of this host. Starts no episode:
+//! that is an operator's `tactus order`.
 
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::bail;
 use tactus_bundle::AnyBundle;
 use tactus_wire::Session;
 
-use crate::cell;
+use crate::cell::{self, Cell, CellHost};
 use crate::children::{self, Children};
 use crate::cli::{RoleArgs, RunArgs};
 use crate::live::Shared;
@@ -17,22 +19,35 @@ use crate::{doctor, record, roles};
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let cell = cell::load(&args.cell)?;
     let stop = roles::stop_flag(false)?;
-    let endpoint = match &args.listen {
-        Some(endpoint) => endpoint.clone(),
-        None => children::free_endpoint(&cell)?,
+    let host = args.host.as_ref().map(|host| cell.host(host)).transpose()?;
+    let to = args.record.as_deref();
+    record::check_target(to)?;
+    if let Some(host) = host.filter(|host| !host.has_arm()) {
+        return without_arm(args, &cell, host, &stop);
+    }
+    let endpoint = match (&args.listen, host) {
+        (Some(endpoint), _) => Some(endpoint.clone()),
+        (None, None) => Some(children::free_endpoint(&cell)?),
+        (None, Some(_)) => None,
     };
     let role = RoleArgs {
         cell: args.cell.clone(),
         connect: vec![],
-        listen: vec![endpoint.clone()],
+        listen: endpoint.iter().cloned().collect(),
+        host: args.host.clone(),
         supervised: false,
     };
-    roles::let_act(&cell, &args.policy)?;
+    // Elsewhere the engine says it by itself, where the bundle is.
+    if host.is_none_or(|host| host.roles.iter().any(|role| role.word() == "engine")) {
+        roles::let_act(&cell, &args.policy)?;
+    }
     let session: Session = roles::session(&role, "run")?;
-    let to = args.record.as_deref();
-    record::check_target(to)?;
     // Without an arm host nobody can switch torque on: it starts once the cell is known to fit its bundle.
-    let mut children = Children::start_without("arm", &cell, &endpoint, &args.policy, to)?;
+    let mut children = match (&endpoint, host) {
+        (Some(endpoint), _) => Children::start_without("arm", &cell, endpoint, &args.policy, to)?,
+        (None, Some(host)) => Children::start_placed("arm", &cell, host, &args.policy, to)?,
+        (None, None) => bail!("--listen: expected an endpoint"),
+    };
     let bundle = cell.bundle_dir(args.policy.bundle.as_deref());
     let bundle = bundle.map_err(anyhow::Error::new);
     let fits = match bundle.and_then(|dir| Ok(AnyBundle::open(dir)?)) {
@@ -62,8 +77,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     children.start_again("arm")?;
     let shared = Shared::new(&cell, None, true);
     let _subscriptions = shared.follow(&session, &cell.wire, &cell, false)?;
+    let (at, connect) = match (&endpoint, host) {
+        (Some(endpoint), _) => (endpoint.clone(), format!(" --connect {endpoint}")),
+        (None, host) => (host.map_or(String::new(), named), String::new()),
+    };
     eprintln!(
-        "cell `{}` at {endpoint}; logs: {}",
+        "cell `{}` at {at}; logs: {}",
         cell.name,
         children.logs.display()
     );
@@ -74,14 +93,62 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     if cell.shared_engine {
         eprintln!(
-            "its engine is shared: `tactus engine --cell {} --connect {endpoint} --also ...` serves it",
+            "its engine is shared: `tactus engine --cell {}{connect} --also ...` serves it",
             args.cell.display()
         );
     }
     eprintln!(
-        "the arm is in boot: `tactus order --cell {} --connect {endpoint} enable`, then `start \"...\"`",
+        "the arm is in boot: `tactus order --cell {}{connect} enable`, then `start \"...\"`",
         args.cell.display()
     );
+    supervise(&mut children, &shared, &stop);
+    eprintln!("stopping: the arm brakes and holds");
+    children.end();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The roles of a host that has no arm: they wait for the arm's host by themselves.
+fn without_arm(
+    args: &RunArgs,
+    cell: &Cell,
+    host: &CellHost,
+    stop: &AtomicBool,
+) -> anyhow::Result<ExitCode> {
+    if host.roles.is_empty() {
+        bail!(
+            "cell file {}: host `{}` has no roles: nothing to run here; operators need no `tactus run`",
+            cell.file.display(),
+            host.name
+        );
+    }
+    let to = args.record.as_deref();
+    let mut children = Children::start_placed("", cell, host, &args.policy, to)?;
+    let shared = Shared::new(cell, None, true);
+    eprintln!(
+        "{} of cell `{}`; logs: {}",
+        named(host),
+        cell.name,
+        children.logs.display()
+    );
+    supervise(&mut children, &shared, stop);
+    eprintln!("stopping: what needs these roles holds");
+    children.end();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named(host: &CellHost) -> String {
+    let roles: Vec<&str> = host.roles.iter().map(|role| role.word()).collect();
+    let CellHost {
+        name,
+        address,
+        port,
+        ..
+    } = host;
+    format!("host `{name}` ({address}:{port}: {})", roles.join(", "))
+}
+
+/// Until `stop` is set: says what ended, and lets it be started again.
+fn supervise(children: &mut Children, shared: &Shared, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         for ended in children.supervise() {
             shared.news(format!(
@@ -91,7 +158,4 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    eprintln!("stopping: the arm brakes and holds");
-    children.end();
-    Ok(ExitCode::SUCCESS)
 }

@@ -39,6 +39,12 @@ pub fn get() -> &'static Trust {
     TRUST.get().unwrap_or(&NONE)
 }
 
+/// What of it the roles that this process starts have to be told.
+pub fn passed_on() -> Vec<String> {
+    let plain = get().plain_network.then(|| "--plain-network".to_owned());
+    plain.into_iter().collect()
+}
+
 /// What this process brings along to `cell`; `source` is what it calls itself in messages.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use anyhow::Context;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tactus_host::account::Quantiles;
-use tactus_types::{Budget, CameraFrame, JointState};
+use tactus_types::{Budget, CameraFrame, Followed, JointState};
 use tactus_wire::{ModeReport, Service, Telemetry};
 
 use crate::cell::Cell;
@@ -139,6 +139,7 @@ struct Shown {
     telemetry: Option<Telemetry>,
     state: Option<JointState>,
     budget: Option<Budget>,
+    engine_time: Option<Followed>,
     instruction: String,
     /// What the language model says about it, in one line.
     reasoning: Option<String>,
@@ -175,6 +176,7 @@ fn copy(live: &Live, cell: &Cell, now: Instant) -> (Shown, Vec<Option<CameraFram
         telemetry: live.telemetry,
         state: live.state,
         budget: live.budget,
+        engine_time: live.engine_time,
         instruction: live.instruction.clone(),
         service: live.service.clone(),
         reasoning: live.reasoning.as_ref().map(|said| one_line(&said.text)),

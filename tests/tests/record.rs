@@ -84,6 +84,7 @@ fn decoded<M: Message>(messages: &[mcap::Message<'static>], topic: &str) -> Vec<
             published_at: Time::from_nanos(message.publish_time),
             seq: message.sequence.into(),
             source: "a file".into(),
+            followed: None,
         };
         let raw = Raw {
             key: topic,

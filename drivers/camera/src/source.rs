@@ -65,6 +65,6 @@ fn open(spec: &CameraSpec, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Cam
         SourceSpec::Http { url } => Box::new(http::HttpSource::connect(url, clock)?),
         SourceSpec::Folder(playback) => Box::new(folder::open(playback, spec.rate_hz, clock)?),
         SourceSpec::Video(playback) => Box::new(video::play(playback, spec.rate_hz, clock)?),
-        SourceSpec::Rtsp { url } => Box::new(video::Stream::connect(url)?),
+        SourceSpec::Rtsp { url } => Box::new(video::Stream::connect(url, clock)?),
     })
 }

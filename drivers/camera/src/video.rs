@@ -292,6 +292,7 @@ impl Images for Video {
 pub struct Stream {
     what: String,
     decoder: Decoder,
+    clock: Arc<dyn Clock>,
 }
 
 impl Stream {
@@ -299,10 +300,14 @@ impl Stream {
     ///
     /// # Errors
     /// [`CameraError::Lost`]; [`CameraError::NoOpenCv`].
-    pub fn connect(url: &str) -> Result<Self, CameraError> {
+    pub fn connect(url: &str, clock: Arc<dyn Clock>) -> Result<Self, CameraError> {
         let what = shown(url);
         let decoder = Decoder::start(&what, &["stream".as_ref(), url.as_ref()])?;
-        Ok(Self { what, decoder })
+        Ok(Self {
+            what,
+            decoder,
+            clock,
+        })
     }
 }
 
@@ -324,7 +329,8 @@ impl Source for Stream {
                 data: rgb,
                 pixels: Pixels::Rgb8,
                 size: (width, height),
-                captured_at: Time::from_nanos(at_nanos),
+                // The decoder's process knows this host's clock only.
+                captured_at: self.clock.of_host(Time::from_nanos(at_nanos)),
                 clock: CaptureClock::Arrival,
                 number: None,
                 damaged: false,

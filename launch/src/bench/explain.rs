@@ -133,6 +133,7 @@ fn measure(
         connect: vec![],
         listen: vec![endpoint.clone()],
         supervised: false,
+        host: None,
     };
     let session = roles::session(&role, "bench")?;
     let policy = PolicyArgs {

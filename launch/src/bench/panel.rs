@@ -81,6 +81,7 @@ fn turn(args: &PanelBenchArgs, cell: &Cell, pages: u16) -> anyhow::Result<Value>
         connect: vec![],
         listen: vec![endpoint.clone()],
         supervised: false,
+        host: None,
     };
     let session = roles::session(&role, "bench")?;
     let policy = PolicyArgs::default();

@@ -9,7 +9,7 @@ use anyhow::bail;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tactus_types::{Clock, ClockId};
+use tactus_types::{Clock, ClockId, Time};
 use tactus_wire::{Answered, Name, Offset, OffsetTracker, Topic};
 
 use super::args::ClocksArgs;
@@ -114,7 +114,9 @@ fn ask(cell: &Cell, joined: &Joined, asked: &mut Asked) {
 }
 
 fn offset(asked: &Asked, joined: &Joined) -> Option<Offset> {
-    asked.tracker.offset(joined.clock.now())
+    asked
+        .tracker
+        .offset(Time::from_nanos(joined.clock.host_now().nanos))
 }
 
 fn table(asked: &[Asked], joined: &Joined) -> Table {
@@ -130,7 +132,7 @@ fn table(asked: &[Asked], joined: &Joined) -> Table {
     for a in asked {
         let clock = match a.clock {
             None => "does not answer",
-            Some(clock) if clock == joined.clock.id() => "this host's",
+            Some(clock) if clock == joined.clock.host_now().clock => "this host's",
             Some(_) => "another",
         };
         let offset = offset(a, joined);
@@ -158,7 +160,7 @@ fn row(asked: &Asked, joined: &Joined) -> Value {
     let offset = offset(asked, joined);
     json!({
         "name": asked.name.as_str(),
-        "same_clock": asked.clock.map(|c| c == joined.clock.id()),
+        "same_clock": asked.clock.map(|c| c == joined.clock.host_now().clock),
         "offset_ms": offset.map(|o| 1e3 * o.secs),
         "bound_ms": offset.map(|o| 1e3 * o.bound_secs),
         "drift_ppm": offset.and_then(|o| o.drift).map(|(d, _)| 1e6 * d),

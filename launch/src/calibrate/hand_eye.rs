@@ -293,6 +293,7 @@ pub fn with_stand<T>(
         connect: setting.connect.to_vec(),
         listen: Vec::new(),
         supervised: false,
+        host: None,
     };
     let joined = roles::join(&role, "calibrate")?;
     let info = arm_tools::info(&cell, &joined)?;

@@ -278,6 +278,7 @@ fn live(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Resu
         connect: args.connect.clone(),
         listen: Vec::new(),
         supervised: false,
+        host: None,
     };
     let joined = roles::join(&role, "calibrate")?;
     let frames = Frames::hear(&cell, camera, &joined)?;

@@ -423,6 +423,7 @@ fn refusals(
                 published_at: now.before(late),
                 seq: bench.tick,
                 source: "conformance".into(),
+                followed: None,
             };
             Ok(bench.raw.put(Some(&header.encode()), &command.encode())?)
         }

@@ -14,16 +14,16 @@ use super::{Finding, Report, busy, network};
 use crate::cell::{Cell, Vouched};
 use crate::cli::{DoctorArgs, RoleArgs};
 use crate::roles::{PROBE_CHUNKS, PROBE_WITHIN};
-use crate::{holds, result, roles};
+use crate::{hello, holds, result, roles};
 
 /// How long a running cell may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Adds what it finds.
 pub fn look(report: &mut Report, cell: &Cell, args: &DoctorArgs) -> anyhow::Result<()> {
-    let (device, shown) = match &args.connect {
-        Some(endpoint) => alive(report, cell, endpoint, args.quick)?,
-        None => (None, None),
+    let (device, shown) = match (&args.connect, args.running) {
+        (None, false) => (None, None),
+        (endpoint, _) => alive(report, cell, endpoint.as_deref(), args.quick)?,
     };
     if let (None, Some(declared)) = (&args.policy.bundle, &cell.openpi) {
         let found = format!("{}, which a remote server runs", declared.endpoint);
@@ -216,18 +216,19 @@ fn budget(
     Ok(())
 }
 
-/// Who answers at `endpoint`; the info of the cell's device, if it does, and what the cell shows.
+/// Who answers at `endpoint`, or where the cell's hosts are; the info of the cell's device, if it does, and what the cell shows.
 fn alive(
     report: &mut Report,
     cell: &Cell,
-    endpoint: &str,
+    endpoint: Option<&str>,
     quick: bool,
 ) -> anyhow::Result<(Option<ArmInfo>, Option<Shown>)> {
     let role = RoleArgs {
         cell: cell.file.clone(),
-        connect: vec![endpoint.to_owned()],
+        connect: endpoint.iter().map(|&end| end.to_owned()).collect(),
         listen: vec![],
         supervised: false,
+        host: None,
     };
     let bar = busy("asking the running cell");
     let session = match roles::session(&role, "doctor") {
@@ -278,7 +279,12 @@ fn alive(
         ),
     })?;
     if !quick {
-        network::look(report, &session, cell, endpoint)?;
+        let way = match (endpoint.is_some_and(hello::is_loopback), &cell.security) {
+            (true, _) => network::Way::Loopback,
+            (false, Some(_)) => network::Way::Encrypted,
+            (false, None) => network::Way::Plain,
+        };
+        network::look(report, &session, cell, way)?;
     }
     Ok((asked.ok(), shown))
 }

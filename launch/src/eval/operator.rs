@@ -58,6 +58,7 @@ impl Operator {
             connect: vec![],
             listen: vec![endpoint.clone()],
             supervised: false,
+            host: None,
         };
         let session = roles::session(&role, "eval")?;
         let report = EvalReport {

@@ -219,6 +219,7 @@ fn real_time(run: &Run<'_>) -> anyhow::Result<(Row, Figures)> {
         cell: None,
         record: run.files.recording(),
         json: None,
+        running: false,
         policy: policy_args(dir),
     };
     let shared = Shared::new(run.cell, Some(1), false);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tactus_types::{ArmInfo, Clock, Time};
 use tactus_wire::{
-    CameraInfo, Cell as WireCell, Header, Key, Message, MonotonicClock, Nothing, Raw, Session,
+    CameraInfo, Cell as WireCell, CellClock, Header, Key, Message, Nothing, Raw, Session,
     SessionError, Subscriber, Topic,
 };
 use tokio::sync::Notify;
@@ -101,7 +101,7 @@ struct Channel {
 /// The channels of a cell.
 pub struct Hub {
     session: Session,
-    clock: Arc<MonotonicClock>,
+    clock: Arc<CellClock>,
     channels: Vec<Channel>,
 }
 
@@ -111,12 +111,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     /// Channels of `topics`, to which nobody listens yet.
-    pub fn new(
-        session: Session,
-        clock: Arc<MonotonicClock>,
-        wire: &WireCell,
-        topics: &[Topic],
-    ) -> Self {
+    pub fn new(session: Session, clock: Arc<CellClock>, wire: &WireCell, topics: &[Topic]) -> Self {
         let channel = |topic: &Topic| Channel {
             topic: topic.clone(),
             key: wire.key(topic),
@@ -224,7 +219,7 @@ impl Hub {
     }
 }
 
-fn unix_nanos(clock: &MonotonicClock, at: Time) -> u64 {
+fn unix_nanos(clock: &CellClock, at: Time) -> u64 {
     let unix = clock.unix_offset() + at.since(Time::ZERO);
     u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -13,8 +13,8 @@ use anyhow::{Context, bail};
 use tactus_teleop::Wish;
 use tactus_types::{Clock, Rank};
 use tactus_wire::{
-    EpisodeEvent, EpisodePhase, EvalAnswer, EvalPicture, EvalReply, EvalSaid, ModeOrder,
-    ModeOrderReply, ModeWord, MonotonicClock, Nothing, Publisher, Session, Topic,
+    CellClock, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPicture, EvalReply, EvalSaid, ModeOrder,
+    ModeOrderReply, ModeWord, Nothing, Publisher, Session, Topic,
 };
 
 use super::ask::{Ask, Said, Score};
@@ -31,7 +31,7 @@ pub struct Desk(Arc<Inner>);
 struct Inner {
     cell: Arc<Cell>,
     session: Session,
-    clock: Arc<MonotonicClock>,
+    clock: Arc<CellClock>,
     lately: Arc<Mutex<Lately>>,
     events: Publisher<EpisodeEvent>,
     /// Held by the order that is carried out.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tactus_teleop::keyboard::Keys;
 use tactus_teleop::{Keyboard, Source, Wish};
 use tactus_types::{ArmInfo, Clock, Rank, Reference};
-use tactus_wire::{MonotonicClock, Session};
+use tactus_wire::{CellClock, Session};
 
 use crate::cell::Cell;
 use crate::teleop::{Held, Manner};
@@ -23,7 +23,7 @@ pub struct Hand {
     pub by: u64,
     held: Held,
     keys: Keys,
-    clock: Arc<MonotonicClock>,
+    clock: Arc<CellClock>,
     heard: Instant,
 }
 
@@ -35,7 +35,7 @@ impl Hand {
     pub fn take_over(
         cell: &Arc<Cell>,
         session: &Session,
-        clock: &Arc<MonotonicClock>,
+        clock: &Arc<CellClock>,
         info: &ArmInfo,
         by: u64,
         speed: f64,

@@ -10,7 +10,7 @@ use anyhow::Context;
 use tactus_types::{ArmInfo, CameraFrame, Clock, JointState};
 use tactus_wire::{
     AliveWatch, AppliedBatch, Delivery, EngineStatus, EpisodeEvent, EvalReport, Message, Nothing,
-    Reasoning, Session, SessionError, Subscriber, Telemetry, Topic,
+    Reasoning, Role, Session, SessionError, Subscriber, Telemetry, Topic,
 };
 
 use super::pictures::Pictures;
@@ -75,8 +75,12 @@ pub fn follow(
             cell,
             &Topic::EngineStatus(cell.engine.clone()),
             lately,
-            |to, d| {
-                to.service = d.message.service.map(|service| (service, d.received_at));
+            {
+                let engine = cell.engine.clone();
+                move |to, d| {
+                    to.time_of(Role::Engine, engine.as_str(), d.header.followed);
+                    to.service = d.message.service.map(|service| (service, d.received_at));
+                }
             },
         )?,
         take::<EvalReport>(session, cell, &Topic::Eval, lately, |to, d| {
@@ -84,10 +88,14 @@ pub fn follow(
         })?,
     ];
     for (i, camera) in cell.cameras.iter().enumerate() {
-        let to = pictures.clone();
+        let (to, times, name) = (pictures.clone(), lately.clone(), camera.name.clone());
         let key = cell.wire.key(&Topic::CameraImage(camera.name.clone()));
         let take = move |m: Result<Delivery<CameraFrame>, _>| {
             if let Ok(delivery) = m {
+                let followed = delivery.header.followed;
+                let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+                times.time_of(Role::Camera, name.as_str(), followed);
+                drop(times);
                 to.take(i, delivery.message);
             }
         };

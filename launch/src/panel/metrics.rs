@@ -161,6 +161,24 @@ pub fn text(lately: &Lately, facts: &Facts, pictures: &[(u64, Option<f64>)], now
     if let Some((service, _)) = &lately.service {
         engine(&mut out, service);
     }
+    let times = || {
+        lately
+            .followed
+            .iter()
+            .map(|((role, name), followed)| (labels(&[("role", role), ("name", name)]), followed))
+    };
+    if !lately.followed.is_empty() {
+        out.gauge(
+            "tactus_clock_ahead_seconds",
+            "Cell time less the own clock of a process that is not on the arm's host.",
+            times().map(|(of, followed)| (of, followed.ahead_nanos as f64 * 1e-9)),
+        );
+        out.gauge(
+            "tactus_clock_bound_seconds",
+            "How far the truth is from that at most.",
+            times().map(|(of, followed)| (of, followed.bound.as_secs_f64())),
+        );
+    }
     let budget = &facts.budget;
     let declared =
         Stage::ALL.map(|s| (labels(&[("stage", s.name())]), budget.get(s).as_secs_f64()));

@@ -29,7 +29,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tactus_types::Clock;
-use tactus_wire::MonotonicClock;
+use tactus_wire::CellClock;
 use tokio::sync::{Semaphore, watch};
 
 use super::ask::Ask;
@@ -73,7 +73,7 @@ pub struct Panel {
     lately: Arc<Mutex<Lately>>,
     pictures: Arc<Pictures>,
     desk: Desk,
-    clock: Arc<MonotonicClock>,
+    clock: Arc<CellClock>,
     newest: watch::Sender<Utf8Bytes>,
     pages: Arc<Semaphore>,
     requests: Semaphore,
@@ -89,7 +89,7 @@ impl Panel {
         lately: Arc<Mutex<Lately>>,
         pictures: Arc<Pictures>,
         desk: Desk,
-        clock: Arc<MonotonicClock>,
+        clock: Arc<CellClock>,
     ) -> Self {
         Self {
             gate,

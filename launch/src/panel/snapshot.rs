@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tactus_control::rule;
 use tactus_kinematics::{Chain, Frames};
-use tactus_types::{Applied, ArmInfo, Budget, JointState, JointVec, Source, Stage, Time};
+use tactus_types::{Applied, ArmInfo, Budget, Followed, JointState, JointVec, Source, Stage, Time};
 use tactus_wire::{
     AppliedBatch, EpisodeEvent, EpisodePhase, EvalPhase, EvalReport, ModeReport, ModeWord,
     Reasoning, Role, Service, Telemetry,
@@ -142,6 +142,8 @@ pub struct Lately {
     pub arm: Option<Arc<Arm>>,
     /// Roles that were there, and whether they are.
     pub present: BTreeMap<(&'static str, String), bool>,
+    /// How processes of other hosts than the arm's know cell time, by role and name.
+    pub followed: BTreeMap<(&'static str, String), Followed>,
     /// What the engine's language model says.
     pub reasoning: Option<(Reasoning, Time)>,
     /// How the engine serves this arm, and when it said so.
@@ -177,6 +179,15 @@ impl Lately {
         if self.news.len() > NEWS {
             self.news.pop_front();
         }
+    }
+
+    /// How a role knows cell time; by itself where it is on the arm's host.
+    pub fn time_of(&mut self, role: Role, name: &str, followed: Option<Followed>) {
+        let key = (role.word(), name.to_owned());
+        match followed {
+            Some(followed) => self.followed.insert(key, followed),
+            None => self.followed.remove(&key),
+        };
     }
 
     /// Takes a mode report; a change into or out of a hold is news.

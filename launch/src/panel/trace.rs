@@ -301,6 +301,7 @@ pub mod tests {
                 published_at: at,
                 seq: 0,
                 source: "engine".into(),
+                followed: None,
             },
             message,
             received_at: at,

@@ -11,7 +11,7 @@ use tactus_ros::node::unix_nanos;
 use tactus_ros::{Attachment, NotTaken, Plan, Qos, Spec, Target};
 use tactus_teleop::{Motion, Reading, Source, TeleopError};
 use tactus_types::{Clock, Time};
-use tactus_wire::{MonotonicClock, Sparse};
+use tactus_wire::{CellClock, Sparse};
 
 use super::{Bridge, Kept};
 use crate::teleop::Seen;
@@ -29,7 +29,7 @@ const SHARE: f64 = 0.9;
 pub struct Commands {
     spec: Spec,
     tolerance: f64,
-    clock: Arc<MonotonicClock>,
+    clock: Arc<CellClock>,
     now: Mutex<Now>,
     taken: Sparse,
     refused: Sparse,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tactus_drivers_api::Pacer;
 use tactus_teleop::{Pilot, Source, Wish};
 use tactus_types::{Clock, OperatorSetpoint};
-use tactus_wire::{MonotonicClock, Publisher};
+use tactus_wire::{CellClock, Publisher};
 
 use super::Ask;
 use super::seen::Seen;
@@ -24,7 +24,7 @@ pub struct Feed {
     pub pilot: Pilot,
     pub publisher: Publisher<OperatorSetpoint>,
     pub seen: Arc<Seen>,
-    pub clock: Arc<MonotonicClock>,
+    pub clock: Arc<CellClock>,
     pub period: Duration,
     pub ask: Ask,
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use tactus_teleop::filter::Shaping;
 use tactus_teleop::{Jog, JogSpec, Pilot, Source, Wish};
 use tactus_types::{ArmInfo, Rank, Reference};
-use tactus_wire::{MonotonicClock, Session};
+use tactus_wire::{CellClock, Session};
 
 use super::{Ask, Commander, Feed, Seen, WAITING};
 use crate::cell::{Cell, period};
@@ -50,7 +50,7 @@ impl Held {
     /// When somebody else has the arm, or it does not want to be taken over; nothing is held then.
     pub fn take_over(
         (cell, info): (&Arc<Cell>, &ArmInfo),
-        (session, clock): (&Session, &Arc<MonotonicClock>),
+        (session, clock): (&Session, &Arc<CellClock>),
         manner: Manner,
         name: &str,
         source: impl FnOnce(&Arc<Seen>) -> Box<dyn Source>,

@@ -147,7 +147,16 @@ fn counters(frame: &mut Frame, area: Rect, shown: &Shown) {
             format!("{:>9}", counters.limited_ticks).into(),
         ]),
     ];
-    table(frame, area, "chunks, holds, ticks", lines);
+    // Of an engine on another host: how well it knows the arm's host's time.
+    let title = shown
+        .engine_time
+        .map_or("chunks, holds, ticks".to_owned(), |time| {
+            format!(
+                "chunks; engine's time +-{:.1} ms",
+                time.bound.as_secs_f64() * 1e3
+            )
+        });
+    table(frame, area, &title, lines);
 }
 
 /// Joints by number; degrees are for display only.

@@ -62,6 +62,8 @@ pub struct Tally {
     pub late: u64,
     /// What their numbers say.
     pub continuity: Continuity,
+    /// Of another host than the arm's: how far their times were from cell time at most.
+    pub time_bound: Duration,
 }
 
 #[derive(Debug)]
@@ -204,6 +206,7 @@ impl Intake {
                 restarts,
                 ..
             } = tally.continuity;
+            let bound = u64::try_from(tally.time_bound.as_micros()).unwrap_or(u64::MAX);
             messages += tally.messages;
             refused += tally.refused;
             late += tally.late;
@@ -214,6 +217,7 @@ impl Intake {
                 ("missing", lost),
                 ("out_of_order", out_of_order),
                 ("restarts", restarts),
+                ("time_bound_us", bound),
             ] {
                 if count > 0 {
                     words.insert(format!("{what} {key}"), count.to_string());
@@ -239,6 +243,9 @@ impl Known {
         self.tally.bytes += bytes as u64;
         self.tally.refused += u64::from(!matches!(kind, Kind::Sound(_)));
         let Some(header) = header else { return };
+        if let Some(followed) = header.followed {
+            self.tally.time_bound = self.tally.time_bound.max(followed.bound);
+        }
         self.tally.late += u64::from(received_at.since(header.published_at) > LATE);
         if *self.source != *header.source {
             self.source = header.source.as_str().into();
@@ -365,6 +372,7 @@ mod tests {
             published_at: Time::from_millis(published),
             seq,
             source: "device/sim".into(),
+            followed: None,
         };
         let state = JointState {
             captured_at: header.captured_at,

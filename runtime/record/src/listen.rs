@@ -187,6 +187,7 @@ mod tests {
                 published_at: at(published),
                 seq: 0,
                 source: "sim".into(),
+                followed: None,
             };
             let raw = Raw {
                 key: "tactus/demo/device/sim/state",

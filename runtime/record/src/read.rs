@@ -59,6 +59,7 @@ impl Recorded<'_> {
             published_at: self.published_at,
             seq: self.sequence.into(),
             source: String::new(),
+            followed: None,
         };
         let raw = Raw {
             key: self.topic,

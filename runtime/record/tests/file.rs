@@ -57,6 +57,7 @@ fn entries() -> Vec<Entry> {
             published_at: at + Duration::from_micros(100),
             seq,
             source: "test/source".into(),
+            followed: None,
         };
         let arrived = Arrived {
             key: cell.key(&topic).to_string(),

@@ -47,4 +47,4 @@ pub use mode::{HoldReason, Mode};
 pub use motion::MotionQuality;
 pub use observe::{Camera, CameraError, CameraFrame, Encoding, JointState, Observation};
 pub use operator::{OperatorSetpoint, Reference};
-pub use time::{Clock, ClockId, ForeignClock, Stamp, Time};
+pub use time::{Clock, ClockId, Followed, ForeignClock, Reading, Stamp, Time};

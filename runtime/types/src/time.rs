@@ -109,12 +109,53 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
+/// How a host that is not the arm's knows cell time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Followed {
+    /// The host's own clock.
+    pub host: ClockId,
+    /// Cell time less its reading at the same instant, nanoseconds.
+    pub ahead_nanos: i64,
+    /// The truth is not further from that.
+    pub bound: Duration,
+}
+
+/// What a clock reads, and how that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Whose time it is.
+    pub clock: ClockId,
+    /// Current instant.
+    pub at: Time,
+    /// Where it is another host's time.
+    pub followed: Option<Followed>,
+}
+
 /// Source of cell time. Read once per tick, at the edge; everything below takes `now`.
 pub trait Clock: Send + Sync {
     /// Identity of this clock.
     fn id(&self) -> ClockId;
     /// Current instant.
     fn now(&self) -> Time;
+
+    /// Both at once, for a message's header.
+    fn reading(&self) -> Reading {
+        Reading {
+            clock: self.id(),
+            at: self.now(),
+            followed: None,
+        }
+    }
+
+    /// What this host's own monotonic clock reads; another than [`Clock::now`] on a host that follows another.
+    fn host_now(&self) -> Stamp {
+        self.id().stamp(self.now())
+    }
+
+    /// Cell time of an instant that this host's own monotonic clock has read, the kernel's stamps among them.
+    fn of_host(&self, at: Time) -> Time {
+        at
+    }
 }
 
 #[cfg(test)]

@@ -42,12 +42,16 @@ impl MonotonicClock {
     ///
     /// For dates that people read, and for nothing else: the wall clock jumps.
     pub fn unix_offset(&self) -> Duration {
+        Self::unix_now().saturating_sub(self.now().since(Time::ZERO))
+    }
+
+    /// Unix time, as the wall clock stands at this moment.
+    pub(crate) fn unix_now() -> Duration {
         let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        let unix = Duration::new(
+        Duration::new(
             u64::try_from(wall.tv_sec).unwrap_or(0),
             u32::try_from(wall.tv_nsec).unwrap_or(0),
-        );
-        unix.saturating_sub(self.now().since(Time::ZERO))
+        )
     }
 }
 

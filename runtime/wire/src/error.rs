@@ -43,6 +43,19 @@ pub enum WireError {
         /// Both clocks.
         clock: ForeignClock,
     },
+    /// The sender's host knows cell time too badly.
+    #[error(
+        "message on `{key}` from `{source_name}`: expected times known to {} ms, got +- {bound_millis} ms",
+        crate::header::MOST_BOUND.as_millis()
+    )]
+    Unsure {
+        /// Key the message came on.
+        key: String,
+        /// Who sent it.
+        source_name: String,
+        /// How far its times may be from the truth, milliseconds.
+        bound_millis: u128,
+    },
     /// A field holds something that no honest sender sends.
     #[error("message on `{key}`: field `{field}`: expected {expected}, got {actual}")]
     Field {
@@ -65,6 +78,7 @@ impl WireError {
             | Self::Malformed { key, .. }
             | Self::Version { key, .. }
             | Self::Clock { key, .. }
+            | Self::Unsure { key, .. }
             | Self::Field { key, .. } => key,
         }
     }

@@ -1,12 +1,17 @@
 //! The header that every message carries as its Zenoh attachment.
 
+use std::time::Duration;
+
 use prost::Message as _;
-use tactus_types::{ClockId, Stamp, Time};
+use tactus_types::{ClockId, Followed, Stamp, Time};
 
 use crate::{WireError, proto::tactus as pb};
 
 /// Version of every message of this crate. A receiver refuses any other: guessing at fields moves arms.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// A time that may be further from the truth than this is no time: nobody takes it.
+pub const MOST_BOUND: Duration = Duration::from_millis(20);
 
 /// Longest attachment that is looked at, bytes.
 const MAX_HEADER_BYTES: usize = 1024;
@@ -24,6 +29,8 @@ pub struct Header {
     pub seq: u64,
     /// Process that published, for example `camera/scene`.
     pub source: String,
+    /// How the publisher's host knows `clock`, where that is not its own.
+    pub followed: Option<Followed>,
 }
 
 impl Header {
@@ -36,6 +43,9 @@ impl Header {
             published_nanos: self.published_at.as_nanos(),
             seq: self.seq,
             source: self.source.clone(),
+            host_clock: self.followed.map_or(0, |f| f.host.0),
+            ahead_nanos: self.followed.map_or(0, |f| f.ahead_nanos),
+            bound_nanos: self.followed.map_or(0, |f| nanos(f.bound)),
         }
         .encode_to_vec()
     }
@@ -43,7 +53,8 @@ impl Header {
     /// The header of a message on `key`, checked against the receiver's clock.
     ///
     /// # Errors
-    /// [`WireError`] when it is missing, not a header, of another schema version or of a clock that is not `cell`.
+    /// [`WireError`] when it is missing, not a header, of another schema version, of a clock that is not `cell`, or of
+    /// a host that knows that clock to no better than [`MOST_BOUND`].
     pub fn decode(key: &str, attachment: Option<&[u8]>, cell: ClockId) -> Result<Self, WireError> {
         let bytes = attachment.ok_or_else(|| WireError::NoHeader { key: key.into() })?;
         let malformed = |reason: String| WireError::Malformed {
@@ -72,12 +83,29 @@ impl Header {
                     clock,
                 })
         };
+        let followed = (header.host_clock != 0).then_some(Followed {
+            host: ClockId(header.host_clock),
+            ahead_nanos: header.ahead_nanos,
+            bound: Duration::from_nanos(header.bound_nanos),
+        });
+        if let Some(Followed { bound, .. }) = followed.filter(|f| f.bound > MOST_BOUND) {
+            return Err(WireError::Unsure {
+                key: key.into(),
+                source_name: header.source,
+                bound_millis: bound.as_millis(),
+            });
+        }
         Ok(Self {
             clock: ClockId(header.clock),
             captured_at: cell_time(header.captured_nanos)?,
             published_at: cell_time(header.published_nanos)?,
             seq: header.seq,
             source: header.source,
+            followed,
         })
     }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,8 @@
 //! The wire of Tactus: which keys there are, what bytes they carry, how they travel. It decides nothing about the arm.
 //!
 //! Read in data order:
-//! - [`clock`]: the monotonic clock that stamps every message, and its identity.
+//! - [`clock`]: the monotonic clock that stamps every message, and its identity; [`offset`]: how far another host's is from
+//!   it; [`follow`]: cell time on a host that is not the arm's.
 //! - [`keys`]: the key grammar under `tactus/<cell>/`.
 //! - [`header`]: what every message carries beside its payload.
 //! - [`message`]: the [`Message`] trait: a noun, its schema, its quality of service; [`decode`] from hostile bytes.
@@ -33,6 +34,7 @@ pub mod authority;
 mod check;
 pub mod clock;
 pub mod error;
+pub mod follow;
 pub mod guest;
 pub mod header;
 pub mod keys;
@@ -54,8 +56,9 @@ pub use alive::{AliveToken, AliveWatch};
 pub use authority::{Authority, AuthorityError};
 pub use clock::MonotonicClock;
 pub use error::WireError;
+pub use follow::CellClock;
 pub use guest::{Guest, Heard, Mesh, Question};
-pub use header::{Header, SCHEMA_VERSION};
+pub use header::{Header, MOST_BOUND, SCHEMA_VERSION};
 pub use keys::{Cell, Key, KeyError, Name, Role, Said, Topic, who_of};
 pub use members::{Act, Member, Members};
 pub use message::{Delivery, Message, Nothing, Qos, Raw, decode};

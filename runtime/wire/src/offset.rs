@@ -100,8 +100,8 @@ impl OffsetTracker {
         self.steps
     }
 
-    /// Lowest and highest offset at `now`, ours, seconds.
-    fn interval(&self, now: Time) -> (f64, f64) {
+    /// Lowest and highest offset at `now`, ours, seconds; infinite before the first exchange.
+    pub(crate) fn interval(&self, now: Time) -> (f64, f64) {
         let drifted = |since: Time| MOST_DRIFT * now.secs_from(since).abs();
         let lows = self
             .exchanges

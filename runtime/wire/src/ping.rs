@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use tactus_types::{ClockId, Time};
+use tactus_types::{ClockId, Followed, Time};
 use zenoh::Wait;
 use zenoh::handlers::FifoChannel;
 use zenoh::qos::{CongestionControl, Priority};
 
+use crate::header::{SCHEMA_VERSION, nanos};
 use crate::offset::Exchange;
 use crate::proto::tactus as pb;
 use crate::{Key, QueryError, Session, SessionError, WireError};
@@ -26,22 +27,31 @@ pub struct Answered {
     pub exchange: Exchange,
     /// Version of the program; empty when it does not say.
     pub version: String,
+    /// Version of the messages that it speaks.
+    pub schema_version: u32,
+    /// Whose time its messages carry, and how it knows that, where it is not its host's own.
+    pub follows: Option<(ClockId, Followed)>,
 }
 
 impl Session {
-    /// Answers every question on `key` with readings of this session's clock, for as long as it is open.
+    /// Answers every question on `key` with readings of this host's clock, for as long as the session is open.
     ///
     /// # Errors
     /// [`SessionError::Key`].
     pub fn answer_pings(&self, key: &Key) -> Result<(), SessionError> {
         let clock = self.clock().clone();
         let answer = move |query: zenoh::query::Query| {
-            let received = clock.now();
+            let received = clock.host_now();
+            let reading = clock.reading();
             let reading = pb::ClockReading {
-                clock: clock.id().0,
-                received_nanos: received.as_nanos(),
-                answered_nanos: clock.now().as_nanos(),
+                clock: received.clock.0,
+                received_nanos: received.nanos,
+                cell_clock: reading.followed.map_or(0, |_| reading.clock.0),
+                ahead_nanos: reading.followed.map_or(0, |f| f.ahead_nanos),
+                bound_nanos: reading.followed.map_or(0, |f| nanos(f.bound)),
                 version: env!("CARGO_PKG_VERSION").into(),
+                schema_version: SCHEMA_VERSION,
+                answered_nanos: clock.host_now().nanos,
             };
             let reply = query.reply(query.key_expr(), reading.encode_to_vec());
             if let Err(e) = reply.wait() {
@@ -71,7 +81,8 @@ impl Session {
             action: "ask",
             reason: e.to_string(),
         };
-        let sent = self.clock().now();
+        let ours = || Time::from_nanos(self.clock().host_now().nanos);
+        let sent = ours();
         let replies = self
             .zenoh
             .get(key.as_str())
@@ -87,7 +98,7 @@ impl Session {
             timeout_millis: timeout.as_millis(),
         };
         let reply = replies.recv().map_err(|_| no_answer())?;
-        let returned = self.clock().now();
+        let returned = ours();
         let sample = reply.result().map_err(|_| no_answer())?;
         let bytes = sample.payload().to_bytes();
         let reading = pb::ClockReading::decode(&bytes[..]).map_err(|e| WireError::Malformed {
@@ -109,6 +120,16 @@ impl Session {
             clock: ClockId(reading.clock),
             exchange,
             version,
+            // Those that did not say yet spoke the first.
+            schema_version: reading.schema_version.max(1),
+            follows: (reading.cell_clock != 0).then_some((
+                ClockId(reading.cell_clock),
+                Followed {
+                    host: ClockId(reading.clock),
+                    ahead_nanos: reading.ahead_nanos,
+                    bound: Duration::from_nanos(reading.bound_nanos),
+                },
+            )),
         })
     }
 }

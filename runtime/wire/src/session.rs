@@ -2,6 +2,8 @@
 //!
 //! - Processes of a cell *connect* to one seed endpoint (the launcher's) and listen on loopback. Gossip then introduces
 //!   every peer to every other, so that they exchange directly and the seed's death cuts nothing between them.
+//! - Or ([`SessionOptions::named_links`]) every process has an address, and each dials those that it is told to, again and
+//!   again: such links come back by themselves. What gossip has introduced does not meet again.
 //! - No multicast: nothing is found, and nothing is told, outside the configured endpoints.
 //! - No shared memory: JPEG frames gain nothing from it.
 //!
@@ -17,10 +19,10 @@ use std::{
 };
 
 use serde_json::json;
-use tactus_types::{Clock, ClockId, Time};
+use tactus_types::{Clock, ClockId, Reading, Time};
 use zenoh::{Wait, config::EndPoint};
 
-use crate::{Cell, Header, Key, Name, Security, Topic};
+use crate::{Cell, CellClock, Header, Key, Name, Security, Topic, follow::Following};
 
 /// The endpoint that a process listens on unless it is told otherwise: any free port of the loopback interface.
 pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
@@ -32,6 +34,10 @@ const DATA_BATCHES: u32 = 8;
 
 /// Longest message that is put together from its fragments: a raw picture of 12 megapixels. Zenoh's default is a gigabyte.
 const MAX_MESSAGE_BYTES: usize = 48 << 20;
+
+/// On named links, a silent peer is gone after this, milliseconds (Zenoh's default is 10 s), and an attempt to link given up: the
+/// next one may find the cable back in.
+const LEASE_MILLIS: u64 = 2000;
 
 /// How long a `put` waits for room before it drops the message. Zenoh's default is 1 ms; no thread that ticks puts.
 const WAIT_BEFORE_DROP_MICROS: u32 = 5000;
@@ -49,6 +55,9 @@ pub struct SessionOptions {
     pub security: Option<Security>,
     /// Without keys, listen beyond this host all the same. Default: no.
     pub plain_network: bool,
+    /// The endpoints of `connect` are all that there is, and need not be reachable yet: each is tried until it is, and again
+    /// whenever its link breaks, and nobody else is looked for. For cells whose processes have addresses. Default: no.
+    pub named_links: bool,
 }
 
 impl Default for SessionOptions {
@@ -59,6 +68,7 @@ impl Default for SessionOptions {
             connect_timeout: Duration::from_secs(5),
             security: None,
             plain_network: false,
+            named_links: false,
         }
     }
 }
@@ -141,9 +151,14 @@ impl Stamper {
 
     /// The header of a message that is handed to the network now.
     pub(crate) fn header(&self, captured_at: Option<Time>, seq: Option<u64>) -> Header {
-        let published_at = self.clock.now();
+        let Reading {
+            clock,
+            at: published_at,
+            followed,
+        } = self.clock.reading();
         Header {
-            clock: self.clock.id(),
+            clock,
+            followed,
             captured_at: captured_at.unwrap_or(published_at),
             published_at,
             seq: seq.unwrap_or_else(|| self.seq.fetch_add(1, Ordering::Relaxed)),
@@ -157,7 +172,9 @@ impl Stamper {
 pub struct Session {
     pub(crate) zenoh: zenoh::Session,
     pub(crate) stamper: Stamper,
-    who: Name,
+    pub(crate) who: Name,
+    /// What keeps the clock current; ends with the last clone.
+    pub(crate) following: Option<Arc<Following>>,
 }
 
 impl Session {
@@ -177,6 +194,7 @@ impl Session {
             connect_timeout,
             security,
             plain_network,
+            named_links: _,
         } = options;
         for (field, endpoints) in [("listen", listen), ("connect", connect)] {
             for endpoint in endpoints {
@@ -230,7 +248,18 @@ impl Session {
             zenoh,
             stamper: Stamper::new(clock, source),
             who,
+            following: None,
         })
+    }
+
+    /// Keeps `clock`, which is this session's, on the time of whoever answers on one of `keys`, for as long as the session or
+    /// a clone of it is there.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn follow(&mut self, clock: Arc<CellClock>, keys: Vec<Key>) -> std::io::Result<()> {
+        self.following = Some(Arc::new(Following::start(self.clone(), clock, keys)?));
+        Ok(())
     }
 
     /// Who this process is on the wire, in keys that say so.
@@ -348,24 +377,35 @@ fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
         link["protocols"] = json!(["tls"]);
         access = security.access();
     }
+    // What gossip brought together, Zenoh does not bring together again: it dials again what it was told to dial.
+    let named = options.named_links;
+    let mut transport = json!({ "link": link });
+    let mut timeout = json!(timeout_millis);
+    if named {
+        timeout = json!(-1);
+        transport["link"]["tx"]["lease"] = json!(LEASE_MILLIS);
+        transport["unicast"] =
+            json!({ "open_timeout": LEASE_MILLIS, "accept_timeout": LEASE_MILLIS });
+    }
+    let found: &[&str] = if named { &[] } else { &["peer"] };
     let text = json!({
         "mode": "peer",
         "listen": { "endpoints": options.listen },
         "connect": {
             "endpoints": options.connect,
-            "timeout_ms": timeout_millis,
-            "exit_on_failure": true,
+            "timeout_ms": timeout,
+            "exit_on_failure": !named,
             "retry": { "period_init_ms": 20, "period_max_ms": 500, "period_increase_factor": 2 },
         },
         "scouting": {
             "multicast": { "enabled": false },
             "gossip": {
                 "enabled": true,
-                "autoconnect": { "peer": ["peer"] },
+                "autoconnect": { "peer": found },
                 "autoconnect_strategy": { "peer": { "to_peer": "greater-zid" } },
             },
         },
-        "transport": { "link": link },
+        "transport": transport,
         "access_control": access,
     });
     zenoh::Config::from_json5(&text.to_string()).map_err(|e| e.to_string())

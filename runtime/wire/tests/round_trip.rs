@@ -31,6 +31,7 @@ fn travel<M: Message>(message: &M) -> Result<M, WireError> {
         published_at: Time::from_nanos(6),
         seq: message.seq().unwrap_or(3),
         source: "camera/scene".into(),
+        followed: None,
     };
     let raw = Raw {
         key: KEY,
@@ -767,6 +768,7 @@ fn header(clock: ClockId) -> Header {
         published_at: Time::from_nanos(2),
         seq: 3,
         source: "test".into(),
+        followed: None,
     }
 }
 
@@ -1115,6 +1117,7 @@ fn how_a_capture_time_was_read_travels_with_the_image_and_harms_nobody_who_does_
             published_at: sent.frame.captured_at,
             seq: 9,
             source: "camera/scene".into(),
+            followed: None,
         };
         let raw = |payload: Vec<u8>| Raw {
             key: KEY,

@@ -397,7 +397,8 @@ fn an_rtsp_stream_is_received_and_its_end_is_noticed_and_it_can_be_opened_again(
     let url = format!("rtsp://lab:secret@{}/live", rtsp_server());
     for visit in 0..2 {
         let clock = clock();
-        let mut stream = Stream::connect(&url).unwrap_or_else(|e| panic!("visit {visit}: {e}"));
+        let mut stream =
+            Stream::connect(&url, clock()).unwrap_or_else(|e| panic!("visit {visit}: {e}"));
         let mut frames = 0;
         let begun = Instant::now();
         let ended = loop {
@@ -424,7 +425,7 @@ fn a_server_that_is_not_there_is_lost_and_not_wrong() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .and_then(|l| l.local_addr())
         .expect("a port");
-    let lost = match Stream::connect(&format!("rtsp://{closed}/live")) {
+    let lost = match Stream::connect(&format!("rtsp://{closed}/live"), clock()) {
         Ok(_) => panic!("connected"),
         Err(e) => e,
     };

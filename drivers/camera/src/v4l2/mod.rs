@@ -152,12 +152,14 @@ impl<N: Node> Source for Capture<N> {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(e) => return Err(lost(e)),
         }
-        let (captured_at, clock) = capture_time(&buffer, self.clock.now());
+        // The kernel stamps by this host's clock, whatever the cell's is.
+        let now = Time::from_nanos(self.clock.host_now().nanos);
+        let (captured_at, clock) = capture_time(&buffer, now);
         let shot = Shot {
             data: self.node.copy(&buffer),
             pixels: self.pixels,
             size: self.size,
-            captured_at,
+            captured_at: self.clock.of_host(captured_at),
             clock,
             number: Some(buffer.sequence),
             damaged: buffer.flags & BUF_FLAG_ERROR != 0,
