@@ -12,11 +12,11 @@ use tactus_types::{
 };
 use tactus_wire::{
     AppliedBatch, Asked, CameraInfo, CameraStatus, CaptureClock, ChunkReply, ClockedFrame,
-    Counters, DeviceCommand, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase, EvalPicture,
-    EvalReply, EvalReport, EvalSaid, Header, Lateness, LeaseReply, LeaseRequest, LeasedOrder,
-    MAX_REASONING_BYTES, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Raw,
-    Reasoning, ReplyRef, SimReset, SimResetReply, SimWorld, Telemetry, TickBatch, TickNote,
-    WireError, decode,
+    Counters, DeviceCommand, EngineStatus, EpisodeEvent, EpisodePhase, EvalAnswer, EvalPhase,
+    EvalPicture, EvalReply, EvalReport, EvalSaid, Header, Lateness, LeaseReply, LeaseRequest,
+    LeasedOrder, MAX_REASONING_BYTES, Message, ModeOrder, ModeOrderReply, ModeReport, ModeWord,
+    Nothing, Raw, Reasoning, ReplyRef, Service, SimReset, SimResetReply, SimWorld, SlackNanos,
+    Telemetry, TickBatch, TickNote, WireError, decode,
 };
 
 const CELL: ClockId = ClockId(7);
@@ -310,6 +310,62 @@ fn refusal() -> impl Strategy<Value = ChunkReply> {
             reason,
         })
     })
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let slack = any::<[i64; 3]>().prop_map(|[last, least, median]| SlackNanos {
+        last,
+        least,
+        median,
+    });
+    (
+        any::<(u32, u32, bool)>(),
+        (positive(), any::<u64>()),
+        (text(), any::<[u64; 3]>()),
+        prop::option::of(slack),
+    )
+        .prop_map(
+            |((arms, admitted_arms, admitted), (share, cost), (refused_for, counts), slack)| {
+                let [answered, late, rejected] = counts;
+                Service {
+                    arms,
+                    admitted_arms,
+                    share,
+                    cost: Duration::from_nanos(cost),
+                    admitted,
+                    refused_for: refused_for.into(),
+                    answered,
+                    late,
+                    rejected,
+                    slack,
+                }
+            },
+        )
+}
+
+#[test]
+fn a_share_that_is_none_is_refused() {
+    for share in [-0.1, f64::NAN, f64::INFINITY] {
+        let service = Service {
+            arms: 2,
+            admitted_arms: 1,
+            share,
+            cost: Duration::ZERO,
+            admitted: false,
+            refused_for: "".into(),
+            answered: 0,
+            late: 0,
+            rejected: 0,
+            slack: None,
+        };
+        let status = EngineStatus {
+            provider: "cpu".into(),
+            bundle_id: "a".into(),
+            service: Some(service),
+        };
+        let refused = travel(&status).expect_err("no share").to_string();
+        assert!(refused.contains("service.share"), "{refused}");
+    }
 }
 
 fn applied() -> impl Strategy<Value = Applied> {
@@ -673,6 +729,9 @@ arrives_as_sent! {
             finish: Some(finish).filter(|finish| !finish.is_empty()).map(Into::into),
             elapsed: Duration::from_millis(millis),
         });
+    engine_statuses_arrive: ([text(), text()], prop::option::of(service())).prop_map(
+        |([provider, bundle_id], service)| EngineStatus { provider, bundle_id, service },
+    );
     resets_arrive: any::<(u64, bool)>().prop_map(|(seed, variation)| SimReset { seed, variation });
     reset_replies_arrive: any::<u64>().prop_map(|epoch| SimResetReply { epoch });
     camera_infos_arrive: (1..=16384u32, 1..=16384u32, positive())
@@ -754,6 +813,7 @@ fn decode_all(attachment: Option<&[u8]>, payload: &[u8]) -> Vec<Option<WireError
         one::<EvalReply>(&raw),
         one::<EvalPicture>(&raw),
         one::<Reasoning>(&raw),
+        one::<EngineStatus>(&raw),
         one::<SimWorld>(&raw),
         one::<SimReset>(&raw),
         one::<SimResetReply>(&raw),
