@@ -398,7 +398,7 @@ fn an_rtsp_stream_is_received_and_its_end_is_noticed_and_it_can_be_opened_again(
     for visit in 0..2 {
         let clock = clock();
         let mut stream =
-            Stream::connect(&url, clock()).unwrap_or_else(|e| panic!("visit {visit}: {e}"));
+            Stream::connect(&url, clock.clone()).unwrap_or_else(|e| panic!("visit {visit}: {e}"));
         let mut frames = 0;
         let begun = Instant::now();
         let ended = loop {
