@@ -302,14 +302,9 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
             return Err(check.error("openpi", "what the server's actions are", "no such section"));
         }
     };
-    let record = match raw.record {
-        None => None,
-        Some(record) => Some(record.read(&check, directory)?),
-    };
-    let records = record.as_ref().is_some_and(|record| record.black_box);
     Ok(Cell {
         file: file.into(),
-        hosts: host::read(raw.host, records, &check)?,
+        hosts: host::read(raw.host, &check)?,
         name: check.name("name", &raw.name)?,
         wire: tactus_wire::Cell::new(&raw.name)
             .map_err(|e| check.error("name", "a name for keys", e))?,
@@ -349,7 +344,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         schedule,
         latency,
         teleop: raw.teleop.read(&check)?,
-        record,
+        record: match raw.record {
+            None => None,
+            Some(record) => Some(record.read(&check, directory)?),
+        },
         security: match raw.security {
             None => None,
             Some(security) => Some(security.read(&check, directory)?),

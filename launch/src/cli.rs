@@ -287,7 +287,7 @@ pub struct RoleArgs {
     /// Cell file.
     #[arg(long, value_name = "FILE")]
     pub cell: PathBuf,
-    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Or of a Zenoh router. Not
+    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Not
     /// needed where the cell file says where its hosts are ([[host]]).
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Vec<String>,
