@@ -26,6 +26,9 @@ pub struct Cli {
     /// In a cell with keys: which of its operators you are. Default: the only one whose key is there.
     #[arg(long, global = true, value_name = "NAME")]
     pub operator: Option<String>,
+    /// What --connect names is a Zenoh router (`zenohd`), and everything passes through it; not in a cell with keys.
+    #[arg(long, global = true)]
+    pub router: bool,
     /// Listen beyond this host although the cell has no keys: whoever reaches the address can then move the arm.
     #[arg(long, global = true)]
     pub plain_network: bool,

@@ -1,4 +1,4 @@
-//! Links between hosts, which come back by themselves, and the time of a host that is not the arm's.
+//! Links between hosts: those that come back by themselves, those through a router, and the time of a host that is not the arm's.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -187,6 +187,32 @@ fn a_named_link_comes_by_itself_whoever_is_there_first_and_again_after_a_silent_
     let arm = Session::open(&named(&listens, &[]), "arm/a", own()).expect("listens again");
     let (_subscriber, from_engine) = states(&arm);
     assert!(heard(&engine, &from_engine), "the next arm host");
+}
+
+#[test]
+fn processes_that_cannot_reach_each_other_meet_at_a_router() {
+    let at = format!("tcp/127.0.0.1:{}", port());
+    let config = format!(
+        r#"{{ "mode": "router", "listen": {{ "endpoints": ["{at}"] }}, "scouting": {{ "multicast": {{ "enabled": false }} }} }}"#
+    );
+    let config = zenoh::Config::from_json5(&config).expect("a configuration");
+    // What `zenohd` is besides its plugins.
+    let router = zenoh::open(config).wait().expect("a router");
+    let beside = SessionOptions {
+        connect: vec![at],
+        through_router: true,
+        ..SessionOptions::default()
+    };
+    let one = Session::open(&beside, "engine/e", own()).expect("reaches the router");
+    let two = Session::open(&beside, "arm/a", own()).expect("reaches the router");
+    let (_subscriber, from_engine) = states(&two);
+    assert!(heard(&one, &from_engine), "through the router");
+    assert_eq!(two.peers(), Vec::<String>::new(), "no other way");
+    // Questions and answers too.
+    let clock = cell().key(&Topic::Clock(name("engine-e")));
+    one.answer_pings(&clock).expect("answers");
+    assert!(eventually(|| two.ping(&clock, WAIT).is_ok()));
+    drop(router);
 }
 
 #[test]
