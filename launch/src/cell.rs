@@ -314,14 +314,9 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         }
     };
     let vouched = Vouched::read(raw.bundle_id, &raw.bundle_signers, openpi.is_some(), &check)?;
-    let record = match raw.record {
-        None => None,
-        Some(record) => Some(record.read(&check, directory)?),
-    };
-    let records = record.as_ref().is_some_and(|record| record.black_box);
     Ok(Cell {
         file: file.into(),
-        hosts: host::read(raw.host, records, &check)?,
+        hosts: host::read(raw.host, &check)?,
         name: check.name("name", &raw.name)?,
         wire: tactus_wire::Cell::new(&raw.name)
             .map_err(|e| check.error("name", "a name for keys", e))?,
@@ -363,7 +358,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         schedule,
         latency,
         teleop: raw.teleop.read(&check)?,
-        record,
+        record: match raw.record {
+            None => None,
+            Some(record) => Some(record.read(&check, directory)?),
+        },
         security: match raw.security {
             None => None,
             Some(security) => Some(security.read(&check, directory)?),

@@ -26,6 +26,9 @@ pub struct Cli {
     /// In a cell with keys: which of its operators you are. Default: the only one whose key is there.
     #[arg(long, global = true, value_name = "NAME")]
     pub operator: Option<String>,
+    /// What --connect names is a Zenoh router (`zenohd`), and everything passes through it; not in a cell with keys.
+    #[arg(long, global = true)]
+    pub router: bool,
     /// Listen beyond this host although the cell has no keys: whoever reaches the address can then move the arm.
     #[arg(long, global = true)]
     pub plain_network: bool,
@@ -293,7 +296,7 @@ pub struct RoleArgs {
     /// Cell file.
     #[arg(long, value_name = "FILE")]
     pub cell: PathBuf,
-    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Or of a Zenoh router. Not
+    /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Not
     /// needed where the cell file says where its hosts are ([[host]]).
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Vec<String>,

@@ -56,7 +56,7 @@ use cli::{Cli, Verb};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(&cli.log);
-    trust::set(cli.operator, cli.plain_network);
+    trust::set(cli.operator, cli.plain_network, cli.router);
     roles::outlive_full_disks();
     match dispatch(cli.verb) {
         Ok(code) => code,

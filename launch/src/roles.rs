@@ -73,6 +73,7 @@ pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<CellC
         trust::take_turns();
         options.listen = vec![LOOPBACK_ENCRYPTED.into()];
     }
+    options.through_router = trust::get().router && !args.connect.is_empty();
     let mut leaves = !args.connect.iter().all(|end| hello::is_loopback(end));
     if !args.listen.is_empty() {
         options.listen = args.listen.clone();

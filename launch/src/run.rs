@@ -9,7 +9,7 @@ use anyhow::bail;
 use tactus_bundle::AnyBundle;
 use tactus_wire::Session;
 
-use crate::cell::{self, Cell, CellHost};
+use crate::cell::{self, Cell, CellHost, Place};
 use crate::children::{self, Children};
 use crate::cli::{RoleArgs, RunArgs};
 use crate::live::Shared;
@@ -122,6 +122,12 @@ fn without_arm(
         );
     }
     let to = args.record.as_deref();
+    if to.is_some() && !host.roles.contains(&Place::Record) {
+        bail!(
+            "--record: expected the host on which `record` is placed (the arm's unless the cell file says otherwise), got `{}`",
+            host.name
+        );
+    }
     let mut children = Children::start_placed("", cell, host, &args.policy, to)?;
     let shared = Shared::new(cell, None, true);
     eprintln!(

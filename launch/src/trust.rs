@@ -18,19 +18,23 @@ pub struct Trust {
     pub operator: Option<String>,
     /// Listen in the clear beyond this host.
     pub plain_network: bool,
+    /// What is connected to is a router.
+    pub router: bool,
 }
 
 static TRUST: OnceLock<Trust> = OnceLock::new();
 static NONE: Trust = Trust {
     operator: None,
     plain_network: false,
+    router: false,
 };
 
 /// Keeps what the command line says.
-pub fn set(operator: Option<String>, plain_network: bool) {
+pub fn set(operator: Option<String>, plain_network: bool, router: bool) {
     let _ = TRUST.set(Trust {
         operator,
         plain_network,
+        router,
     });
 }
 

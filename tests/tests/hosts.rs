@@ -36,7 +36,7 @@ operators = ["anna"]
 [[host]]
 name = "bench"
 address = "{}"
-roles = ["device", "arm", "camera"]
+roles = ["device", "arm", "camera", "record"]
 
 [[host]]
 name = "rack"
@@ -93,8 +93,9 @@ impl Spread {
     /// `tactus args --cell FILE` on a host: whether it succeeded, and what it said.
     fn says(&self, host: &str, args: &[&str]) -> (bool, String) {
         let file = self.file.display().to_string();
-        let mut all = args.to_vec();
-        all.extend(["--cell", &file]);
+        let (verb, rest) = args.split_first().expect("a verb");
+        let mut all = vec![*verb, "--cell", &file];
+        all.extend(rest);
         let out = self.lab.run(host, &program(), &all);
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         (
@@ -142,7 +143,7 @@ impl Spread {
         all
     }
 
-    /// Mode reports of the recording, oldest first, once the cell on the bench has ended.
+    /// Mode reports of the recording, in cell time, oldest first, once the cell on the bench has ended.
     fn modes(&mut self) -> Vec<ModeReport> {
         self.bench.end();
         let folder = std::fs::read_dir(self.dir.path().join("records")).expect("a folder");

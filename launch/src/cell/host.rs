@@ -144,12 +144,8 @@ impl CellHost {
     }
 }
 
-/// The hosts of `raw`; `records` says whether the cell keeps a black box, which is on the arm's host unless it is placed.
-pub(super) fn read(
-    raw: Vec<RawHost>,
-    records: bool,
-    check: &Check<'_>,
-) -> Result<Vec<CellHost>, CellError> {
+/// The hosts of `raw`; a recorder is on the arm's host unless it is placed.
+pub(super) fn read(raw: Vec<RawHost>, check: &Check<'_>) -> Result<Vec<CellHost>, CellError> {
     let mut hosts: Vec<CellHost> = Vec::new();
     for RawHost {
         name,
@@ -190,7 +186,6 @@ pub(super) fn read(
         let times: usize = hosts.iter().map(on).sum();
         match (place, times) {
             (_, 1) => {}
-            (Place::Record, 0) if !records => {}
             (Place::Record, 0) => {
                 if let Some(host) = hosts.iter_mut().find(|host| host.has_arm()) {
                     host.roles.push(Place::Record);
@@ -295,7 +290,7 @@ pub fn links(
 mod tests {
     use super::*;
 
-    fn hosts(text: &str, records: bool) -> Result<Vec<CellHost>, String> {
+    fn hosts(text: &str) -> Result<Vec<CellHost>, String> {
         #[derive(Deserialize)]
         struct File {
             host: Vec<RawHost>,
@@ -304,7 +299,7 @@ mod tests {
         let check = Check {
             file: std::path::Path::new("a.toml"),
         };
-        read(file.host, records, &check).map_err(|e| e.to_string())
+        read(file.host, &check).map_err(|e| e.to_string())
     }
 
     const TWO: &str = r#"
@@ -324,7 +319,7 @@ mod tests {
 
     #[test]
     fn of_any_two_processes_exactly_one_dials_the_other() {
-        let hosts = hosts(TWO, true).expect("legal");
+        let hosts = hosts(TWO).expect("legal");
         assert!(
             hosts[0].roles.contains(&Place::Record),
             "it is beside the arm"
@@ -368,7 +363,7 @@ mod tests {
         let refused = |from: &str, to: &str| {
             let text = TWO.replace(from, to);
             assert_ne!(text, TWO, "{from}");
-            hosts(&text, false).expect_err(to)
+            hosts(&text).expect_err(to)
         };
         for (from, to, why) in [
             (r#""engine""#, "", "`engine` on one host, got 0 times"),
@@ -397,7 +392,7 @@ mod tests {
         let apart = TWO
             .replace(r#""device", "#, "")
             .replace(r#""engine""#, r#""engine", "device""#);
-        let said = hosts(&apart, false).expect_err("apart");
+        let said = hosts(&apart).expect_err("apart");
         assert!(said.contains("no cable may lie between"), "{said}");
         for (text, parsed) in [
             ("[fd00::1]:7500", Some(("[fd00::1]", 7500))),

@@ -109,3 +109,38 @@ impl Header {
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_another_host_comes_with_its_bound_and_too_wide_a_one_is_refused() {
+        let of = |bound| Header {
+            clock: ClockId(1),
+            captured_at: Time::from_millis(5),
+            published_at: Time::from_millis(6),
+            seq: 3,
+            source: "engine/e".into(),
+            followed: Some(Followed {
+                host: ClockId(2),
+                ahead_nanos: -4_321_000_000_000,
+                bound,
+            }),
+        };
+        let read = |header: &Header| Header::decode("k", Some(&header.encode()), ClockId(1));
+        let known = of(Duration::from_millis(5));
+        assert_eq!(read(&known), Ok(known));
+        let unsure = read(&of(Duration::from_millis(21)));
+        assert!(
+            matches!(
+                unsure,
+                Err(WireError::Unsure {
+                    bound_millis: 21,
+                    ..
+                })
+            ),
+            "{unsure:?}"
+        );
+    }
+}

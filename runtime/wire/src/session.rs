@@ -58,6 +58,10 @@ pub struct SessionOptions {
     /// The endpoints of `connect` are all that there is, and need not be reachable yet: each is tried until it is, and again
     /// whenever its link breaks, and nobody else is looked for. For cells whose processes have addresses. Default: no.
     pub named_links: bool,
+    /// The endpoints of `connect` are Zenoh routers, and everything passes through one of them: a router passes nothing on between
+    /// peers, which it takes to be linked with each other. Not with `security`: what comes in is judged by who sends it, and that
+    /// would be the router. Default: no.
+    pub through_router: bool,
 }
 
 impl Default for SessionOptions {
@@ -69,6 +73,7 @@ impl Default for SessionOptions {
             security: None,
             plain_network: false,
             named_links: false,
+            through_router: false,
         }
     }
 }
@@ -195,7 +200,17 @@ impl Session {
             security,
             plain_network,
             named_links: _,
+            through_router,
         } = options;
+        if *through_router && security.is_some() {
+            return Err(SessionError::Option {
+                field: "through_router",
+                expected:
+                    "a cell without keys: behind a router nobody can be told by their certificate"
+                        .into(),
+                actual: "a cell with keys".into(),
+            });
+        }
         for (field, endpoints) in [("listen", listen), ("connect", connect)] {
             for endpoint in endpoints {
                 check_endpoint(field, endpoint, security.is_some())?;
@@ -389,8 +404,8 @@ fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
     }
     let found: &[&str] = if named { &[] } else { &["peer"] };
     let text = json!({
-        "mode": "peer",
-        "listen": { "endpoints": options.listen },
+        "mode": if options.through_router { "client" } else { "peer" },
+        "listen": { "endpoints": if options.through_router { &[][..] } else { &options.listen } },
         "connect": {
             "endpoints": options.connect,
             "timeout_ms": timeout,

@@ -1,4 +1,4 @@
-//! Links between hosts: those that come back, those through a router, and the time of a host that is not the arm's.
+//! Links between hosts: those that come back by themselves, those through a router, and the time of a host that is not the arm's.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -199,8 +199,8 @@ fn processes_that_cannot_reach_each_other_meet_at_a_router() {
     // What `zenohd` is besides its plugins.
     let router = zenoh::open(config).wait().expect("a router");
     let beside = SessionOptions {
-        listen: vec![],
         connect: vec![at],
+        through_router: true,
         ..SessionOptions::default()
     };
     let one = Session::open(&beside, "engine/e", own()).expect("reaches the router");
