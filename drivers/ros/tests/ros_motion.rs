@@ -342,7 +342,7 @@ fn what_a_ros_2_arm_is_told_always_ends_at_rest_and_inside() {
     assert_eq!(rest.time_from_start.to_std(), Some(Span::from_millis(220)));
     // It is a trajectory that we would take ourselves.
     let from = Target {
-        q: JointVec::from_slice(&[0.48, 1.97]).expect("two"),
+        q: JointVec::from_slice(&[0.5, 1.98]).expect("two"),
         opening: 0.0,
     };
     assert!(spec().trajectory(&told, from, (at(0), UNIX)).is_ok());
