@@ -31,6 +31,8 @@ const FIRST_STATE: Duration = Duration::from_secs(5);
 const REPEATS: u32 = 10;
 /// A stamp this far behind the last is of another clock.
 const SET_BACK_NANOS: u64 = 1_000_000_000;
+/// A trajectory is sent every so many periods.
+const PERIODS_PER_TRAJECTORY: u32 = 3;
 /// Goals nearer to each other than this are the same, rad.
 const SAME_RAD: f64 = 1e-9;
 /// Without a command for this long the device holds by itself, seconds.
@@ -157,7 +159,8 @@ pub fn sample(
     Ok(Sample { q, dq, stamp })
 }
 
-/// The trajectory to `goal`: there, at its speed, one `lead` from now; then to rest, no harder than the limits.
+/// The trajectory to `goal`, which goes on at its speed: where it will be a `lead` from now; then to rest, no harder than the
+/// limits.
 pub fn trajectory(
     joints: &[String],
     limits: &[JointLimits],
@@ -170,7 +173,8 @@ pub fn trajectory(
     let braking = |(i, l): (usize, &JointLimits)| speed(i).abs() / l.acceleration;
     let stop = limits.iter().enumerate().map(braking).fold(0.0, f64::max);
     let stop = Duration::try_from_secs_f64(stop).unwrap_or(lead).max(lead);
-    let rest = |i: usize| within(i, goal.q[i] + 0.5 * speed(i) * stop.as_secs_f64());
+    let ahead = |i: usize| goal.q[i] + speed(i) * lead.as_secs_f64();
+    let rest = |i: usize| within(i, ahead(i) + 0.5 * speed(i) * stop.as_secs_f64());
     let point = |positions: Vec<f64>, velocities: Vec<f64>, at: Duration| TrajectoryPoint {
         positions,
         velocities,
@@ -183,7 +187,7 @@ pub fn trajectory(
         joint_names: joints.to_vec(),
         points: vec![
             point(
-                (0..n).map(|i| within(i, goal.q[i])).collect(),
+                (0..n).map(|i| within(i, ahead(i))).collect(),
                 (0..n).map(speed).collect(),
                 lead,
             ),
@@ -365,7 +369,12 @@ fn first(spec: &RosArmSpec, shared: &Shared) -> Result<(Sample, Time), RosError>
 /// Sends each new goal: on its own thread, since sending may take milliseconds.
 fn say(shared: &Shared, spec: &RosArmSpec, out: &Out) {
     let period = Duration::try_from_secs_f64(1.0 / spec.rate_hz).unwrap_or(FIRST_STATE);
-    let lead = 2 * period;
+    // A controller begins each trajectory at one of its own updates: one that is given a new one at each of them never moves.
+    let pause = match out {
+        Out::Trajectory(_) => PERIODS_PER_TRAJECTORY * period,
+        Out::Positions(_) => Duration::ZERO,
+    };
+    let lead = 2 * pause;
     let failed = Sparse::default();
     while !shared.done.load(Ordering::Relaxed) {
         let goal = locked(&shared.goal);
@@ -390,6 +399,8 @@ fn say(shared: &Shared, spec: &RosArmSpec, out: &Out) {
                 }
             }
         }
+        // The newest goal waits meanwhile.
+        std::thread::sleep(pause);
     }
 }
 

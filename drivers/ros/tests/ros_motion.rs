@@ -329,17 +329,20 @@ fn what_a_ros_2_arm_is_told_always_ends_at_rest_and_inside() {
     let [first, rest] = told.points.as_slice() else {
         panic!("{told:?}")
     };
-    assert_eq!(first.positions, [0.5, 1.99]);
+    assert!(
+        (first.positions[0] - 0.52).abs() < 1e-12 && first.positions[1] == 2.0,
+        "{first:?}"
+    );
     assert_eq!(first.velocities, [1.0, 1.0]);
     assert_eq!(first.time_from_start.to_std(), Some(lead));
     // 1 rad/s at 5 rad/s^2: 0.2 s, 0.1 rad.
-    assert!((rest.positions[0] - 0.6).abs() < 1e-12);
+    assert!((rest.positions[0] - 0.62).abs() < 1e-12);
     assert_eq!(rest.positions[1], 2.0);
     assert_eq!(rest.velocities, [0.0, 0.0]);
     assert_eq!(rest.time_from_start.to_std(), Some(Span::from_millis(220)));
     // It is a trajectory that we would take ourselves.
     let from = Target {
-        q: JointVec::from_slice(&[0.48, 1.97]).expect("two"),
+        q: JointVec::from_slice(&[0.5, 1.98]).expect("two"),
         opening: 0.0,
     };
     assert!(spec().trajectory(&told, from, (at(0), UNIX)).is_ok());
