@@ -1000,7 +1000,7 @@ pub struct RosArgs {
     pub namespace: String,
     /// Endpoint of the ROS 2 side's router (rmw_zenohd, or zenohd), which may come later.
     #[arg(long, value_name = "ENDPOINT", default_value = tactus_ros::node::ROUTER)]
-    pub router: Vec<String>,
+    pub ros_router: Vec<String>,
     /// Endpoint to listen on for nodes of ROS 2.
     #[arg(long, value_name = "ENDPOINT", default_value = tactus_ros::node::LISTEN)]
     pub ros_listen: Vec<String>,

@@ -28,6 +28,7 @@ mod keys;
 mod live;
 mod lockstep;
 mod log;
+mod lost;
 mod openpi;
 mod order;
 mod others;

@@ -17,6 +17,7 @@ use tactus_wire::{CellClock, MonotonicClock, Session, SessionOptions, Topic};
 
 use crate::cell::{self, Cell, Links, Vouched};
 use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
+use crate::lost::{LOST_FOR, Lost};
 use crate::{hello, holds, log, openpi, others, trust};
 
 /// How long a role waits for the others it cannot do without.
@@ -319,7 +320,17 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     for other in &others {
         arms.push(engine_arm(&other.cell, policy.as_ref(), &other.session)?);
     }
+    let lost = match role.host {
+        Some(_) => Some(Lost::watch(&session, &cell.wire, &stop)?),
+        None => None,
+    };
     run_engine(policy, explaining, &arms, &options, clock.as_ref(), &stop)?;
+    if lost.is_some_and(|lost| lost.is()) {
+        bail!(
+            "a process of the arm's host has been gone for {} s: started again, this one links anew",
+            LOST_FOR.as_secs()
+        );
+    }
     Ok(())
 }
 

@@ -54,12 +54,12 @@ pub fn ros(args: &RosArgs) -> anyhow::Result<()> {
         namespace: Some(namespace.clone()),
         name: part(cell.name.as_str()),
         mesh: Mesh {
-            connect: args.router.clone(),
+            connect: args.ros_router.clone(),
             listen: args.ros_listen.clone(),
             network: args.ros_network,
         },
     })
-    .context("the ROS 2 side (--router, --ros-listen, --ros-network)")?;
+    .context("the ROS 2 side (--ros-router, --ros-listen, --ros-network)")?;
     let bridge = Arc::new(Bridge {
         cell,
         joined,

@@ -117,8 +117,15 @@ impl Spread {
     }
 
     fn is(&self, mode: &str) -> bool {
-        let (_, text) = self.says("desk", &["order", "status"]);
-        text.contains(&format!("mode: {mode}"))
+        // A question may be lost on the way, which says nothing about the mode.
+        for _ in 0..5 {
+            let (answered, text) = self.says("desk", &["order", "status"]);
+            if answered {
+                return text.contains(&format!("mode: {mode}"));
+            }
+            eprintln!("no answer: {text}");
+        }
+        false
     }
 
     fn logs(&self) -> String {

@@ -176,7 +176,7 @@ fn bridge(cell: &Cell, domain: u8, more: &[&str]) -> (Role, Node) {
     let (router, domain_word) = (endpoint(), domain.to_string());
     let args = [
         &["ros", "--cell", &file, "--connect", &cell.endpoint][..],
-        &["--router", &router, "--ros-listen", &at],
+        &["--ros-router", &router, "--ros-listen", &at],
         &["--domain-id", &domain_word],
         more,
     ];

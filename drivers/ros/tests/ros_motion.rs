@@ -183,7 +183,7 @@ fn what_is_not_for_this_arm_or_too_much_for_it_is_refused() {
         ab(point(&[0.1, 0.9], 500)),
         Err(NotTaken::Speed { .. })
     ));
-    assert!(matches!(ab(point(&[0.1, 0.0], 0)), Err(_)));
+    assert!(ab(point(&[0.1, 0.0], 0)).is_err());
     let fast = TrajectoryPoint {
         velocities: vec![0.0, -1.6],
         ..point(&good, 500)

@@ -102,7 +102,7 @@ def cell(tmp_path_factory):
     run = start("run", file, "--listen", at)
     # Until the cell is up the bridge has nothing to show.
     for _ in range(20):
-        bridge = start("ros", "--cell", file, "--connect", at, "--router", router, "--ros-listen", ros, "--domain-id", DOMAIN)
+        bridge = start("ros", "--cell", file, "--connect", at, "--ros-router", router, "--ros-listen", ros, "--domain-id", DOMAIN)
         time.sleep(4.0)
         if bridge.poll() is None:
             break

@@ -208,7 +208,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 || digits.len() > 1024 {
+    if !digits.len().is_multiple_of(2) || digits.len() > 1024 {
         return None;
     }
     let value = |digit: u8| (digit as char).to_digit(16);
