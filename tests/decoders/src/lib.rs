@@ -1,5 +1,5 @@
-//! Everything that takes bytes from outside, each as one function of bytes that must return: for the fuzzer (`tests/fuzz`) and
-//! for the corpora that every test run goes through.
+//! Everything that takes bytes from outside, each as one function of bytes that must return: for a
+//! fuzzer, and for the corpora that every test run goes through, changed at random.
 //!
 //! Decides what belongs together under one name, and what is asked of a decoder beside returning: what it accepts, it also
 //! writes and accepts again. Does not decide what is wrong with bytes.

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,12 @@ pub const WAY: Way = Way {
 
 /// Why no lab can be made here; `None` where it can.
 pub fn missing() -> Option<String> {
+    // Once: tests side by side would make, and find, each other's namespace.
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    MISSING.get_or_init(look).clone()
+}
+
+fn look() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces need root".into());
     }
@@ -118,6 +124,7 @@ pub struct Lab {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     _dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// Drawn numbers: SplitMix64, so that a seed always loses the same packets of a way.
@@ -171,6 +178,9 @@ impl Lab {
     /// Hosts of these names, each with how many seconds its clock is ahead of this machine's, on the addresses 10.77.0.1 and
     /// on; `seed` decides which packets are lost, and how late each is.
     pub fn new(names: &[(&'static str, u64)], way: Way, seed: u64) -> Self {
+        // One at a time: namespaces and addresses have the same names in each.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a folder");
         let n = names.len();
         let shared = Arc::new(Shared {
@@ -185,6 +195,7 @@ impl Lab {
             shared: shared.clone(),
             threads: Vec::new(),
             _dir: dir,
+            _alone: alone,
         };
         let mut devices = Vec::new();
         for (i, (name, ahead_secs)) in names.iter().enumerate() {
