@@ -3,7 +3,7 @@
 //! - Processes of a cell *connect* to one seed endpoint (the launcher's) and listen on loopback. Gossip then introduces
 //!   every peer to every other, so that they exchange directly and the seed's death cuts nothing between them.
 //! - Or ([`SessionOptions::named_links`]) every process has an address, and each dials those that it is told to, again and
-//!   again: such links come back by themselves. What gossip has introduced does not meet again.
+//!   again: such links come back by themselves, but for a rare one that breaks while it is made (Zenoh 1.10). What gossip has introduced does not meet again.
 //! - No multicast: nothing is found, and nothing is told, outside the configured endpoints.
 //! - No shared memory: JPEG frames gain nothing from it.
 //!
