@@ -99,11 +99,30 @@ pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<CellC
     Ok((session, clock))
 }
 
-/// A flag that Ctrl-C and SIGTERM set; with `supervised`, the parent's death too.
+/// A process that was told to end, and waits for somebody who never answers, ends after this.
+const END_WITHIN: Duration = Duration::from_secs(60);
+
+/// A flag that Ctrl-C and SIGTERM set; with `supervised`, the parent's death too. Who has not ended [`END_WITHIN`] later is
+/// ended.
 pub fn stop_flag(supervised: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("signal handler")?;
+    let told = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let late = || {
+            std::thread::sleep(END_WITHIN);
+            let secs = END_WITHIN.as_secs();
+            tracing::error!("told to end {secs} s ago, and something still waits: ends now");
+            std::process::exit(1);
+        };
+        let watched = std::thread::Builder::new().name("end".into()).spawn(late);
+        if let Err(e) = watched {
+            tracing::error!("nobody watches whether this process ends: {e}");
+        }
+    };
+    ctrlc::set_handler(told).context("signal handler")?;
     if supervised {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .context("parent death signal")?;

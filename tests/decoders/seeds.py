@@ -5,6 +5,7 @@
 Decides nothing: what a fuzzer finds beyond these is written beside them by its own name.
 """
 
+import json
 import struct
 import sys
 from pathlib import Path
@@ -161,6 +162,19 @@ def lines() -> None:
     put("camera", "chunked", b"\x40" + head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (2 * len(part)) + part * 2 + b"\r\n0\r\n\r\n")
 
 
+def ros() -> None:
+    """XCDR1 as rosbags wrote it for the driver's own tests."""
+    goldens = json.loads((ROOT / "drivers/ros/tests/goldens.json").read_text())
+    for name, data in goldens["cdr"].items():
+        for at, kind in enumerate(("joints", "trajectory", "array")):
+            if name.startswith(kind):
+                # Of an arm with other joints than the decoder's test asks for.
+                put("ros", f"{name}.odd" if name == "joints_full" else name, bytes([at]) + bytes.fromhex(data))
+    put("ros", "nothing", b"\x03" + bytes.fromhex("0001000000"))
+    put("ros", "bool", b"\x04" + bytes.fromhex("0001000001"))
+    put("ros", "attachment", b"\x05" + struct.pack("<2q", 1, 10**18) + b"\x10" + bytes(range(16)))
+
+
 def mcap(recordings: list[Path]) -> None:
     """Ten messages of a recording, in the kinds of chunk that there are."""
     messages = []
@@ -192,5 +206,6 @@ if __name__ == "__main__":
     openpi()
     files()
     lines()
+    ros()
     mcap(recorded)
     print(sum(1 for file in CORPORA.rglob("*") if file.is_file()), "seeds in", CORPORA.name)

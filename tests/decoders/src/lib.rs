@@ -7,16 +7,18 @@
 mod files;
 mod lines;
 mod messages;
+mod ros;
 
 pub use files::{bundle, calibration, mcap, plan};
 pub use lines::{camera, rtde, serial};
 pub use messages::{openpi, wire};
+pub use ros::ros;
 
 /// A function of bytes that returns, whatever they are: whether they were accepted.
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("wire", wire),
     ("openpi", openpi),
     ("bundle", bundle),
@@ -26,4 +28,5 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("serial", serial),
     ("rtde", rtde),
     ("camera", camera),
+    ("ros", ros),
 ];
