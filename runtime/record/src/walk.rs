@@ -1,7 +1,8 @@
 //! From record to record through an MCAP file of any origin: an opcode, a length, a body. Decides where a file is cut.
 //!
 //! DIFFERENCE: the library's readers are not used for this. They refuse what is damaged, and of a chunk whose records are
-//! longer than it some of them panic (0.26, `sans_io/linear_reader.rs`, where the rest of a chunk is counted down).
+//! longer than it some of them panic (0.26, `sans_io/linear_reader.rs`, where the rest of a chunk is counted down). Its parser of
+//! records panics where an attachment ends before its checksum (0.26, `read.rs`): that is looked at before.
 
 use std::io::Read;
 
@@ -61,6 +62,18 @@ impl From<McapError> for End {
     }
 }
 
+/// Whether `body` is long enough for what it says: two times, name, media type, length, that many bytes, checksum.
+fn is_an_attachment(body: &[u8]) -> Option<()> {
+    let (_, mut rest) = body.split_at_checked(16)?;
+    for _ in 0..2 {
+        let (len, text) = rest.split_first_chunk()?;
+        rest = text.get(u32::from_le_bytes(*len) as usize..)?;
+    }
+    let (len, data) = rest.split_first_chunk()?;
+    let (_, checksum) = data.split_at_checked(u64::from_le_bytes(*len).try_into().ok()?)?;
+    checksum.first_chunk::<4>().map(|_| ())
+}
+
 /// Walks from record to record: an opcode, a length, a body. Believes no length before the bytes are there.
 struct Walk<R> {
     source: R,
@@ -84,7 +97,11 @@ impl<R: Read> Walk<R> {
                 | op::MESSAGE
                 | op::METADATA
                 | op::ATTACHMENT => {
-                    visit.record(opcode, self.body(len)?)?;
+                    let body = self.body(len)?;
+                    if opcode == op::ATTACHMENT {
+                        is_an_attachment(body).ok_or(McapError::UnexpectedEof)?;
+                    }
+                    visit.record(opcode, body)?;
                 }
                 // Indexes and whatever else there is are no business of ours, and are not even parsed.
                 _ => self.skip(len)?,

@@ -2,8 +2,10 @@
 #![no_main]
 #![allow(dead_code, unused_imports)]
 
-#[path = "../../../launch/src/cell.rs"]
-mod cell;
+#[path = "../../../launch/src"]
+mod launch {
+    pub mod cell;
+}
 
 /// What the cell file's reader has from the command line's.
 mod cli {
@@ -17,6 +19,6 @@ mod cli {
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
         // Files that it names are not there.
-        let _ = cell::parse(text, std::path::Path::new("/nowhere/cell.toml"));
+        let _ = launch::cell::parse(text, std::path::Path::new("/nowhere/cell.toml"));
     }
 });
