@@ -228,7 +228,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
     match (cells.pop(), cells.is_empty()) {
         (Some(cell), true) => Ok(cell),
         _ => {
-            let expected = "a cell with one arm: this has not been made for two yet (runtime/host/PAIR.md)";
+            let expected =
+                "a cell with one arm: this has not been made for two yet (runtime/host/PAIR.md)";
             Err(Check { file }.error("pair", expected, "two arms"))
         }
     }
@@ -303,7 +304,9 @@ fn parse_arms(text: &str, file: &Path) -> Result<Vec<Cell>, CellError> {
         return Ok(vec![read(raw, None, file)?]);
     };
     let halves = halves.into_iter();
-    halves.map(|(raw, pair)| read(raw, Some(pair), file)).collect()
+    halves
+        .map(|(raw, pair)| read(raw, Some(pair), file))
+        .collect()
 }
 
 /// Checks what was read of `file`.

@@ -128,7 +128,10 @@ fn both(cells: [&Cell; 2], joined: &Joined, args: &OrderArgs) -> anyhow::Result<
                 let first = match &replies[..] {
                     [] => "neither begins".to_owned(),
                     _ if starts => format!("`{}` ends its episode again", cells[0].arm),
-                    _ => format!("`{}` is enabled, and neither moves until both are", cells[0].arm),
+                    _ => format!(
+                        "`{}` is enabled, and neither moves until both are",
+                        cells[0].arm
+                    ),
                 };
                 return Err(e.context(format!("arm `{}` ({first})", cell.arm)));
             }

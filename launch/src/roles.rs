@@ -9,9 +9,7 @@ use tactus_bundle::{AnyBundle, Bundle};
 use tactus_control::Demand;
 use tactus_drivers_api::WireDriver;
 use tactus_drivers_api::wire_driver::ask_info;
-use tactus_host::{
-    ArmOptions, EngineArm, EngineOptions, Explaining, Second, run_arm, run_engine,
-};
+use tactus_host::{ArmOptions, EngineArm, EngineOptions, Explaining, Second, run_arm, run_engine};
 use tactus_policies::{Options, Probe, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
 use tactus_vla::{Explainer, ReasonerOptions};
@@ -256,11 +254,7 @@ fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explainin
 }
 
 /// Probes the policy's stages and refuses cells whose times cannot work with them; the others ask for the same conditioning.
-fn enforce_budget(
-    cell: &Cell,
-    others: &[&Cell],
-    policy: &mut dyn Served,
-) -> anyhow::Result<Probe> {
+fn enforce_budget(cell: &Cell, others: &[&Cell], policy: &mut dyn Served) -> anyhow::Result<Probe> {
     // What cannot work as declared needs no probe.
     let outline = policy.outline();
     let cells = || std::iter::once(cell).chain(others.iter().copied());

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use cell::{checkout, program, tactus};
 use rustix::process::{Pid, Signal, kill_process};
-use tactus_types::{Applied, FaultKind, Source, Time};
+use tactus_types::{Applied, Clock, FaultKind, Source, Time};
 use tactus_wire::{
     AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, MonotonicClock, Name, Session,
     SessionOptions, Subscriber, Topic,
@@ -76,7 +76,11 @@ fn file(dir: &Path, edit: &dyn Fn(String) -> String) -> PathBuf {
     };
     // Only the scene's camera, and no simulator of one arm.
     let wrist = text.rfind("[[camera]]").expect("two");
-    let text = format!("{}{}", &text[..wrist], &text[text.find("# Present only").expect("a section")..]);
+    let text = format!(
+        "{}{}",
+        &text[..wrist],
+        &text[text.find("# Present only").expect("a section")..]
+    );
     let text = cut(&text, "# Present only", "# Latency budget");
     let camera = format!(
         "source = \"folder\"\npath = \"{}\"\nwidth = {SIDE}\nheight = {SIDE}\nrepeat = true",
@@ -87,12 +91,21 @@ fn file(dir: &Path, edit: &dyn Fn(String) -> String) -> PathBuf {
     });
     let mut text = text;
     for (from, to) in [
-        ("../../models/demo/bundle", bundle().display().to_string().as_str()),
+        (
+            "../../models/demo/bundle",
+            bundle().display().to_string().as_str(),
+        ),
         ("name = \"demo\"", "name = \"twins\""),
-        ("name = \"arm\"\ndevice = \"sim\"                    # the device process behind device/sim/{state,command,info}\n", ""),
+        (
+            "name = \"arm\"\ndevice = \"sim\"                    # the device process behind device/sim/{state,command,info}\n",
+            "",
+        ),
         ("source = \"sim\"", &camera),
         ("answer_within_ms = 250", "answer_within_ms = 900"),
-        ("link_limit_ms = 150", &format!("link_limit_ms = {}", LINK_LIMIT.as_millis())),
+        (
+            "link_limit_ms = 150",
+            &format!("link_limit_ms = {}", LINK_LIMIT.as_millis()),
+        ),
         ("proprio_limit_ms = 20", "proprio_limit_ms = 150"),
         ("frame_limit_ms = 150", "frame_limit_ms = 500"),
         ("[schedule]", &format!("{}\n[schedule]", arms.join("\n"))),
@@ -126,7 +139,9 @@ impl Heard {
     fn moves(&self) -> bool {
         let applied = self.applied.lock().expect("unpoisoned");
         let last = applied.last();
-        last.is_some_and(|a| a.command.setpoint.source == Source::Policy && a.command.dq.max_abs() > 0.05)
+        last.is_some_and(|a| {
+            a.command.setpoint.source == Source::Policy && a.command.dq.max_abs() > 0.05
+        })
     }
 }
 
@@ -153,7 +168,10 @@ impl Twins {
         let log = std::fs::File::create(dir.path().join("run.log")).expect("a log");
         let run = Command::new(program())
             .args(["run", &file.display().to_string(), "--listen", &endpoint])
-            .args(["--record", &dir.path().join("pair.mcap").display().to_string()])
+            .args([
+                "--record",
+                &dir.path().join("pair.mcap").display().to_string(),
+            ])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -208,7 +226,9 @@ impl Twins {
     }
 
     fn modes(&self) -> [Option<ModeWord>; 2] {
-        self.heard.each_ref().map(|heard| heard.mode().map(|m| m.mode))
+        self.heard
+            .each_ref()
+            .map(|heard| heard.mode().map(|m| m.mode))
     }
 
     fn both(&self, mode: ModeWord) -> bool {
@@ -269,12 +289,15 @@ impl Twins {
     /// `kill` of a role of one arm; returns the instant before.
     fn kill(&self, role: &str, side: &str, signal: Signal) -> Time {
         let file = format!("{}#{side}", self.file.display());
-        let pid = std::fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-            let words: Vec<&str> = line.split('\0').collect();
-            (words.contains(&file.as_str()) && words.get(3) == Some(&role)).then_some(pid)
-        });
+        let pid = std::fs::read_dir("/proc")
+            .expect("/proc")
+            .flatten()
+            .find_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+                let words: Vec<&str> = line.split('\0').collect();
+                (words.contains(&file.as_str()) && words.get(3) == Some(&role)).then_some(pid)
+            });
         let before = self.now();
         kill_process(pid.and_then(Pid::from_raw).expect("it runs"), signal).expect("killed");
         before
@@ -289,13 +312,17 @@ impl Twins {
     }
 
     fn reports(&self) -> [usize; 2] {
-        self.heard.each_ref().map(|heard| heard.modes.lock().expect("unpoisoned").len())
+        self.heard
+            .each_ref()
+            .map(|heard| heard.modes.lock().expect("unpoisoned").len())
     }
 }
 
 impl Drop for Twins {
     fn drop(&mut self) {
+        let runs = matches!(self.run.try_wait(), Ok(None));
         let pid = i32::try_from(self.run.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.filter(|_| runs);
         if pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok()) {
             let until = Instant::now() + Duration::from_secs(15);
             while Instant::now() < until && matches!(self.run.try_wait(), Ok(None)) {
@@ -310,7 +337,9 @@ impl Drop for Twins {
 
 /// The last command from a chunk, and the first of the hold after `since`.
 fn hold_after(applied: &[Applied]) -> Option<Time> {
-    let last = applied.iter().rposition(|a| a.command.setpoint.source == Source::Policy);
+    let last = applied
+        .iter()
+        .rposition(|a| a.command.setpoint.source == Source::Policy);
     let hold = applied.get(last.map_or(0, |last| last + 1))?;
     Some(hold.at)
 }
@@ -325,9 +354,15 @@ fn both_arms_move_in_step_and_each_by_its_own_columns() {
     // Every observation behind a command of the one is behind commands of the other.
     let steps = |applied: &[Applied]| {
         let mut steps: BTreeMap<(Time, usize), (Time, Time)> = BTreeMap::new();
-        for a in applied.iter().filter(|a| a.command.setpoint.source == Source::Policy) {
+        for a in applied
+            .iter()
+            .filter(|a| a.command.setpoint.source == Source::Policy)
+        {
             let setpoint = &a.command.setpoint;
-            let key = (setpoint.observed_at.expect("of a chunk"), setpoint.action_index as usize);
+            let key = (
+                setpoint.observed_at.expect("of a chunk"),
+                setpoint.action_index as usize,
+            );
             let span = steps.entry(key).or_insert((a.at, a.at));
             span.1 = a.at;
         }
@@ -343,20 +378,41 @@ fn both_arms_move_in_step_and_each_by_its_own_columns() {
     assert!(of_left.len() > 10, "{} chunks", of_left.len());
     let common = of_left.iter().filter(|at| of_right.contains(at)).count();
     let all = of_left.len().max(of_right.len());
-    assert!(common + 2 >= all, "{common} of {all} observations are of both");
+    assert!(
+        common + 2 >= all,
+        "{common} of {all} observations are of both"
+    );
     // A step of both is played by both within the same time: its spans overlap, but for ticks that came late.
     let both: Vec<_> = left_steps
         .iter()
         .filter_map(|(key, span)| Some((span, right_steps.get(key)?)))
         .collect();
     let apart = |(a, b): &(&(Time, Time), &(Time, Time))| a.0.max(b.0).since(a.1.min(b.1));
-    let late = both.iter().filter(|pair| apart(pair) > Duration::from_millis(20)).count();
-    println!("{common} of {all} observations common; {} steps played by both, {late} apart by more than 20 ms", both.len());
-    assert!(both.len() > 30 && late * 20 < both.len(), "{late} of {}", both.len());
+    let late = both
+        .iter()
+        .filter(|pair| apart(pair) > Duration::from_millis(20))
+        .count();
+    println!(
+        "{common} of {all} observations common; {} steps played by both, {late} apart by more than 20 ms",
+        both.len()
+    );
+    assert!(
+        both.len() > 30 && late * 20 < both.len(),
+        "{late} of {}",
+        both.len()
+    );
     // The grippers have a target each, and the arms go opposite ways.
     let last = |applied: &[Applied]| applied.last().expect("commands").command;
-    assert!((last(&left).opening - 0.3).abs() < 0.02, "{}", last(&left).opening);
-    assert!((last(&right).opening - 0.8).abs() < 0.02, "{}", last(&right).opening);
+    assert!(
+        (last(&left).opening - 0.3).abs() < 0.02,
+        "{}",
+        last(&left).opening
+    );
+    assert!(
+        (last(&right).opening - 0.8).abs() < 0.02,
+        "{}",
+        last(&right).opening
+    );
     let turn = |applied: &[Applied]| -> f64 {
         let pairs = applied.windows(2);
         let place = |a: &Applied| (a.command.q[0] - 0.1, a.command.q[5]);
@@ -367,21 +423,41 @@ fn both_arms_move_in_step_and_each_by_its_own_columns() {
             })
             .sum()
     };
-    assert!(turn(&left) * turn(&right) < 0.0, "{} {}", turn(&left), turn(&right));
+    assert!(
+        turn(&left) * turn(&right) < 0.0,
+        "{} {}",
+        turn(&left),
+        turn(&right)
+    );
     // A stop of one stops both.
     twins.ordered("#right", &["stop"]);
-    twins.wait("both are stopped", Duration::from_secs(5), |me| me.both(ModeWord::Stopped));
+    twins.wait("both are stopped", Duration::from_secs(5), |me| {
+        me.both(ModeWord::Stopped)
+    });
     let recording = twins.dir.path().join("pair.mcap").display().to_string();
     drop_run(twins, |dir| {
         let replayed = tactus(&["replay", &recording]);
         assert!(!replayed.status.success());
-        assert!(said(&replayed).contains("a cell with one arm"), "{}", said(&replayed));
+        assert!(
+            said(&replayed).contains("a cell with one arm"),
+            "{}",
+            said(&replayed)
+        );
+        // 3: a machine that was too busy to record all of it.
         let doctor = tactus(&["recording", "doctor", &recording]);
-        assert!(doctor.status.success(), "{}", said(&doctor));
+        assert!(
+            matches!(doctor.status.code(), Some(0 | 3)),
+            "{}",
+            said(&doctor)
+        );
         let out = dir.join("set").display().to_string();
         let exported = tactus(&["recording", "export", "--lerobot", &out, &recording]);
         assert!(!exported.status.success());
-        assert!(said(&exported).contains("expected one arm, got two"), "{}", said(&exported));
+        assert!(
+            said(&exported).contains("expected one arm, got two"),
+            "{}",
+            said(&exported)
+        );
     });
 }
 
@@ -399,20 +475,31 @@ fn a_fault_of_one_arm_holds_both_within_the_bound_and_both_come_back() {
     twins.begin();
     let from = twins.reports();
     let stopped = twins.kill("sim", "left", Signal::STOP);
-    twins.wait("both hold", Duration::from_secs(10), |me| me.both(ModeWord::Hold));
+    twins.wait("both hold", Duration::from_secs(10), |me| {
+        me.both(ModeWord::Hold)
+    });
     std::thread::sleep(Duration::from_millis(300));
-    assert!(twins.faults(0, from[0]).contains(&FaultKind::ProprioStale), "{:?}", twins.faults(0, from[0]));
+    assert!(
+        twins.faults(0, from[0]).contains(&FaultKind::ProprioStale),
+        "{:?}",
+        twins.faults(0, from[0])
+    );
     assert_eq!(twins.faults(1, from[1]), [FaultKind::PartnerHeld]);
     let right = hold_after(&twins.heard[1].since(stopped)).expect("a hold");
     // What the left arm's ladder takes, then the pair's bound, and a machine that is busy.
     let bound = Duration::from_millis(150) + LINK_LIMIT + BUSY;
-    println!("right held {:?} after the left device stopped", right.since(stopped));
+    println!(
+        "right held {:?} after the left device stopped",
+        right.since(stopped)
+    );
     assert!(right.since(stopped) < bound, "{:?}", right.since(stopped));
     // One alone stays where it is, however well it is.
     std::thread::sleep(Duration::from_secs(2));
     assert!(twins.both(ModeWord::Hold), "{:?}", twins.modes());
     twins.kill("sim", "left", Signal::CONT);
-    twins.wait("both resume", Duration::from_secs(20), |me| me.both(ModeWord::Policy));
+    twins.wait("both resume", Duration::from_secs(20), |me| {
+        me.both(ModeWord::Policy)
+    });
     twins.moving();
 }
 
@@ -423,23 +510,36 @@ fn an_arm_host_that_dies_holds_the_other_and_an_operator_has_to_enable_both() {
     // An operator holds one: both hold, and both have to be enabled.
     let from = twins.reports();
     twins.ordered("#left", &["hold"]);
-    twins.wait("both hold", Duration::from_secs(5), |me| me.both(ModeWord::Hold));
+    twins.wait("both hold", Duration::from_secs(5), |me| {
+        me.both(ModeWord::Hold)
+    });
     assert_eq!(twins.faults(1, from[1]), [FaultKind::PartnerHeld]);
     twins.ordered("#right", &["enable"]);
     std::thread::sleep(Duration::from_secs(2));
     assert!(twins.both(ModeWord::Hold), "one alone: {:?}", twins.modes());
     twins.ordered("#left", &["enable"]);
-    twins.wait("both resume", Duration::from_secs(10), |me| me.both(ModeWord::Policy));
+    twins.wait("both resume", Duration::from_secs(10), |me| {
+        me.both(ModeWord::Policy)
+    });
     twins.moving();
     // One arm host dies.
     let from = twins.reports();
     let killed = twins.kill("arm", "left", Signal::KILL);
-    twins.wait("the right holds", Duration::from_secs(5), |me| me.modes()[1] == Some(ModeWord::Hold));
+    twins.wait("the right holds", Duration::from_secs(5), |me| {
+        me.modes()[1] == Some(ModeWord::Hold)
+    });
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(twins.faults(1, from[1]), [FaultKind::PartnerHeld]);
     let right = hold_after(&twins.heard[1].since(killed)).expect("a hold");
-    println!("right held {:?} after the left arm host was killed", right.since(killed));
-    assert!(right.since(killed) < LINK_LIMIT + BUSY, "{:?}", right.since(killed));
+    println!(
+        "right held {:?} after the left arm host was killed",
+        right.since(killed)
+    );
+    assert!(
+        right.since(killed) < LINK_LIMIT + BUSY,
+        "{:?}",
+        right.since(killed)
+    );
     twins.wait("the left is in boot again", Duration::from_secs(20), |me| {
         me.modes()[0] == Some(ModeWord::Boot)
     });
@@ -448,13 +548,20 @@ fn an_arm_host_that_dies_holds_the_other_and_an_operator_has_to_enable_both() {
     assert!(!refused.status.success());
     twins.ordered("#left", &["enable"]);
     let refused = said(&twins.order("#left", &["start", "go round"]));
-    assert!(refused.contains("`right`, is in mode `hold`; both start, or neither"), "{refused}");
+    assert!(
+        refused.contains("`right`, is in mode `hold`; both start, or neither"),
+        "{refused}"
+    );
     twins.ordered("#right", &["end"]);
-    twins.wait("both are ready", Duration::from_secs(5), |me| me.both(ModeWord::Ready));
+    twins.wait("both are ready", Duration::from_secs(5), |me| {
+        me.both(ModeWord::Ready)
+    });
     twins.ordered("", &["start", "go round"]);
     twins.moving();
     twins.ordered("", &["stop"]);
-    twins.wait("both are stopped", Duration::from_secs(5), |me| me.both(ModeWord::Stopped));
+    twins.wait("both are stopped", Duration::from_secs(5), |me| {
+        me.both(ModeWord::Stopped)
+    });
 }
 
 #[test]
@@ -467,13 +574,21 @@ fn what_does_not_fit_is_refused_before_there_is_an_arm_host() {
         said(&output)
     };
     let text = refused(&|text| text.replace("prefix = \"right_\"", "prefix = \"r_\""));
-    assert!(text.contains("which neither arm has") && text.contains("arm hosts were not started"), "{text}");
-    let text = refused(&|text| text.replace("bundle = \"", "policy = \"openpi://127.0.0.1:1\" # \""));
+    assert!(
+        text.contains("which neither arm has") && text.contains("arm hosts were not started"),
+        "{text}"
+    );
+    let text =
+        refused(&|text| text.replace("bundle = \"", "policy = \"openpi://127.0.0.1:1\" # \""));
     assert!(text.contains("field `policy`"), "{text}");
     let whole = file(dir.path(), &|text| text).display().to_string();
     let text = said(&tactus(&["run", &format!("{whole}#left")]));
     assert!(text.contains("the whole cell file"), "{text}");
-    for verb in [&["doctor", whole.as_str()][..], &["demo", "--cell", &whole], &["panel", "--cell", &whole]] {
+    for verb in [
+        &["doctor", whole.as_str()][..],
+        &["demo", "--cell", &whole],
+        &["panel", "--cell", &whole],
+    ] {
         let text = said(&tactus(verb));
         assert!(text.contains("a cell with one arm"), "{verb:?}: {text}");
     }

@@ -30,13 +30,31 @@ const NOT_YET: [(&[&str], &str); 11] = [
     (&["security"], "none: two arms have no keys yet"),
     (&["host"], "none: the processes of two arms are on one host"),
     (&["policy"], "`bundle`: a remote policy moves one arm"),
-    (&["record"], "none: a black box is of one arm; `tactus run --record` records both"),
+    (
+        &["record"],
+        "none: a black box is of one arm; `tactus run --record` records both",
+    ),
     (&["openpi"], "none: a remote policy moves one arm"),
-    (&["device"], "`hardware` in each [[pair]]: two arms have a device each"),
-    (&["sim"], "`sim` in each [[pair]]: two arms have a device each"),
-    (&["engine", "shared"], "none: the engine of two arms is their own"),
-    (&["engine", "control"], "none: the bundle's head moves two arms"),
-    (&["engine", "explain_hz"], "none: explanations belong to one arm"),
+    (
+        &["device"],
+        "`hardware` in each [[pair]]: two arms have a device each",
+    ),
+    (
+        &["sim"],
+        "`sim` in each [[pair]]: two arms have a device each",
+    ),
+    (
+        &["engine", "shared"],
+        "none: the engine of two arms is their own",
+    ),
+    (
+        &["engine", "control"],
+        "none: the bundle's head moves two arms",
+    ),
+    (
+        &["engine", "explain_hz"],
+        "none: explanations belong to one arm",
+    ),
     (&["arm", "name"], "`name` in each [[pair]]"),
 ];
 
@@ -78,7 +96,11 @@ pub(super) fn halves(text: &str, check: &Check<'_>) -> Result<Option<Halves>, Ce
         let both = [text(first, field)?, text(second, field)?];
         if both[0] == both[1] {
             let field = format!("pair.{field}");
-            return Err(check.error(&field, "another for each arm", format!("`{}` twice", both[0])));
+            return Err(check.error(
+                &field,
+                "another for each arm",
+                format!("`{}` twice", both[0]),
+            ));
         }
         fields.push(both);
     }
@@ -98,10 +120,12 @@ pub(super) fn halves(text: &str, check: &Check<'_>) -> Result<Option<Halves>, Ce
             is_first: which == 0,
         };
         let raw = alone(table.clone(), own.clone());
-        let raw = raw.try_into::<RawCell>().map_err(|e| CellError::Malformed {
-            file: check.file.into(),
-            reason: format!("arm `{}` of the pair: {}", names[which], e.message()),
-        })?;
+        let raw = raw
+            .try_into::<RawCell>()
+            .map_err(|e| CellError::Malformed {
+                file: check.file.into(),
+                reason: format!("arm `{}` of the pair: {}", names[which], e.message()),
+            })?;
         Ok((raw, of_pair))
     };
     Ok(Some([half(0, first)?, half(1, second)?]))
@@ -154,11 +178,16 @@ fn refuse(table: &Table, check: &Check<'_>) -> Result<(), CellError> {
     let strategy = table.get("schedule").and_then(|s| s.get("strategy"));
     let strategy = strategy.and_then(|s| s.get("name")).and_then(Value::as_str);
     if let Some(rtc) = strategy.filter(|name| name.starts_with("rtc-")) {
-        let expected = "`align`, `blend` or `ensemble`: two arms are not told what plays meanwhile yet";
+        let expected =
+            "`align`, `blend` or `ensemble`: two arms are not told what plays meanwhile yet";
         return Err(check.error("schedule.strategy", expected, rtc));
     }
     let cameras = table.get("camera").and_then(Value::as_array);
-    if cameras.into_iter().flatten().any(|c| c.get("hand_eye").is_some()) {
+    if cameras
+        .into_iter()
+        .flatten()
+        .any(|c| c.get("hand_eye").is_some())
+    {
         let expected = "none: of two arms it would not say which one";
         return Err(check.error("camera.hand_eye", expected, "it"));
     }

@@ -993,7 +993,11 @@ mod pairs {
         };
         assert!(port(left).contains("LEFT") && port(right).contains("RIGHT"));
         // What each says for itself is its own.
-        let text = PAIR.replacen("prefix = \"right_\"", "prefix = \"right_\"\ntail_ms = 100", 1);
+        let text = PAIR.replacen(
+            "prefix = \"right_\"",
+            "prefix = \"right_\"\ntail_ms = 100",
+            1,
+        );
         let cells = both(&text).expect("legal");
         assert_eq!(cells[0].ladder.tail, Duration::from_millis(150));
         assert_eq!(cells[1].ladder.tail, Duration::from_millis(100));
@@ -1002,15 +1006,27 @@ mod pairs {
     #[test]
     fn what_knows_one_arm_refuses_a_cell_of_two() {
         let refused = parsed(PAIR).expect_err("two");
-        assert!(refused.contains("field `pair`: expected a cell with one arm"), "{refused}");
-        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/cells/so101-pair.toml"));
+        assert!(
+            refused.contains("field `pair`: expected a cell with one arm"),
+            "{refused}"
+        );
+        let file = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/cells/so101-pair.toml"
+        ));
         let named = |arm: &str| PathBuf::from(format!("{}#{arm}", file.display()));
-        assert_eq!(load_arm(&named("right")).expect("one").arm.as_str(), "right");
+        assert_eq!(
+            load_arm(&named("right")).expect("one").arm.as_str(),
+            "right"
+        );
         assert!(load(&named("right")).is_err());
         let refused = load_arm(file).expect_err("which?").to_string();
         assert!(refused.contains("so101-pair.toml#left` or `"), "{refused}");
         let refused = load_arm(&named("middle")).expect_err("none").to_string();
-        assert!(refused.contains("left, right") && refused.contains("middle"), "{refused}");
+        assert!(
+            refused.contains("left, right") && refused.contains("middle"),
+            "{refused}"
+        );
         assert_eq!(load_any(file).expect("the first").arm.as_str(), "left");
     }
 
@@ -1020,20 +1036,56 @@ mod pairs {
         let with = |section: &str| format!("{}{section}\n{}", &PAIR[..first], &PAIR[first..]);
         for (text, says) in [
             (with("[sim]\nseed = 0\nvariation = false"), "field `sim`"),
-            (with("[record]\nblack_box = true\nseconds = 5"), "field `record`"),
+            (
+                with("[record]\nblack_box = true\nseconds = 5"),
+                "field `record`",
+            ),
             (with("[security]\noperators = []"), "field `security`"),
             (with("[[host]]\nname = \"a\""), "field `host`"),
-            (PAIR.replace("provider = \"cuda\"", "provider = \"cuda\"\nshared = true"), "field `engine.shared`"),
-            (PAIR.replace("name = \"align\"", "name = \"rtc-prefix\""), "field `schedule.strategy`"),
-            (PAIR.replace("prefix = \"right_\"", "prefix = \"left_\""), "another for each arm, got `left_` twice"),
-            (PAIR.replace("prefix = \"right_\"", "prefix = \"left_r_\""), "does not begin with `left_`"),
-            (PAIR.replace("prefix = \"right_\"", ""), "field `pair.prefix`: expected a word, got nothing"),
-            (PAIR.replace("name = \"right\"", "name = \"left\""), "field `pair.name`"),
-            (PAIR.replace("device = \"so101-right\"", "device = \"so101-left\""), "field `pair.device`"),
-            (PAIR.replacen("tail_ms = 150", "tail_ms = 150\nname = \"both\"", 1), "field `arm.name`"),
-            (PAIR.replacen("tail_ms = 150", "", 1), "arm `left` of the pair: missing field `tail_ms`"),
-            (PAIR.replace("device = \"so101-right\"", "device = \"r\"\nspeed = 1"), "arm `right` of the pair: unknown field `speed`"),
-            (format!("{PAIR}\n[[pair]]\nname = \"third\"\n"), "two tables [[pair]], an arm each, got 3"),
+            (
+                PAIR.replace("provider = \"cuda\"", "provider = \"cuda\"\nshared = true"),
+                "field `engine.shared`",
+            ),
+            (
+                PAIR.replace("name = \"align\"", "name = \"rtc-prefix\""),
+                "field `schedule.strategy`",
+            ),
+            (
+                PAIR.replace("prefix = \"right_\"", "prefix = \"left_\""),
+                "another for each arm, got `left_` twice",
+            ),
+            (
+                PAIR.replace("prefix = \"right_\"", "prefix = \"left_r_\""),
+                "does not begin with `left_`",
+            ),
+            (
+                PAIR.replace("prefix = \"right_\"", ""),
+                "field `pair.prefix`: expected a word, got nothing",
+            ),
+            (
+                PAIR.replace("name = \"right\"", "name = \"left\""),
+                "field `pair.name`",
+            ),
+            (
+                PAIR.replace("device = \"so101-right\"", "device = \"so101-left\""),
+                "field `pair.device`",
+            ),
+            (
+                PAIR.replacen("tail_ms = 150", "tail_ms = 150\nname = \"both\"", 1),
+                "field `arm.name`",
+            ),
+            (
+                PAIR.replacen("tail_ms = 150", "", 1),
+                "arm `left` of the pair: missing field `tail_ms`",
+            ),
+            (
+                PAIR.replace("device = \"so101-right\"", "device = \"r\"\nspeed = 1"),
+                "arm `right` of the pair: unknown field `speed`",
+            ),
+            (
+                format!("{PAIR}\n[[pair]]\nname = \"third\"\n"),
+                "two tables [[pair]], an arm each, got 3",
+            ),
         ] {
             let refused = both(&text).expect_err(says);
             assert!(refused.contains(says), "{refused}");

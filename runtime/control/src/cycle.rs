@@ -30,8 +30,8 @@ mod takeover;
 mod verbs;
 
 pub use order::{Order, OrderRefused};
-pub use partner::{Partner, PartnerMode};
 use partner::Company;
+pub use partner::{Partner, PartnerMode};
 use verbs::{Bond, Going, Switch};
 
 /// Everything an arm host is configured with.

@@ -68,7 +68,9 @@ pub enum PairError {
         of: &'static str,
     },
     /// There is no room.
-    #[error("expected at most {MAX_JOINTS} joints and grippers of both arms together, got {actual}")]
+    #[error(
+        "expected at most {MAX_JOINTS} joints and grippers of both arms together, got {actual}"
+    )]
     TooMany {
         /// How many there are.
         actual: usize,

@@ -13,9 +13,7 @@
 
 use std::sync::Arc;
 
-use tactus_types::{
-    Generation, InferenceRequest, Leftover, Refusal, RefusalReason, Time,
-};
+use tactus_types::{Generation, InferenceRequest, Leftover, Refusal, RefusalReason, Time};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq)]

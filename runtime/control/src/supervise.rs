@@ -385,9 +385,8 @@ impl Supervisor {
                 from_human,
             } => {
                 // Of a pair the engine answers both or neither: it is not late while the other does not ask.
-                let fault = fault.filter(|fault| {
-                    !(health.paired && matches!(fault, Fault::EngineLate { .. }))
-                });
+                let fault = fault
+                    .filter(|fault| !(health.paired && matches!(fault, Fault::EngineLate { .. })));
                 if fault.is_some() {
                     (*well_since, *asking) = (None, false);
                 } else if *asking && health.accepted {

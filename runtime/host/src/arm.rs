@@ -158,7 +158,9 @@ impl HeardPartner {
     }
 
     fn hears(&self, mode: ModeWord, now: Time) {
-        let place = PartnerMode::ALL.iter().position(|m| *m == partner_mode(mode));
+        let place = PartnerMode::ALL
+            .iter()
+            .position(|m| *m == partner_mode(mode));
         let code = place.and_then(|i| u8::try_from(i + 1).ok()).unwrap_or(0);
         self.mode.store(code, Ordering::Release);
         self.heard.store(now.as_nanos(), Ordering::Release);
@@ -187,16 +189,17 @@ fn hear_partner(
 ) -> Result<Subscriber, SessionError> {
     let (to, ears, refused) = (alive.clone(), clock.clone(), Sparse::default());
     let key = cell.key(&Topic::ArmMode(partner.clone()));
-    session.subscribe(&key, move |report: Result<Delivery<ModeReport>, _>| {
-        match report {
+    session.subscribe(
+        &key,
+        move |report: Result<Delivery<ModeReport>, _>| match report {
             Ok(delivery) => to.partner.hears(delivery.message.mode, ears.now()),
             Err(e) => {
                 if let Some(times) = refused.told() {
                     tracing::warn!(times, "mode of the other arm refused: {e}");
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 /// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.

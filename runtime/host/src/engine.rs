@@ -5,22 +5,23 @@
 //! [`Assembler`] and runs the policy. Measures the stages up to the chunk's departure. Decides nothing itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tactus_control::{Assembler, AssemblySpec, Demand, Fleet, Job, Standing, Together};
+use tactus_control::{Assembler, AssemblySpec, Demand, Fleet, Job, Together};
 use tactus_types::{ActionChunk, Clock, Policy, PolicyError, Refusal, RefusalReason, Stage, Time};
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Service,
-    Session, SessionError, SlackNanos, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Responder, Role, Session,
+    SessionError, Topic,
 };
 
 use crate::explain::{Explaining, Outbox, Pace, Turn, explain};
 use crate::intake::{INBOX, Inbound, Intake};
 use crate::pairing::{Pairing, Second};
 
-/// Time between two signs of life.
-const BEAT: Duration = Duration::from_millis(50);
+mod desk;
+
+use desk::{BEAT, Desk, Done, Ending, say, service};
 
 /// An arm that the engine is there for.
 #[derive(Clone)]
@@ -68,9 +69,7 @@ pub fn run_engine(
     let mut desks = Vec::with_capacity(arms.len());
     let mut declared = Vec::with_capacity(arms.len());
     for each in arms {
-        let EngineArm {
-            cell, session, ..
-        } = each;
+        let EngineArm { cell, session, .. } = each;
         // What both arms of a pair see is listened to once.
         let cameras = std::iter::once(policy.cameras()).chain(std::iter::repeat(&[][..]));
         for (arm, cameras) in each.arms().zip(cameras) {
@@ -146,51 +145,6 @@ impl EngineArm<'_> {
     /// The arm, and the one beside it.
     fn arms(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.arm).chain(self.second.iter().map(|second| &second.arm))
-    }
-}
-
-/// What is said to an arm's cell again and again.
-struct Desk {
-    status: Arc<Mutex<EngineStatus>>,
-    beats: Publisher<EngineStatus>,
-}
-
-/// Whether the inference thread has ended.
-#[derive(Default)]
-struct Done {
-    done: Mutex<bool>,
-    told: Condvar,
-}
-
-impl Done {
-    /// Says every [`BEAT`] that this host is there, however long an inference takes: what an arm host hears nothing of
-    /// is behind a broken link.
-    fn beat(&self, desks: &[Desk]) {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*done {
-            for Desk { status, beats } in desks {
-                let status = status.lock().unwrap_or_else(PoisonError::into_inner);
-                let status = status.clone();
-                if let Err(e) = beats.put(&status) {
-                    tracing::debug!("beat not sent: {e}");
-                }
-            }
-            done = self
-                .told
-                .wait_timeout(done, BEAT)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-}
-
-struct Ending<'a>(&'a Done, &'a Turn);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        *self.0.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.told.notify_all();
-        self.1.end();
     }
 }
 
@@ -409,39 +363,6 @@ impl EngineState {
             let mut status = desk.status.lock().unwrap_or_else(PoisonError::into_inner);
             status.service = Some(service(standing));
         }
-    }
-}
-
-fn say(arm: &EngineArm<'_>, standing: &Standing) {
-    let (cell, arm) = (arm.cell.name(), &arm.arm);
-    let share = format!("{:.0} %", 100.0 * standing.share);
-    match &standing.refused_for {
-        Some(why) => tracing::warn!(%cell, %arm, share, "not served: {why}"),
-        None if standing.admitted => {
-            tracing::info!(%cell, %arm, share, cost = ?standing.cost, "admitted");
-        }
-        None => tracing::info!(%cell, %arm, share, "gone"),
-    }
-}
-
-/// As it is said on the wire.
-fn service(standing: Standing) -> Service {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Service {
-        arms: count(standing.arms),
-        admitted_arms: count(standing.admitted_arms),
-        share: standing.share,
-        cost: standing.cost,
-        admitted: standing.admitted,
-        refused_for: standing.refused_for.unwrap_or_else(|| "".into()),
-        answered: standing.answered,
-        late: standing.late,
-        rejected: standing.rejected,
-        slack: standing.slack.map(|slack| SlackNanos {
-            last: slack.last,
-            least: slack.least,
-            median: slack.median,
-        }),
     }
 }
 

@@ -29,7 +29,12 @@ impl Pairing {
         }
     }
 
-    pub(crate) fn request(&mut self, which: usize, request: InferenceRequest, now: Time) -> Together {
+    pub(crate) fn request(
+        &mut self,
+        which: usize,
+        request: InferenceRequest,
+        now: Time,
+    ) -> Together {
         self.rendezvous.request(which, request, now)
     }
 

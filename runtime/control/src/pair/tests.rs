@@ -36,15 +36,24 @@ fn what_does_not_fit_is_refused_by_name() {
     let missing = refused(ALL, "left_a left_b right_a");
     assert!(missing.contains("`right_b` of arm `right`"), "{missing}");
     let unknown = refused(ALL, "left_a left_b right_a right_b right_c");
-    assert!(unknown.contains("`right_c`, which neither arm has"), "{unknown}");
+    assert!(
+        unknown.contains("`right_c`, which neither arm has"),
+        "{unknown}"
+    );
     // The right arm has no gripper.
     let gripper = refused(ALL, "left_a left_b right_a right_b right_gripper");
     assert!(gripper.contains("`right_gripper`"), "{gripper}");
     // A gripper that the state has and no action moves.
     let unmoved = refused("left_gripper", ALL);
-    assert!(unmoved.contains("`left_gripper` of arm `left`"), "{unmoved}");
+    assert!(
+        unmoved.contains("`left_gripper` of arm `left`"),
+        "{unmoved}"
+    );
     let bare = refused("a", ALL);
-    assert!(bare.contains("state.joints") && bare.contains("`a`"), "{bare}");
+    assert!(
+        bare.contains("state.joints") && bare.contains("`a`"),
+        "{bare}"
+    );
     let double = refused(ALL, "left_a left_b right_a right_b left_a");
     assert!(double.contains("action.joints, got two"), "{double}");
 }
@@ -66,10 +75,7 @@ fn two_arms_have_to_fit_into_one() {
 
 #[test]
 fn a_gripper_that_the_policy_does_not_list_stays_where_it_is_measured() {
-    let arms = [
-        arm("left", &["a"], true),
-        arm("right", &["a"], true),
-    ];
+    let arms = [arm("left", &["a"], true), arm("right", &["a"], true)];
     let all = names("right_a left_a right_gripper");
     let pair = Pair::new(&arms, &[], &all).expect("fits");
     assert_eq!(pair.columns(), names("left_a right_a right_gripper"));
@@ -77,7 +83,10 @@ fn a_gripper_that_the_policy_does_not_list_stays_where_it_is_measured() {
     let [left, right] = [0, 1].map(|which| pair.share(which, &chunk, 0.25).expect("a share"));
     assert_eq!((left.actions[0].q[0], left.actions[0].opening), (1.0, 0.25));
     // An opening beyond its range is the end of it.
-    assert_eq!((right.actions[0].q[0], right.actions[0].opening), (2.0, 1.0));
+    assert_eq!(
+        (right.actions[0].q[0], right.actions[0].opening),
+        (2.0, 1.0)
+    );
 }
 
 fn chunk(rows: Vec<Vec<f64>>) -> ActionChunk {
@@ -113,7 +122,10 @@ fn pairs() -> impl Strategy<Value = ([PairArm; 2], Vec<String>)> {
         let mut listed: Vec<String> = arms
             .iter()
             .flat_map(|arm| {
-                let own = arm.joints.iter().map(|joint| format!("{}{joint}", arm.prefix));
+                let own = arm
+                    .joints
+                    .iter()
+                    .map(|joint| format!("{}{joint}", arm.prefix));
                 own.chain(arm.gripper.then(|| format!("{}gripper", arm.prefix)))
             })
             .collect();

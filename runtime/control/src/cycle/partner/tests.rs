@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tactus_types::{
-    ActionChunk, Command, Fault, FaultKind, HoldReason, InferenceRequest, JointState, JointVec, Mode,
-    Source,
+    ActionChunk, Command, Fault, FaultKind, HoldReason, InferenceRequest, JointState, JointVec,
+    Mode, Source,
 };
 
 use super::super::tests::spec;
