@@ -10,12 +10,12 @@ mod cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cell::{checkout, program, tactus};
 use rustix::process::{Pid, Signal, kill_process};
-use tactus_types::{Applied, Clock, FaultKind, Source, Time};
+use tactus_types::{Applied, FaultKind, Source, Time};
 use tactus_wire::{
     AppliedBatch, Cell as WireCell, Delivery, ModeReport, ModeWord, MonotonicClock, Name, Session,
     SessionOptions, Subscriber, Topic,
@@ -28,6 +28,9 @@ const SIDE: u16 = 32;
 const LINK_LIMIT: Duration = Duration::from_millis(400);
 /// A busy machine lets a thread wait for as long.
 const BUSY: Duration = Duration::from_millis(400);
+
+/// Two cores are few for one cell of two arms, and too few for two.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The bundle, wrapped once for all tests.
 fn bundle() -> &'static Path {
@@ -154,10 +157,12 @@ struct Twins {
     endpoint: String,
     heard: [Heard; 2],
     dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Twins {
     fn start(edit: &dyn Fn(String) -> String) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a folder");
         let file = file(dir.path(), edit);
         let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -214,6 +219,7 @@ impl Twins {
             endpoint,
             heard,
             dir,
+            _alone: alone,
         };
         twins.wait("both arm hosts report", Duration::from_secs(90), |me| {
             me.heard.iter().all(|heard| heard.mode().is_some())

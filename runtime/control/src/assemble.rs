@@ -405,6 +405,53 @@ mod tests {
     }
 
     #[test]
+    fn two_arms_are_observed_at_one_instant_and_the_one_that_is_stale_is_named() {
+        let arm = |name: &str| crate::pair::PairArm {
+            name: name.into(),
+            prefix: format!("{name}_"),
+            joints: vec!["a".into()],
+            gripper: false,
+        };
+        let joints = ["left_a", "right_a"].map(str::to_owned);
+        let pair = Pair::new(&[arm("left"), arm("right")], &joints, &joints).expect("fits");
+        let mut a = Assembler::of_pair(spec(), pair);
+        a.frame(frame("scene", 101));
+        a.frame(frame("wrist", 103));
+        a.state_of(0, state(100, 1.0, 0));
+        a.state_of(0, state(102, 3.0, 0));
+        let Assembled::Unfit(RefusalReason::Missing { stream }) =
+            a.assemble(Time::from_millis(104), Time::ZERO)
+        else {
+            panic!("of one arm alone")
+        };
+        assert_eq!(&*stream, "proprioception of `right`");
+        // What cannot be this arm's is no state of it.
+        let mut other = state(103, 9.0, 0);
+        other.q = JointVec::zeros(2);
+        a.state_of(1, other);
+        a.state_of(1, state(99, 10.0, 4));
+        a.state_of(1, state(103, 14.0, 4));
+        let Assembled::Ready { observation, .. } = a.assemble(Time::from_millis(105), Time::ZERO)
+        else {
+            panic!("not ready")
+        };
+        assert_eq!(observation.observed_at, Time::from_millis(101));
+        assert!((observation.state.q[0] - 2.0).abs() < 1e-12);
+        assert!((observation.state.q[1] - 12.0).abs() < 1e-12);
+        let at = Time::from_millis(101);
+        let behind = [0, 1].map(|which| a.states_behind_of(which, at));
+        let pairs = [[100, 102], [99, 103]].map(|of| Some(of.map(Time::from_millis)));
+        assert_eq!(behind, pairs);
+        a.state_of(0, state(123, 3.0, 0));
+        let Assembled::Unfit(RefusalReason::Stale { stream, .. }) =
+            a.assemble(Time::from_millis(124), Time::ZERO)
+        else {
+            panic!("the right arm's is 21 ms old")
+        };
+        assert_eq!(&*stream, "proprioception of `right`");
+    }
+
+    #[test]
     fn a_new_epoch_forgets_the_old_states() {
         let mut a = Assembler::new(spec());
         a.frame(frame("scene", 101));
