@@ -574,10 +574,30 @@ fn an_arm_host_that_dies_holds_the_other_and_an_operator_has_to_enable_both() {
 fn what_does_not_fit_is_refused_before_there_is_an_arm_host() {
     let dir = tempfile::tempdir().expect("a folder");
     let refused = |edit: &dyn Fn(String) -> String| {
-        let file = file(dir.path(), edit).display().to_string();
-        let output = tactus(&["run", &file]);
-        assert!(!output.status.success(), "{}", said(&output));
-        said(&output)
+        let file = file(dir.path(), edit);
+        let log = dir.path().join("refused.log");
+        let run = Command::new(program())
+            .args(["run", &file.display().to_string()])
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn();
+        let mut run = run.expect("starts");
+        let until = Instant::now() + Duration::from_secs(60);
+        let ended = loop {
+            match run.try_wait().expect("asked") {
+                Some(status) => break Some(status),
+                None if Instant::now() > until => break None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let text = std::fs::read_to_string(&log).expect("the log");
+        if ended.is_none() {
+            let pid = i32::try_from(run.id()).ok().and_then(Pid::from_raw);
+            kill_process(pid.expect("a process"), Signal::TERM).expect("told");
+            run.wait().expect("ends");
+        }
+        assert!(ended.is_some_and(|status| !status.success()), "{text}");
+        text
     };
     let text = refused(&|text| text.replace("prefix = \"right_\"", "prefix = \"r_\""));
     assert!(
