@@ -111,6 +111,9 @@ fn file(dir: &Path, edit: &dyn Fn(String) -> String) -> PathBuf {
         ),
         ("proprio_limit_ms = 20", "proprio_limit_ms = 150"),
         ("frame_limit_ms = 150", "frame_limit_ms = 500"),
+        // A device that is stopped is stale before it is far behind.
+        ("track_limit_ms = 100", "track_limit_ms = 1000"),
+        ("storm_limit_ms = 200", "storm_limit_ms = 1000"),
         ("[schedule]", &format!("{}\n[schedule]", arms.join("\n"))),
     ] {
         assert!(text.contains(from), "{from}");
