@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use tactus_types::{Clock, Rank};
 use tactus_wire::{
-    Authority, Delivery, Key, ModeOrder, ModeOrderReply, ModeReport, Nothing, Session, Topic,
+    Authority, Delivery, Key, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Session,
+    Topic,
 };
 
 use crate::cell::{self, Cell};
@@ -118,7 +119,14 @@ fn both(cells: [&Cell; 2], joined: &Joined, args: &OrderArgs) -> anyhow::Result<
     }
     let mut replies = Vec::new();
     for (cell, lease) in cells.into_iter().zip(&leases) {
-        match under(lease, cell, &order, false) {
+        let reply = lease.order(&order, false, ANSWER_WITHIN + cell.enable.window);
+        let reply = reply.context("the arm host does not answer");
+        let judged = reply.and_then(|reply| match (&order, reply.mode) {
+            // One that was enabled alone is enabled.
+            (ModeOrder::Enable, ModeWord::Ready | ModeWord::Policy) => Ok(reply),
+            _ => accepted(reply),
+        });
+        match judged {
             Ok(reply) => replies.push((&cell.arm, reply.mode)),
             Err(e) => {
                 let starts = matches!(order, ModeOrder::StartEpisode { .. });

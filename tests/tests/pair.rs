@@ -275,6 +275,8 @@ impl Twins {
 
     /// Enables both and lets the policy have them.
     fn begin(&self) {
+        // Who enables both finds one that is enabled already.
+        self.ordered("#left", &["enable"]);
         self.ordered("", &["enable"]);
         let until = Instant::now() + Duration::from_secs(60);
         loop {
