@@ -75,7 +75,7 @@ fn pose(cell: &Cell, text: &str) -> anyhow::Result<Pose> {
 }
 
 fn goto(text: &str, args: &GotoArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.role.cell)?;
+    let cell = cell::load_arm(&args.role.cell)?;
     let Pose { q, opening } = pose(&cell, text)?;
     let opening = args.opening.or(opening);
     for (field, value) in [("--speed", Some(args.speed)), ("--opening", opening)] {

@@ -66,7 +66,7 @@ pub fn one<'a>(cell: &'a Cell, name: &str) -> anyhow::Result<&'a CellCamera> {
 
 /// The role.
 fn serve(args: &RoleArgs, names: &[String]) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
+    let cell = cell::load_any(&args.cell)?;
     let cameras = chosen(&cell, names)?;
     let Joined {
         session,
@@ -149,7 +149,7 @@ fn describe(found: &Found) -> String {
 
 /// `tactus camera snap`.
 fn snap(args: &SnapArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
+    let cell = cell::load_any(&args.cell)?;
     let camera = one(&cell, &args.name)?;
     let write = |file: &Path, data: &[u8], what: &str| {
         fs::write(file, data).with_context(|| format!("picture {}", file.display()))?;
@@ -232,7 +232,7 @@ fn published(
 
 /// `tactus camera status`.
 fn status(args: &RoleArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
+    let cell = cell::load_any(&args.cell)?;
     let session = roles::session(args, "camera-status")?;
     let (sender, statuses) = sync_channel(64);
     let mut subscriptions = Vec::new();
@@ -304,7 +304,7 @@ fn status(args: &RoleArgs) -> anyhow::Result<()> {
 
 /// `tactus camera step`.
 fn step(args: &StepArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.role.cell)?;
+    let cell = cell::load_any(&args.role.cell)?;
     let camera = one(&cell, &args.name)?;
     if !camera.real.as_ref().is_some_and(|spec| spec.stepped()) {
         bail!(

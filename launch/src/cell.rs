@@ -14,6 +14,7 @@ mod franka;
 mod gripper;
 mod host;
 mod openpi;
+mod pair;
 mod pose;
 mod record;
 mod ros;
@@ -49,6 +50,7 @@ pub use device::{CellDevice, CellServos, CellUr, Make};
 pub use franka::CellFranka;
 pub use gripper::{CellGripper, GripperLine};
 pub use host::{CellHost, Links, Place};
+pub use pair::CellPair;
 pub use pose::CellPoses;
 pub use record::CellRecord;
 pub use security::CellSecurity;
@@ -147,6 +149,8 @@ pub struct Cell {
     pub openpi: Option<Declared>,
     /// Name of the arm host.
     pub arm: Name,
+    /// How it belongs to a pair, where one policy moves two arms.
+    pub pair: Option<CellPair>,
     /// Name of the device that the arm host drives.
     pub device: Name,
     /// Name of the engine.
@@ -206,16 +210,13 @@ pub struct Cell {
     max_skew: Duration,
 }
 
-/// Reads `file` and checks everything that can be checked without starting anything.
+/// Reads `file`, of a cell with one arm, and checks everything that can be checked without starting anything.
 ///
 /// # Errors
 /// [`CellError`] with the field that is wrong.
 pub fn load(file: &Path) -> Result<Cell, CellError> {
-    let text = std::fs::read_to_string(file).map_err(|reason| CellError::Unreadable {
-        file: file.into(),
-        reason,
-    })?;
-    parse(&text, file)
+    let (path, _) = pair::named(file);
+    parse(&text_of(path)?, path)
 }
 
 /// As [`load`], of the text of a file that need not be there any more.
@@ -223,13 +224,93 @@ pub fn load(file: &Path) -> Result<Cell, CellError> {
 /// # Errors
 /// [`CellError`] with the field that is wrong.
 pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
-    let raw: RawCell = toml::from_str(text).map_err(|e| {
-        let reason = e.to_string().trim_end().to_owned();
-        CellError::Malformed {
-            file: file.into(),
-            reason,
+    let mut cells = parse_arms(text, file)?;
+    match (cells.pop(), cells.is_empty()) {
+        (Some(cell), true) => Ok(cell),
+        _ => {
+            let expected =
+                "a cell with one arm: this has not been made for two yet (runtime/host/PAIR.md)";
+            Err(Check { file }.error("pair", expected, "two arms"))
         }
-    })?;
+    }
+}
+
+/// As [`load`], where the file may be of two arms: then the cell of each, in the order of the file, or of the one that is meant:
+/// `FILE#ARM`.
+///
+/// # Errors
+/// [`CellError`] with the field that is wrong.
+pub fn load_arms(file: &Path) -> Result<Vec<Cell>, CellError> {
+    let (path, arm) = pair::named(file);
+    let mut cells = parse_arms(&text_of(path)?, path)?;
+    if let Some(arm) = arm {
+        let names: Vec<String> = cells.iter().map(|cell| cell.arm.to_string()).collect();
+        cells.retain(|cell| cell.arm.as_str() == arm);
+        if cells.is_empty() {
+            let expected = format!("one of the file's arms ({}) after `#`", names.join(", "));
+            return Err(Check { file: path }.error("pair.name", &expected, arm));
+        }
+    }
+    Ok(cells)
+}
+
+/// As [`load`], of one arm: of a file of two the one that is meant, `FILE#ARM`.
+///
+/// # Errors
+/// [`CellError`] with the field that is wrong, or with the arms that there are.
+pub fn load_arm(file: &Path) -> Result<Cell, CellError> {
+    let mut cells = load_arms(file)?;
+    match (cells.pop(), cells.pop()) {
+        (Some(cell), None) => Ok(cell),
+        (last, first) => {
+            let arms: Vec<String> = first
+                .iter()
+                .chain(&last)
+                .map(|cell| format!("`{}`", cell.reference().display()))
+                .collect();
+            let expected = format!("one arm: {}", arms.join(" or "));
+            Err(Check { file }.error("pair", &expected, "both"))
+        }
+    }
+}
+
+/// As [`load`], of a file of two arms the first's cell: for what does not differ between them.
+///
+/// # Errors
+/// [`CellError`] with the field that is wrong.
+pub fn load_any(file: &Path) -> Result<Cell, CellError> {
+    let none = || Check { file }.error("arm", "an arm", "none");
+    load_arms(file)?.into_iter().next().ok_or_else(none)
+}
+
+fn text_of(file: &Path) -> Result<String, CellError> {
+    std::fs::read_to_string(file).map_err(|reason| CellError::Unreadable {
+        file: file.into(),
+        reason,
+    })
+}
+
+/// The cell of each arm of the file with this text.
+fn parse_arms(text: &str, file: &Path) -> Result<Vec<Cell>, CellError> {
+    let halves = pair::halves(text, &Check { file })?;
+    let Some(halves) = halves else {
+        let raw: RawCell = toml::from_str(text).map_err(|e| {
+            let reason = e.to_string().trim_end().to_owned();
+            CellError::Malformed {
+                file: file.into(),
+                reason,
+            }
+        })?;
+        return Ok(vec![read(raw, None, file)?]);
+    };
+    let halves = halves.into_iter();
+    halves
+        .map(|(raw, pair)| read(raw, Some(pair), file))
+        .collect()
+}
+
+/// Checks what was read of `file`.
+fn read(raw: RawCell, pair: Option<CellPair>, file: &Path) -> Result<Cell, CellError> {
     let check = Check { file };
     if raw.schema != SCHEMA {
         return Err(check.error("schema", &format!("{SCHEMA}"), raw.schema));
@@ -324,6 +405,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Cell, CellError> {
         vouched,
         openpi,
         arm,
+        pair,
         device,
         engine,
         cameras,
@@ -410,6 +492,14 @@ pub fn period(rate_hz: f64) -> Duration {
 }
 
 impl Cell {
+    /// What its arm is named by to another process: the file, and of a cell of two arms which one.
+    pub fn reference(&self) -> PathBuf {
+        match &self.pair {
+            None => self.file.clone(),
+            Some(_) => format!("{}#{}", self.file.display(), self.arm).into(),
+        }
+    }
+
     /// Who belongs to the cell, where it has keys.
     pub fn members(&self) -> Option<Members> {
         let security = self.security.as_ref()?;

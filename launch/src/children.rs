@@ -30,6 +30,8 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 /// A role and what runs it.
 struct Running {
     role: &'static str,
+    /// What it is called: the role, and of two arms which one's.
+    label: String,
     args: Vec<String>,
     /// What its own arguments are besides those of every role.
     extra: Vec<String>,
@@ -52,6 +54,8 @@ pub struct Children {
 pub struct Ended {
     /// The role.
     pub role: &'static str,
+    /// What it is called: the role, and of two arms which one's.
+    pub label: String,
     /// How it ended.
     pub how: String,
     /// The last line it wrote.
@@ -151,72 +155,83 @@ impl Children {
         later: &[&str],
         here: impl Fn(&str) -> bool,
     ) -> anyhow::Result<Self> {
+        let mut children = Self::nobody(cell)?;
+        for (role, extra) in roles_of(cell, policy, record_to) {
+            if here(role) {
+                let file = file_of(role);
+                children.add((role, role.into()), reach, log, &file, extra, later)?;
+            }
+        }
+        Ok(children)
+    }
+
+    /// As [`Children::start_without`], of a cell of two arms: device, simulator and arm host of each, and one of all others.
+    ///
+    /// # Errors
+    /// As [`Children::start`].
+    pub fn start_pair(
+        later: &str,
+        cells: [&Cell; 2],
+        endpoint: &str,
+        policy: &PolicyArgs,
+        record_to: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let mut children = Self::nobody(cells[0])?;
+        for (which, cell) in cells.into_iter().enumerate() {
+            for (role, extra) in roles_of(cell, policy, record_to) {
+                let own = ["sim", "device", "arm"].contains(&role);
+                let (label, file) = match own {
+                    true => (format!("{role}-{}", cell.arm), cell.reference()),
+                    false => (role.to_owned(), cell.file.clone()),
+                };
+                if own || which == 0 {
+                    let reach = ["--connect", endpoint];
+                    children.add((role, label), &reach, "info", &file, extra, &[later])?;
+                }
+            }
+        }
+        Ok(children)
+    }
+
+    fn nobody(cell: &Cell) -> anyhow::Result<Self> {
         let logs =
             std::env::temp_dir().join(format!("tactus-{}-{}", cell.name, std::process::id()));
         std::fs::create_dir_all(&logs).with_context(|| format!("log folder {}", logs.display()))?;
-        let mut children = Self {
+        Ok(Self {
             running: Vec::new(),
             logs,
+        })
+    }
+
+    /// Adds a role of the cell of `file`, and starts it unless it is one of `later`.
+    fn add(
+        &mut self,
+        (role, label): (&'static str, String),
+        reach: &[&str],
+        log: &str,
+        file: &Path,
+        extra: Vec<String>,
+        later: &[&str],
+    ) -> anyhow::Result<()> {
+        let file = file.display().to_string();
+        let own = ["--log", log, role, "--cell", &file, "--supervised"];
+        let args = own.iter().chain(reach).map(|&arg| arg.to_owned());
+        let mut running = Running {
+            role,
+            args: args.chain(trust::passed_on()).collect(),
+            extra,
+            log: self.logs.join(format!("{label}.log")),
+            label,
+            child: None,
+            started: Instant::now(),
+            pause: FIRST_PAUSE,
+            restart_at: None,
         };
-        let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
-        if cell.sim.is_some() {
-            roles.push(("sim", vec![]));
+        if !later.contains(&role) {
+            running.start()?;
         }
-        if cell.hardware.is_some() {
-            roles.push(("device", vec![]));
-        }
-        roles.push(("camera", vec![]));
-        let mut engine = Vec::new();
-        if let Some(bundle) = &policy.bundle {
-            engine.extend(["--bundle".to_owned(), bundle.display().to_string()]);
-        }
-        if policy.require_cuda {
-            engine.push("--require-cuda".to_owned());
-        }
-        if let Some(library) = &policy.onnxruntime {
-            engine.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
-        }
-        if let Some(control) = policy.control {
-            let word = match control {
-                ControlWord::Head => "head",
-                ControlWord::Fast => "fast",
-            };
-            engine.extend(["--control".to_owned(), word.to_owned()]);
-        }
-        if let Some(hz) = policy.explain {
-            engine.extend(["--explain".to_owned(), hz.to_string()]);
-        }
-        if !cell.shared_engine {
-            roles.push(("engine", engine));
-        }
-        roles.push(("arm", vec![]));
-        if let Some(to) = record_to {
-            roles.insert(0, ("record", vec!["--to".into(), to.display().to_string()]));
-        } else if cell.record.as_ref().is_some_and(|record| record.black_box) {
-            roles.push(("record", vec![]));
-        }
-        for (role, extra) in roles.into_iter().filter(|(role, _)| here(role)) {
-            let file = file_of(role).display().to_string();
-            let own = ["--log", log, role, "--cell", &file, "--supervised"];
-            let args = own.iter().chain(reach).map(|&arg| arg.to_owned());
-            let args: Vec<String> = args.chain(trust::passed_on()).collect();
-            let log = children.logs.join(format!("{role}.log"));
-            let mut running = Running {
-                role,
-                args,
-                extra,
-                log,
-                child: None,
-                started: Instant::now(),
-                pause: FIRST_PAUSE,
-                restart_at: None,
-            };
-            if !later.contains(&role) {
-                running.start()?;
-            }
-            children.running.push(running);
-        }
-        Ok(children)
+        self.running.push(running);
+        Ok(())
     }
 
     /// Nobody, where others have started the cell.
@@ -236,9 +251,10 @@ impl Children {
     pub fn check_all_run(&mut self) -> anyhow::Result<()> {
         for running in &mut self.running {
             if let Some(Ended {
-                role,
+                label: role,
                 how,
                 last_words,
+                ..
             }) = running.ended()
             {
                 if last_words.is_empty() {
@@ -316,15 +332,16 @@ impl Children {
         }
     }
 
-    /// Starts `role` if it does not run, without the pause of [`Children::supervise`].
+    /// Starts `role` if it does not run, of two arms that of both, without the pause of [`Children::supervise`].
     ///
     /// # Errors
-    /// When the process cannot be created.
+    /// When a process cannot be created.
     pub fn start_again(&mut self, role: &str) -> anyhow::Result<()> {
-        match self.running.iter_mut().find(|r| r.role == role) {
-            Some(running) if running.child.is_none() => running.start(),
-            Some(_) | None => Ok(()),
-        }
+        let mut down = self.running.iter_mut().filter(|r| r.role == role);
+        down.try_for_each(|running| match running.child {
+            None => running.start(),
+            Some(_) => Ok(()),
+        })
     }
 
     /// Gives `role` other arguments of its own from its next start on; returns those that it had.
@@ -369,6 +386,52 @@ impl Children {
     }
 }
 
+/// The roles of `cell`, in the order in which they are started, and what arguments each has of its own.
+fn roles_of(
+    cell: &Cell,
+    policy: &PolicyArgs,
+    record_to: Option<&Path>,
+) -> Vec<(&'static str, Vec<String>)> {
+    let mut roles: Vec<(&'static str, Vec<String>)> = Vec::new();
+    if cell.sim.is_some() {
+        roles.push(("sim", vec![]));
+    }
+    if cell.hardware.is_some() {
+        roles.push(("device", vec![]));
+    }
+    roles.push(("camera", vec![]));
+    let mut engine = Vec::new();
+    if let Some(bundle) = &policy.bundle {
+        engine.extend(["--bundle".to_owned(), bundle.display().to_string()]);
+    }
+    if policy.require_cuda {
+        engine.push("--require-cuda".to_owned());
+    }
+    if let Some(library) = &policy.onnxruntime {
+        engine.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
+    }
+    if let Some(control) = policy.control {
+        let word = match control {
+            ControlWord::Head => "head",
+            ControlWord::Fast => "fast",
+        };
+        engine.extend(["--control".to_owned(), word.to_owned()]);
+    }
+    if let Some(hz) = policy.explain {
+        engine.extend(["--explain".to_owned(), hz.to_string()]);
+    }
+    if !cell.shared_engine {
+        roles.push(("engine", engine));
+    }
+    roles.push(("arm", vec![]));
+    if let Some(to) = record_to {
+        roles.insert(0, ("record", vec!["--to".into(), to.display().to_string()]));
+    } else if cell.record.as_ref().is_some_and(|record| record.black_box) {
+        roles.push(("record", vec![]));
+    }
+    roles
+}
+
 impl Drop for Children {
     fn drop(&mut self) {
         self.end();
@@ -393,7 +456,7 @@ impl Running {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .with_context(|| format!("role `{}`", self.role))?;
+            .with_context(|| format!("role `{}`", self.label))?;
         self.child = Some(child);
         self.started = Instant::now();
         Ok(())
@@ -412,6 +475,7 @@ impl Running {
             .unwrap_or_default();
         Some(Ended {
             role: self.role,
+            label: self.label.clone(),
             how: status.to_string(),
             last_words,
         })
@@ -444,7 +508,7 @@ impl Running {
         }
         tracing::warn!(
             "role `{}` did not end within {END_WITHIN:?}: killed",
-            self.role
+            self.label
         );
         if let Err(e) = child.kill().and_then(|()| child.wait().map(drop)) {
             tracing::error!("role `{}`: {e}", self.role);

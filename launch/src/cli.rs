@@ -181,7 +181,7 @@ pub struct DemoArgs {
 /// `tactus run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Cell file.
+    /// Cell file; of one with [[pair]] both arms are brought up.
     pub cell: PathBuf,
     /// Endpoint that the cell's processes meet at, for example tcp/127.0.0.1:7447. Default: a free loopback port.
     #[arg(long, value_name = "ENDPOINT", conflicts_with = "host")]
@@ -293,7 +293,7 @@ fn share(text: &str) -> Result<f32, String> {
 /// What every role of a cell takes.
 #[derive(Debug, Args)]
 pub struct RoleArgs {
-    /// Cell file.
+    /// Cell file; of a cell of two arms ([[pair]]) FILE#ARM is one of them.
     #[arg(long, value_name = "FILE")]
     pub cell: PathBuf,
     /// Endpoint of any other process of the cell, for example tcp/127.0.0.1:7447; must be reachable. Not

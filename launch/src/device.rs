@@ -43,7 +43,7 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
         (Some(DeviceVerb::Gripper { verb }), _) => gripper::gripper(verb),
         (Some(verb), _) => on_the_bench(verb),
         (None, Some(role)) => {
-            let cell = cell::load(&role.cell)?;
+            let cell = cell::load_arm(&role.cell)?;
             match &cell.hardware {
                 Some(CellDevice::Servos(arm)) => serve(role, &cell, arm),
                 Some(CellDevice::Ur(arm)) => ur::serve(role, &cell, arm),

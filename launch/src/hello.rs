@@ -30,12 +30,18 @@ pub fn is_loopback(endpoint: &str) -> bool {
         || endpoint.starts_with("unixsock")
 }
 
-/// Whoever is on the arm's host: its device, and the arm host itself, which may start later.
-fn names(cell: &Cell) -> anyhow::Result<[Name; 2]> {
-    Ok([
-        Name::new(&format!("device-{}", cell.device))?,
-        Name::new(&format!("arm-{}", cell.arm))?,
-    ])
+/// Whoever is on the arm's host: its device, and the arm host itself, which may start later; of two arms the other's too, whose
+/// host it is as well: who stops an arm may do so while the first is gone.
+fn names(cell: &Cell) -> anyhow::Result<Vec<Name>> {
+    let other = cell.pair.iter().map(|pair| format!("arm-{}", pair.partner));
+    let own = [
+        format!("device-{}", cell.device),
+        format!("arm-{}", cell.arm),
+    ];
+    let names = own.into_iter().chain(other);
+    Ok(names
+        .map(|name| Name::new(&name))
+        .collect::<Result<_, _>>()?)
 }
 
 /// Exchanges readings with the arm's host until cell time is known, and goes on doing so in the background.
@@ -65,9 +71,8 @@ pub fn hello(session: &mut Session, cell: &Cell, clock: &Arc<CellClock>) -> anyh
             clock.take(answer.clock, answer.exchange);
         } else if Instant::now() > until {
             bail!(
-                "cell time: neither `{}` nor `{}` of cell `{}` answers within {} s: is the arm's host up, and reachable from here?",
-                names[0],
-                names[1],
+                "cell time: neither {} of cell `{}` answers within {} s: is the arm's host up, and reachable from here?",
+                listed(&names),
                 cell.name,
                 WITHIN.as_secs()
             );
@@ -84,6 +89,12 @@ pub fn hello(session: &mut Session, cell: &Cell, clock: &Arc<CellClock>) -> anyh
     session
         .follow(clock.clone(), keys)
         .context("thread `cell-time`")
+}
+
+/// As `a` nor `b`.
+fn listed(names: &[Name]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(" nor ")
 }
 
 /// What does not fit between this program and that of `name`, in one sentence.

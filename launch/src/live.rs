@@ -110,6 +110,8 @@ pub struct Shared {
     live: Arc<Mutex<Live>>,
     started: Instant,
     echo: bool,
+    /// What news of its arm begin with, where there are two.
+    called: Arc<str>,
 }
 
 impl Shared {
@@ -125,6 +127,15 @@ impl Shared {
             live: Arc::new(Mutex::new(live)),
             started: Instant::now(),
             echo,
+            called: "".into(),
+        }
+    }
+
+    /// Of the arm of this name, where there are two: news of it say which one they are of.
+    pub fn called(self, arm: &str) -> Self {
+        Self {
+            called: format!("{arm}: ").into(),
+            ..self
         }
     }
 
@@ -288,7 +299,7 @@ impl Shared {
         };
         self.lock().mode = Some(report);
         if let Some(text) = text {
-            self.news(text);
+            self.news(format!("{}{text}", self.called));
         }
     }
 }

@@ -32,6 +32,7 @@ mod lost;
 mod openpi;
 mod order;
 mod others;
+mod pairs;
 mod panel;
 mod probe;
 mod record;

@@ -7,10 +7,11 @@
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tactus_types::{Clock, Rank};
 use tactus_wire::{
-    Authority, Delivery, Key, ModeOrder, ModeOrderReply, ModeReport, Nothing, Session, Topic,
+    Authority, Delivery, Key, ModeOrder, ModeOrderReply, ModeReport, ModeWord, Nothing, Session,
+    Topic,
 };
 
 use crate::cell::{self, Cell};
@@ -23,39 +24,131 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a lease outlives the process that holds it.
 pub const TTL: Duration = Duration::from_secs(3);
 
-/// Sends the order; an order that is refused is an error with the arm host's reason.
+/// Sends the order; an order that is refused is an error with the arm host's reason. Of a cell of two arms both are told, unless one
+/// is meant (`FILE#ARM`).
 pub fn order(args: &OrderArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.role.cell)?;
+    let cells = cell::load_arms(&args.role.cell)?;
     let joined = roles::join(&args.role, "order")?;
+    match &cells[..] {
+        [first, second] => both([first, second], &joined, args),
+        [cell, ..] => one(cell, &joined, args),
+        [] => Ok(()),
+    }
+}
+
+fn one(cell: &Cell, joined: &Joined, args: &OrderArgs) -> anyhow::Result<()> {
     let session = &joined.session;
-    let key = session.order_key(&cell.wire, &cell.arm);
     // This process has just opened its session; whoever answers may not be known to it yet.
-    session.wait_for_answerer(&key, ANSWER_WITHIN)?;
-    let under_lease = |order: &ModeOrder| {
-        let authority = authority(session, &cell, "order", rank(args.take_over))?;
-        under(&authority, &cell, order, false)
-    };
-    let reply = match &args.order {
-        OrderVerb::Status => return status(&cell, &joined),
-        OrderVerb::End => send(session, &key, &ModeOrder::StopEpisode)?,
-        OrderVerb::Hold => send(session, &key, &ModeOrder::Hold)?,
-        OrderVerb::Stop => {
-            let key = cell.wire.key(&Topic::ArmStop(cell.arm.clone()));
-            session.wait_for_answerer(&key, ANSWER_WITHIN)?;
-            let reply = session.query::<Nothing, ModeOrderReply>(&key, &Nothing, ANSWER_WITHIN);
-            reply.context("the arm host does not answer")?.message
+    session.wait_for_answerer(&session.order_key(&cell.wire, &cell.arm), ANSWER_WITHIN)?;
+    let reply = match needs_lease(&args.order) {
+        Some(order) => {
+            let authority = authority(session, cell, "order", rank(args.take_over))?;
+            under(&authority, cell, &order, false)?
         }
-        OrderVerb::Enable => under_lease(&ModeOrder::Enable)?,
-        OrderVerb::Start { instruction, seed } => under_lease(&ModeOrder::StartEpisode {
+        None if matches!(args.order, OrderVerb::Status) => return status(cell, joined),
+        None => freely(cell, session, &args.order)?,
+    };
+    result::line(format_args!("mode: {}", reply.mode))
+}
+
+/// The order, where it is given under a lease.
+fn needs_lease(order: &OrderVerb) -> Option<ModeOrder> {
+    match order {
+        OrderVerb::Enable => Some(ModeOrder::Enable),
+        OrderVerb::Start { instruction, seed } => Some(ModeOrder::StartEpisode {
             episode: 0,
             instruction: instruction.clone(),
             seed: *seed,
-        })?,
-        OrderVerb::TorqueOff { arm_is_supported } => under_lease(&ModeOrder::TorqueOff {
+        }),
+        OrderVerb::TorqueOff { arm_is_supported } => Some(ModeOrder::TorqueOff {
             arm_is_supported: *arm_is_supported,
-        })?,
+        }),
+        OrderVerb::End | OrderVerb::Hold | OrderVerb::Stop | OrderVerb::Status => None,
+    }
+}
+
+/// Gives an order that anyone may give.
+fn freely(cell: &Cell, session: &Session, order: &OrderVerb) -> anyhow::Result<ModeOrderReply> {
+    let key = session.order_key(&cell.wire, &cell.arm);
+    if matches!(order, OrderVerb::Stop) {
+        let key = cell.wire.key(&Topic::ArmStop(cell.arm.clone()));
+        session.wait_for_answerer(&key, ANSWER_WITHIN)?;
+        let reply = session.query::<Nothing, ModeOrderReply>(&key, &Nothing, ANSWER_WITHIN);
+        return Ok(reply.context("the arm host does not answer")?.message);
+    }
+    session.wait_for_answerer(&key, ANSWER_WITHIN)?;
+    let order = match order {
+        OrderVerb::End => ModeOrder::StopEpisode,
+        _ => ModeOrder::Hold,
     };
-    result::line(format_args!("mode: {}", reply.mode))
+    send(session, &key, &order)
+}
+
+/// Tells both arms of a pair. What ends motion both are told, whatever the first says. Motion begins under both leases, and the
+/// first is told to end it where the second refuses.
+fn both(cells: [&Cell; 2], joined: &Joined, args: &OrderArgs) -> anyhow::Result<()> {
+    let session = &joined.session;
+    if matches!(args.order, OrderVerb::Status) {
+        return cells.into_iter().try_for_each(|cell| {
+            result::line(format_args!("arm: {}", cell.arm))?;
+            status(cell, joined)
+        });
+    }
+    let Some(order) = needs_lease(&args.order) else {
+        let told = cells.map(|cell| {
+            let reply = freely(cell, session, &args.order);
+            reply.with_context(|| format!("arm `{}`", cell.arm))
+        });
+        for (cell, reply) in cells.into_iter().zip(told) {
+            result::line(format_args!("arm {}: mode: {}", cell.arm, reply?.mode))?;
+        }
+        return Ok(());
+    };
+    if matches!(order, ModeOrder::TorqueOff { .. }) {
+        bail!(
+            "torque-off: expected one arm, `--cell {}` or `--cell {}`, got both",
+            cells[0].reference().display(),
+            cells[1].reference().display()
+        );
+    }
+    let mut leases = Vec::new();
+    for cell in cells {
+        session.wait_for_answerer(&session.order_key(&cell.wire, &cell.arm), ANSWER_WITHIN)?;
+        let lease = authority(session, cell, "order", rank(args.take_over));
+        leases.push(lease.with_context(|| format!("arm `{}`", cell.arm))?);
+    }
+    let mut replies = Vec::new();
+    for (cell, lease) in cells.into_iter().zip(&leases) {
+        let reply = lease.order(&order, false, ANSWER_WITHIN + cell.enable.window);
+        let reply = reply.context("the arm host does not answer");
+        let judged = reply.and_then(|reply| match (&order, reply.mode) {
+            // One that was enabled alone is enabled.
+            (ModeOrder::Enable, ModeWord::Ready | ModeWord::Policy) => Ok(reply),
+            _ => accepted(reply),
+        });
+        match judged {
+            Ok(reply) => replies.push((&cell.arm, reply.mode)),
+            Err(e) => {
+                let starts = matches!(order, ModeOrder::StartEpisode { .. });
+                if let (true, [(_, _), ..]) = (starts, &replies[..]) {
+                    freely(cells[0], session, &OrderVerb::End)?;
+                }
+                let first = match &replies[..] {
+                    [] => "neither begins".to_owned(),
+                    _ if starts => format!("`{}` ends its episode again", cells[0].arm),
+                    _ => format!(
+                        "`{}` is enabled, and neither moves until both are",
+                        cells[0].arm
+                    ),
+                };
+                return Err(e.context(format!("arm `{}` ({first})", cell.arm)));
+            }
+        }
+    }
+    for (arm, mode) in replies {
+        result::line(format_args!("arm {arm}: mode: {mode}"))?;
+    }
+    Ok(())
 }
 
 /// The arm host does not do as it was told; nothing has begun.

@@ -32,7 +32,15 @@ const NICE: i32 = 5;
 
 /// Keeps the black box, or records, until it is stopped.
 pub fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let cell = cell::load(&args.role.cell)?;
+    let cells = cell::load_arms(&args.role.cell)?;
+    let cell = cell::load_any(&args.role.cell)?;
+    if cell.pair.is_some() && (args.to.is_none() || cells.len() < 2) {
+        anyhow::bail!(
+            "cell file {}: of two arms everything is recorded, of both (--cell {} --to FILE); a black box is of one arm",
+            args.role.cell.display(),
+            cell.file.display()
+        );
+    }
     yield_to_others();
     let joined = roles::join(&args.role, "record")?;
     let Joined { clock, .. } = &joined;
@@ -43,7 +51,7 @@ pub fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         unix_offset: clock.unix_offset(),
     };
     match &args.to {
-        Some(to) => to_file(&cell, to, about, &joined),
+        Some(to) => to_file(&cells, to, about, &joined),
         None => black_box(&cell, args, about, &joined).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -78,11 +86,13 @@ pub fn yield_to_others() {
     }
 }
 
-fn listened(cell: &Cell) -> Listened {
+/// What is listened to of `cell`, and of the one beside it in a file of two arms.
+fn listened(cell: &Cell, second: Option<&Cell>) -> Listened {
+    let cells = || std::iter::once(cell).chain(second);
     Listened {
         cell: cell.wire.clone(),
-        arms: vec![cell.arm.clone()],
-        devices: vec![cell.device.clone()],
+        arms: cells().map(|cell| cell.arm.clone()).collect(),
+        devices: cells().map(|cell| cell.device.clone()).collect(),
         cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
         engines: vec![cell.engine.clone()],
     }
@@ -100,7 +110,7 @@ fn black_box(cell: &Cell, args: &RecordArgs, about: About, joined: &Joined) -> a
         path.display()
     );
     let options = BlackBoxOptions {
-        listened: listened(cell),
+        listened: listened(cell, None),
         budget: cell.budget,
         times: Times::new(window),
         max_bytes: MAX_BYTES,
@@ -178,11 +188,14 @@ fn file_in(to: &Path, cell: &Cell, about: &About, now: Time) -> PathBuf {
     to.join(format!("{}-{date}.mcap", cell.name))
 }
 
-fn to_file(cell: &Cell, to: &Path, about: About, joined: &Joined) -> anyhow::Result<ExitCode> {
+fn to_file(cells: &[Cell], to: &Path, about: About, joined: &Joined) -> anyhow::Result<ExitCode> {
+    let [cell, others @ ..] = cells else {
+        anyhow::bail!("a cell with an arm: expected one, got none");
+    };
     let file = file_in(to, cell, &about, joined.clock.now());
     let (configuration, attached) = configuration(cell)?;
     let options = RecordingOptions {
-        listened: listened(cell),
+        listened: listened(cell, others.first()),
         about,
         configuration,
         attached,

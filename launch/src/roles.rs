@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use tactus_bundle::{AnyBundle, Bundle};
 use tactus_control::Demand;
 use tactus_drivers_api::WireDriver;
-use tactus_host::{ArmOptions, EngineArm, EngineOptions, Explaining, run_arm, run_engine};
+use tactus_drivers_api::wire_driver::ask_info;
+use tactus_host::{ArmOptions, EngineArm, EngineOptions, Explaining, Second, run_arm, run_engine};
 use tactus_policies::{Options, Probe, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
 use tactus_vla::{Explainer, ReasonerOptions};
@@ -18,7 +19,7 @@ use tactus_wire::{CellClock, MonotonicClock, Session, SessionOptions, Topic};
 use crate::cell::{self, Cell, Links, Vouched};
 use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
 use crate::lost::{LOST_FOR, Lost};
-use crate::{hello, holds, log, openpi, others, trust};
+use crate::{hello, holds, log, openpi, others, pairs, trust};
 
 /// How long a role waits for the others it cannot do without.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ pub fn join(args: &RoleArgs, source: &str) -> anyhow::Result<Joined> {
     let (session, clock) = open(args, source)?;
     // Whoever measures clocks can ask this process for its own.
     let name = Topic::Clock(session.who().clone());
-    session.answer_pings(&cell::load(&args.cell)?.wire.key(&name))?;
+    session.answer_pings(&cell::load_any(&args.cell)?.wire.key(&name))?;
     Ok(Joined {
         session,
         clock,
@@ -67,7 +68,7 @@ pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<CellC
         connect_timeout: CONNECT_WITHIN,
         ..SessionOptions::default()
     };
-    let cell = cell::load(&args.cell)?;
+    let cell = cell::load_any(&args.cell)?;
     options.plain_network = trust::get().plain_network;
     options.security = trust::security(&cell, source)?;
     if options.security.is_some() {
@@ -272,14 +273,10 @@ fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explainin
 }
 
 /// Probes the policy's stages and refuses cells whose times cannot work with them; the others ask for the same conditioning.
-fn enforce_budget(
-    cell: &Cell,
-    others: &[others::Other],
-    policy: &mut dyn Served,
-) -> anyhow::Result<Probe> {
+fn enforce_budget(cell: &Cell, others: &[&Cell], policy: &mut dyn Served) -> anyhow::Result<Probe> {
     // What cannot work as declared needs no probe.
     let outline = policy.outline();
-    let cells = || std::iter::once(cell).chain(others.iter().map(|other| &other.cell));
+    let cells = || std::iter::once(cell).chain(others.iter().copied());
     for cell in cells() {
         cell.check_sizes(&outline)?;
         holds::judge(cell, &outline, None).enforce(cell, |_| ())?;
@@ -305,7 +302,13 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     let Some(role) = &args.role else {
         return openpi::serve(args);
     };
-    let cell = cell::load(&role.cell)?;
+    let (cell, second) = pairs::of_engine(&role.cell)?;
+    if second.is_some() && !args.also.is_empty() {
+        bail!("--also: expected none where the engine moves two arms by one policy, got some");
+    }
+    if second.is_some() && args.policy.control == Some(ControlWord::Fast) {
+        bail!("--control: expected `head` for two arms, got `fast`");
+    }
     let others = others::load(&cell, role, &args.also)?;
     let Joined {
         session,
@@ -314,28 +317,46 @@ pub fn engine(args: &EngineArgs) -> anyhow::Result<()> {
     } = join(role, &format!("engine/{}", cell.engine))?;
     let wire = cell.wire.clone();
     // The arm's joint names decide which column of the policy is which joint, its links what a tool pose is.
-    let info =
-        tactus_drivers_api::wire_driver::ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
+    let info = ask_info(&session, &wire, &cell.device, DEVICE_WITHIN)?;
     cell.check_places(&info)?;
-    let mut policy = open_live_policy(&cell, &args.policy, &info, &clock)?;
+    let pair = match &second {
+        None => None,
+        Some(second) => {
+            let dir = cell.bundle_dir(args.policy.bundle.as_deref())?;
+            let outline = AnyBundle::open(dir)?.outline();
+            let other = ask_info(&session, &wire, &second.device, DEVICE_WITHIN)?;
+            Some(pairs::fit([&cell, second], [&info, &other], &outline)?)
+        }
+    };
+    let mut policy = match &pair {
+        None => open_live_policy(&cell, &args.policy, &info, &clock)?,
+        Some(pair) => open_policy(&cell, &args.policy, pair.columns(), None)?,
+    };
     let others = others::join(others, &info, policy.as_ref())?;
+    let cells: Vec<&Cell> = others.iter().map(|o| &o.cell).chain(&second).collect();
     if args.policy.bundle.is_some() || cell.openpi.is_none() {
         // What was opened counts, not what lies there by now.
         let dir = cell.bundle_dir(args.policy.bundle.as_deref())?;
-        for cell in others.iter().map(|other| &other.cell).chain([&cell]) {
+        for cell in cells.iter().copied().chain([&cell]) {
             cell.vouched.let_act(dir, policy.bundle_id())?;
         }
     }
-    let probe = enforce_budget(&cell, &others, policy.as_mut())?;
+    let probe = enforce_budget(&cell, &cells, policy.as_mut())?;
     let options = EngineOptions {
         probed: probe.stages.iter().map(|(_, cost)| cost.p99).sum(),
         at_least: Duration::from_millis(args.at_least_ms.into()),
     };
-    let explaining = match (&others[..], explaining(&cell, &args.policy)?) {
-        ([_, ..], Some(_)) => bail!("explanations: expected one arm on the engine, got --also"),
+    let explaining = match (&cells[..], explaining(&cell, &args.policy)?) {
+        ([_, ..], Some(_)) => bail!("explanations: expected one arm on the engine, got more"),
         (_, explaining) => explaining,
     };
     let mut arms = vec![engine_arm(&cell, policy.as_ref(), &session)?];
+    if let (Some(arm), Some(pair), Some(second)) = (arms.first_mut(), pair, &second) {
+        arm.second = Some(Second {
+            arm: second.arm.clone(),
+            pair,
+        });
+    }
     for other in &others {
         arms.push(engine_arm(&other.cell, policy.as_ref(), &other.session)?);
     }
@@ -363,6 +384,7 @@ fn engine_arm<'a>(
         cell: cell.wire.clone(),
         engine: cell.engine.clone(),
         arm: cell.arm.clone(),
+        second: None,
         assembly: cell.assembly(policy.cameras())?,
         demand: Demand::of(&cell.timing(&policy.outline(), StageTimes::default())),
         session,
@@ -371,7 +393,7 @@ fn engine_arm<'a>(
 
 /// `tactus arm` without a verb: the arm host.
 pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
+    let cell = cell::load_arm(&args.cell)?;
     let Joined {
         session,
         clock,
@@ -387,6 +409,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
         arm: cell.arm.clone(),
         engine: cell.engine.clone(),
         cameras: cell.cameras.iter().map(|c| c.name.clone()).collect(),
+        partner: cell.pair.as_ref().map(|pair| pair.partner.clone()),
         // Two starts of an arm host never share a generation.
         spec: cell.arm_spec(
             clock.now().as_nanos() ^ (u64::from(std::process::id()) << 40),

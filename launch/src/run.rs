@@ -1,5 +1,5 @@
 //! `tactus run`: a cell's processes, supervised until Ctrl-C; of a cell on several hosts, those of this host. Starts no episode:
-//! that is an operator's `tactus order`.
+//! that is an operator's `tactus order`. A cell of two arms is brought up whole: device and arm host of each.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,20 @@ use crate::cell::{self, Cell, CellHost, Place};
 use crate::children::{self, Children};
 use crate::cli::{RoleArgs, RunArgs};
 use crate::live::Shared;
-use crate::{doctor, record, roles};
+use crate::{doctor, pairs, record, roles};
 
 /// Brings the cell up and says what happens to it; exit code 3 when it does not fit its bundle.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let cell = cell::load(&args.cell)?;
+    let mut cells = cell::load_arms(&args.cell)?;
+    if let [first, second] = &cells[..] {
+        return of_pair(args, [first, second]);
+    }
+    let Some(cell) = cells.pop().filter(|cell| cell.pair.is_none()) else {
+        bail!(
+            "{}: expected the whole cell file: its two arms run together",
+            args.cell.display()
+        );
+    };
     let stop = roles::stop_flag(false)?;
     let host = args.host.as_ref().map(|host| cell.host(host)).transpose()?;
     let to = args.record.as_deref();
@@ -107,6 +116,69 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A cell of two arms that one policy moves.
+fn of_pair(args: &RunArgs, cells: [&Cell; 2]) -> anyhow::Result<ExitCode> {
+    let [cell, second] = cells;
+    if let Some(host) = &args.host {
+        bail!("--host: expected none, since both arms are on one host, got `{host}`");
+    }
+    let stop = roles::stop_flag(false)?;
+    let to = args.record.as_deref();
+    record::check_target(to)?;
+    let endpoint = match &args.listen {
+        Some(endpoint) => endpoint.clone(),
+        None => children::free_endpoint(cell)?,
+    };
+    let role = RoleArgs {
+        cell: args.cell.clone(),
+        connect: vec![],
+        listen: vec![endpoint.clone()],
+        host: None,
+        supervised: false,
+    };
+    roles::let_act(cell, &args.policy)?;
+    let bundle = AnyBundle::open(cell.bundle_dir(args.policy.bundle.as_deref())?)?;
+    let session: Session = roles::session(&role, "run")?;
+    let mut children = Children::start_pair("arm", cells, &endpoint, &args.policy, to)?;
+    // Of two arms only joints are compared; no switch goes on despite columns that are nobody's.
+    if let Err(e) = pairs::preflight(&session, cells, &bundle) {
+        eprintln!("preflight: refused: {e:#}");
+        eprintln!("the arm hosts were not started");
+        children.end();
+        return Ok(ExitCode::from(3));
+    }
+    if stop.load(Ordering::Relaxed) {
+        children.end();
+        return Ok(ExitCode::SUCCESS);
+    }
+    children.start_again("arm")?;
+    let mut subscriptions = Vec::new();
+    let shared = cells.map(|cell| Shared::new(cell, None, true).called(cell.arm.as_str()));
+    for (shared, cell) in shared.iter().zip(cells) {
+        subscriptions.extend(shared.follow(&session, &cell.wire, cell, false)?);
+    }
+    eprintln!(
+        "cell `{}` of arms `{}` and `{}` at {endpoint}; logs: {}",
+        cell.name,
+        cell.arm,
+        second.arm,
+        children.logs.display()
+    );
+    if let Some(to) = to {
+        eprintln!("recording everything to {}", to.display());
+    }
+    eprintln!(
+        "both arms are in boot: `tactus order --cell {} --connect {endpoint} enable`, then `start \"...\"`; one of them: `--cell {}`",
+        args.cell.display(),
+        cell.reference().display()
+    );
+    let [shared, _] = &shared;
+    supervise(&mut children, shared, &stop);
+    eprintln!("stopping: both arms brake and hold");
+    children.end();
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The roles of a host that has no arm: they wait for the arm's host by themselves.
 fn without_arm(
     args: &RunArgs,
@@ -159,7 +231,7 @@ fn supervise(children: &mut Children, shared: &Shared, stop: &AtomicBool) {
         for ended in children.supervise() {
             shared.news(format!(
                 "role `{}` ended ({}): {}",
-                ended.role, ended.how, ended.last_words
+                ended.label, ended.how, ended.last_words
             ));
         }
         std::thread::sleep(Duration::from_millis(50));

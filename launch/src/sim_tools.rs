@@ -130,7 +130,7 @@ fn expert(kind: TaskKind, episodes: u64, seed: u64, variation: bool) -> anyhow::
 
 /// The simulated device.
 fn serve(args: &RoleArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.cell)?;
+    let cell = cell::load_arm(&args.cell)?;
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let options = tactus_sim::SimOptions {
         cell: cell.wire.clone(),
@@ -139,6 +139,7 @@ fn serve(args: &RoleArgs) -> anyhow::Result<()> {
         variation: cell.sim.is_some_and(|sim| sim.variation),
         brakes: cell.sim.is_none_or(|sim| sim.brakes),
         board: cell.sim.and_then(|sim| sim.board),
+        shown: cell.pair.as_ref().is_none_or(|pair| pair.is_first),
     };
     device::hurry(&cell);
     device::leave_last(args, &cell, &joined, |end| {

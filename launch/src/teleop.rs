@@ -60,7 +60,7 @@ pub enum Asked {
 
 /// Runs until the operator leaves.
 pub fn teleop(args: &TeleopArgs) -> anyhow::Result<()> {
-    let cell = cell::load(&args.role.cell)?;
+    let cell = cell::load_arm(&args.role.cell)?;
     if !(args.speed > 0.0 && args.speed <= 1.0) {
         bail!("--speed: expected above 0 to 1, got {}", args.speed);
     }

@@ -54,6 +54,8 @@ pub struct SimOptions {
     pub brakes: bool,
     /// A calibration board is in the cell, and the cubes are out of its way.
     pub board: Option<BoardPlace>,
+    /// Its world is the one that cameras of the cell render; not so of the second arm of a pair, which has a table of its own.
+    pub shown: bool,
 }
 
 /// Why the simulated device does not run.
@@ -131,6 +133,7 @@ pub fn run_sim(
         variation,
         brakes,
         board,
+        shown,
     } = options;
     let pending: PendingReset = Arc::default();
     let asked = pending.clone();
@@ -142,7 +145,10 @@ pub fn run_sim(
             *slot = Some((q.message, responder));
         },
     )?;
-    let worlds = session.publisher::<SimWorld>(&cell.key(&Topic::SimWorld))?;
+    let worlds = match shown {
+        true => Some(session.publisher::<SimWorld>(&cell.key(&Topic::SimWorld))?),
+        false => None,
+    };
     let (outgoing, publishing) = sync_channel(OUTGOING);
     let first = SimReset {
         seed: *seed,
@@ -162,7 +168,7 @@ pub fn run_sim(
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("world-publish".into())
-            .spawn_scoped(scope, move || publish(&publishing, &worlds))
+            .spawn_scoped(scope, move || publish(&publishing, worlds.as_ref()))
             .map_err(|e| RunError::Thread {
                 thread: "world-publish",
                 reason: e.to_string(),
@@ -174,11 +180,11 @@ pub fn run_sim(
     })
 }
 
-fn publish(publishing: &Receiver<Outgoing>, worlds: &Publisher<SimWorld>) {
+fn publish(publishing: &Receiver<Outgoing>, worlds: Option<&Publisher<SimWorld>>) {
     while let Ok(outgoing) = publishing.recv() {
         match outgoing {
             Outgoing::World(world) => {
-                if let Err(e) = worlds.put(&world) {
+                if let Some(Err(e)) = worlds.map(|worlds| worlds.put(&world)) {
                     tracing::debug!("world not sent: {e}");
                 }
             }

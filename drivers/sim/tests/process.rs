@@ -86,6 +86,7 @@ fn sim(hub: &Session, seed: u64) -> Role {
             variation: false,
             brakes: true,
             board: None,
+            shown: true,
         };
         run_sim(&options, &session, session.clock().as_ref(), stop).unwrap();
     })

@@ -99,9 +99,11 @@ pub fn wrap(args: &WrapArgs, options: &RunOptions) -> anyhow::Result<String> {
 
 type OfCell = (Vec<(String, Option<[usize; 2]>)>, Vec<String>);
 
-/// Cameras of the cell with the size of their pictures, and the joints of its arm where the file alone says them.
+/// Cameras of the cell with the size of their pictures, and the joints of its arm where the file alone says them; of two arms the
+/// joints and grippers of both, as a policy of them calls them.
 fn of_cell(file: &Path) -> anyhow::Result<OfCell> {
-    let cell = cell::load(file)?;
+    let cells = cell::load_arms(file)?;
+    let cell = cell::load_any(file)?;
     let camera = |camera: &cell::CellCamera| {
         let real = camera.real.as_ref().map(|real| {
             let (width, height) = real.published_size();
@@ -110,11 +112,14 @@ fn of_cell(file: &Path) -> anyhow::Result<OfCell> {
         let simulated = cell.sim.map(|_| [PICTURE_SIZE; 2]);
         (camera.name.to_string(), real.or(simulated))
     };
-    let joints = cell.sim.map(|_| tactus_sim::arm_info().joints);
-    Ok((
-        cell.cameras.iter().map(camera).collect(),
-        joints.unwrap_or_default(),
-    ))
+    let mut joints = Vec::new();
+    for cell in cells.iter().filter(|cell| cell.sim.is_some()) {
+        let info = tactus_sim::arm_info();
+        let prefix = cell.pair.as_ref().map_or("", |pair| pair.prefix.as_str());
+        joints.extend(info.joints.iter().map(|joint| format!("{prefix}{joint}")));
+        joints.extend(cell.pair.is_some().then(|| format!("{prefix}gripper")));
+    }
+    Ok((cell.cameras.iter().map(camera).collect(), joints))
 }
 
 /// What is known and said, to a mapping; what is not is asked at a terminal, and elsewhere the error.

@@ -8,14 +8,16 @@
 //! far that the picture cannot be the same ([`MOVED_RAD`]); from then on until its picture changes. A camera that looks
 //! at an arm at rest may send the same picture for ever: simulated ones do, real ones have noise.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_types::{CameraFrame, JointState, Observation, RefusalReason, Time};
 
-/// Joint states kept for interpolation: half a second at 1 kHz.
-const STATE_HISTORY: usize = 512;
+use crate::pair::Pair;
+
+mod proprio;
+
+use proprio::Proprio;
 
 /// A message captured this much later than now is from a clock that is not the cell's. Above what a tick that decides
 /// for its deadline may lag behind the newest state, below any staleness bound.
@@ -73,7 +75,10 @@ pub struct Assembler {
     spec: AssemblySpec,
     streams: Vec<Arc<str>>,
     seen: Vec<Seen>,
-    states: VecDeque<JointState>,
+    /// One per arm.
+    proprio: Vec<Proprio>,
+    /// Where there are two.
+    pair: Option<Pair>,
 }
 
 impl Assembler {
@@ -83,8 +88,19 @@ impl Assembler {
         Self {
             streams: spec.cameras.iter().map(stream).collect(),
             seen: spec.cameras.iter().map(|_| Seen::default()).collect(),
-            states: VecDeque::with_capacity(STATE_HISTORY),
+            proprio: vec![Proprio::new("proprioception".into())],
+            pair: None,
             spec,
+        }
+    }
+
+    /// An assembler of observations of two arms as one: both at the same instant.
+    pub fn of_pair(spec: AssemblySpec, pair: Pair) -> Self {
+        let of = |name: Arc<str>| Proprio::new(format!("proprioception of `{name}`").into());
+        Self {
+            proprio: pair.names().into_iter().map(of).collect(),
+            pair: Some(pair),
+            ..Self::new(spec)
         }
     }
 
@@ -124,18 +140,21 @@ impl Assembler {
     /// Takes a joint state that [supersedes](JointState::supersedes) the newest. A new device epoch, or a clock that was
     /// set back, forgets the states before.
     pub fn state(&mut self, state: JointState) {
-        if let Some(last) = self.states.back() {
-            if !state.supersedes(last) {
-                return;
-            }
-            if last.epoch != state.epoch || last.captured_at > state.captured_at {
-                self.states.clear();
-            }
+        self.state_of(0, state);
+    }
+
+    /// As [`Assembler::state`], of arm `which` of a pair; one that cannot be that arm's is dropped.
+    pub fn state_of(&mut self, which: usize, state: JointState) {
+        if self
+            .pair
+            .as_ref()
+            .is_some_and(|pair| !pair.is_of(which, &state))
+        {
+            return;
         }
-        if self.states.len() == STATE_HISTORY {
-            self.states.pop_front();
+        if let Some(proprio) = self.proprio.get_mut(which) {
+            proprio.take(state);
         }
-        self.states.push_back(state);
     }
 
     /// The observation captured at or after `observe_after`, if there is one.
@@ -161,24 +180,26 @@ impl Assembler {
             }
             newest.push(frame);
         }
-        let Some(latest_state) = self.states.back() else {
-            return Assembled::Unfit(RefusalReason::Missing {
-                stream: "proprioception".into(),
-            });
-        };
-        let ahead = latest_state.captured_at.since(now);
-        if ahead > CLOCK_TOLERANCE {
-            return Assembled::Unfit(from_the_future("proprioception".into(), ahead));
+        let mut oldest = newest.iter().map(|f| f.captured_at).min();
+        for proprio in &self.proprio {
+            let stream = || proprio.stream.clone();
+            let Some(latest) = proprio.newest() else {
+                return Assembled::Unfit(RefusalReason::Missing { stream: stream() });
+            };
+            let ahead = latest.captured_at.since(now);
+            if ahead > CLOCK_TOLERANCE {
+                return Assembled::Unfit(from_the_future(stream(), ahead));
+            }
+            let age = now.since(latest.captured_at);
+            if age > self.spec.proprio_limit {
+                return Assembled::Unfit(stale(stream(), age, self.spec.proprio_limit));
+            }
+            if newest.is_empty() {
+                // Without cameras an observation is of the newest states, as of when all are known.
+                oldest = Some(oldest.map_or(latest.captured_at, |t| t.min(latest.captured_at)));
+            }
         }
-        let age = now.since(latest_state.captured_at);
-        if age > self.spec.proprio_limit {
-            return Assembled::Unfit(stale("proprioception".into(), age, self.spec.proprio_limit));
-        }
-        let oldest = newest
-            .iter()
-            .map(|f| f.captured_at)
-            .min()
-            .unwrap_or(latest_state.captured_at);
+        let oldest = oldest.unwrap_or(now);
         let youngest = newest.iter().map(|f| f.captured_at).max().unwrap_or(oldest);
         if oldest < observe_after || youngest.since(oldest) > self.spec.max_skew {
             return Assembled::NotYet;
@@ -199,46 +220,33 @@ impl Assembler {
         }
     }
 
-    /// Proprioception at `at`: interpolated between its neighbours; the newest state when `at` is at most the
-    /// staleness bound ahead of it (states travel on another stream than frames); `None` before the oldest kept.
+    /// Proprioception at `at`, of two arms as of one.
     fn state_at(&self, at: Time) -> Option<JointState> {
-        match self.around(at) {
-            (_, Some(b)) if b.captured_at == at => Some(*b),
-            (Some(a), Some(b)) => {
-                let span = b.captured_at.secs_from(a.captured_at);
-                let t = at.secs_from(a.captured_at) / span;
-                let opening = a.opening + t * (b.opening - a.opening);
-                Some(JointState {
-                    captured_at: at,
-                    q: a.q.lerp(&b.q, t),
-                    dq: a.dq.lerp(&b.dq, t),
-                    opening,
-                    ..*a
-                })
+        let limit = self.spec.proprio_limit;
+        match (&self.pair, &self.proprio[..]) {
+            (None, [only]) => only.at(at, limit),
+            (Some(pair), [first, second]) => {
+                let (first, second) = (first.at(at, limit)?, second.at(at, limit)?);
+                pair.state([&first, &second])
             }
-            (Some(a), None) => (at.since(a.captured_at) <= self.spec.proprio_limit).then_some(*a),
-            (None, _) => None,
+            _ => None,
         }
     }
 
-    /// The newest state before `at`, and the oldest that is not.
-    fn around(&self, at: Time) -> (Option<&JointState>, Option<&JointState>) {
-        let after = self.states.partition_point(|s| s.captured_at < at);
-        let before = after.checked_sub(1).and_then(|i| self.states.get(i));
-        (before, self.states.get(after))
+    /// Proprioception of arm `which` at `at`, as an observation of that instant has it.
+    pub fn measured(&self, which: usize, at: Time) -> Option<JointState> {
+        self.proprio.get(which)?.at(at, self.spec.proprio_limit)
     }
 
     /// When the joint states were captured that an observation at `at` has its proprioception from: the two that it is
     /// interpolated between, or one, twice.
     pub fn states_behind(&self, at: Time) -> Option<[Time; 2]> {
-        let (before, after) = self.around(at);
-        let after = after.map(|s| s.captured_at);
-        let before = before.map(|s| s.captured_at).or(after)?;
-        Some(match after {
-            Some(after) if after == at => [after; 2],
-            Some(after) => [before, after],
-            None => [before; 2],
-        })
+        self.states_behind_of(0, at)
+    }
+
+    /// As [`Assembler::states_behind`], of arm `which` of a pair.
+    pub fn states_behind_of(&self, which: usize, at: Time) -> Option<[Time; 2]> {
+        self.proprio.get(which)?.behind(at)
     }
 }
 
@@ -394,6 +402,53 @@ mod tests {
             a.assemble(Time::from_millis(26), Time::ZERO),
             Assembled::Unfit(RefusalReason::Stale { .. })
         ));
+    }
+
+    #[test]
+    fn two_arms_are_observed_at_one_instant_and_the_one_that_is_stale_is_named() {
+        let arm = |name: &str| crate::pair::PairArm {
+            name: name.into(),
+            prefix: format!("{name}_"),
+            joints: vec!["a".into()],
+            gripper: false,
+        };
+        let joints = ["left_a", "right_a"].map(str::to_owned);
+        let pair = Pair::new(&[arm("left"), arm("right")], &joints, &joints).expect("fits");
+        let mut a = Assembler::of_pair(spec(), pair);
+        a.frame(frame("scene", 101));
+        a.frame(frame("wrist", 103));
+        a.state_of(0, state(100, 1.0, 0));
+        a.state_of(0, state(102, 3.0, 0));
+        let Assembled::Unfit(RefusalReason::Missing { stream }) =
+            a.assemble(Time::from_millis(104), Time::ZERO)
+        else {
+            panic!("of one arm alone")
+        };
+        assert_eq!(&*stream, "proprioception of `right`");
+        // What cannot be this arm's is no state of it.
+        let mut other = state(103, 9.0, 0);
+        other.q = JointVec::zeros(2);
+        a.state_of(1, other);
+        a.state_of(1, state(99, 10.0, 4));
+        a.state_of(1, state(103, 14.0, 4));
+        let Assembled::Ready { observation, .. } = a.assemble(Time::from_millis(105), Time::ZERO)
+        else {
+            panic!("not ready")
+        };
+        assert_eq!(observation.observed_at, Time::from_millis(101));
+        assert!((observation.state.q[0] - 2.0).abs() < 1e-12);
+        assert!((observation.state.q[1] - 12.0).abs() < 1e-12);
+        let at = Time::from_millis(101);
+        let behind = [0, 1].map(|which| a.states_behind_of(which, at));
+        let pairs = [[100, 102], [99, 103]].map(|of| Some(of.map(Time::from_millis)));
+        assert_eq!(behind, pairs);
+        a.state_of(0, state(123, 3.0, 0));
+        let Assembled::Unfit(RefusalReason::Stale { stream, .. }) =
+            a.assemble(Time::from_millis(124), Time::ZERO)
+        else {
+            panic!("the right arm's is 21 ms old")
+        };
+        assert_eq!(&*stream, "proprioception of `right`");
     }
 
     #[test]

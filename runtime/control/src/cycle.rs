@@ -25,10 +25,13 @@ use crate::supervise::{Decision, Health, Resume, Supervisor};
 use crate::teleop::{Ear, Teleop, TeleopSpec};
 
 mod order;
+mod partner;
 mod takeover;
 mod verbs;
 
 pub use order::{Order, OrderRefused};
+use partner::Company;
+pub use partner::{Partner, PartnerMode};
 use verbs::{Bond, Going, Switch};
 
 /// Everything an arm host is configured with.
@@ -88,6 +91,8 @@ pub struct TickInput<'a> {
     pub dead_camera: Option<&'a Arc<str>>,
     /// The driver could not take the last command.
     pub driver_error: Option<&'a Arc<str>>,
+    /// The other arm, where one policy moves two.
+    pub partner: Option<Partner<'a>>,
 }
 
 /// What a tick produced.
@@ -167,6 +172,8 @@ pub struct ArmCycle {
     going: Option<Going>,
     ear: Ear,
     teleop: Option<Teleop>,
+    /// How this arm and the other of a pair run the policy together.
+    company: Company,
     mode: Mode,
     /// What was counted.
     pub counters: Counters,
@@ -201,6 +208,7 @@ impl ArmCycle {
             going: None,
             ear: Ear::default(),
             teleop: None,
+            company: Company::default(),
             mode: Mode::Boot,
             counters: Counters::default(),
             spec,
@@ -248,6 +256,7 @@ impl ArmCycle {
             self.requester.failed(id, now);
         }
         let due = self.scheduler.setpoint(now);
+        let partner = self.follow_partner(input.partner.as_ref(), now);
         let health = Health {
             engine_alive: input.engine_alive,
             engine_silent: input.engine_silent,
@@ -271,6 +280,8 @@ impl ArmCycle {
             driver_error: input.driver_error,
             torque_off: self.is_limp(input.state),
             operator_silent: self.operator_silent(now),
+            paired: input.partner.is_some(),
+            partner: input.partner.as_ref().map(|p| p.name).zip(partner),
         };
         let decision = self.supervisor.step(&health, now);
         let due = if decision.raise { self.raise(now) } else { due };

@@ -42,7 +42,7 @@ pub struct LadderSpec {
     pub frame_limit: Duration,
     /// From the instant an observation may be captured to the deadline of the answer.
     pub answer_within: Duration,
-    /// Nothing from the engine's host for longer than this is a fault.
+    /// Nothing from the engine's host, or from the other arm of a pair, for longer than this is a fault.
     pub link_limit: Duration,
     /// The command may be further from the measured arm than this, rad ..
     pub track_rad: f64,
@@ -183,6 +183,11 @@ pub fn rule(kind: FaultKind) -> Rule {
             Rung::Hold,
             "a human handed the arm back; until the policy answers",
         ),
+        FaultKind::PartnerHeld => (
+            Link,
+            Rung::Hold,
+            "the other arm of a pair does not run the policy",
+        ),
     };
     Rule {
         kind,
@@ -218,7 +223,8 @@ pub fn is_the_arms(kind: FaultKind) -> bool {
         | FaultKind::CameraFrozen
         | FaultKind::LimitStorm
         | FaultKind::BadChunk
-        | FaultKind::Exhausted => false,
+        | FaultKind::Exhausted
+        | FaultKind::PartnerHeld => false,
     }
 }
 

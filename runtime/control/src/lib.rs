@@ -5,6 +5,7 @@
 //! - [`assemble`]: newest frames and joint states -> observation, or which stream is missing or stale.
 //! - [`dispatch`]: engine side; which request is answered when. [`fleet`]: several arms on one engine, by deadline;
 //!   [`admit`]: which of them it can serve, by what [`service`] measures.
+//! - [`pair`]: two arms as one policy sees them, and what of a chunk is whose; [`rendezvous`]: their requests, answered together.
 //! - [`request`]: arm side; when to ask for the next chunk.
 //! - [`schedule`]: chunks -> the setpoint that is due now; with [`strategy`], what becomes of a chunk that arrives while
 //!   another is executed, and [`plan`], the smooth motion between its actions.
@@ -30,7 +31,9 @@ pub mod fleet;
 pub mod goto;
 pub mod ladder;
 pub mod limit;
+pub mod pair;
 pub mod plan;
+pub mod rendezvous;
 pub mod request;
 pub mod schedule;
 pub mod service;
@@ -43,7 +46,8 @@ pub use assemble::{Assembled, Assembler, AssemblySpec, CLOCK_TOLERANCE};
 pub use authority::{Authority, Grant, LeaseRefused};
 pub use bearer::{Bearers, Stolen};
 pub use cycle::{
-    ArmCycle, ArmSpec, Counters, Order, OrderRefused, StartPose, TickInput, TickOutput,
+    ArmCycle, ArmSpec, Counters, Order, OrderRefused, Partner, PartnerMode, StartPose, TickInput,
+    TickOutput,
 };
 pub use dispatch::{Dispatcher, Job};
 pub use enable::EnableSpec;
@@ -53,7 +57,9 @@ pub use goto::Pose;
 pub use ladder::{LadderSpec, Noticed, Rule, Rung, is_the_arms, rule};
 pub use limit::guard::{Guard, GuardSpec};
 pub use limit::{LimitSpec, Limiter};
+pub use pair::{Pair, PairArm, PairError};
 pub use plan::State;
+pub use rendezvous::{Joined, Rendezvous, Together};
 pub use request::{RequestSpec, Requester, Trigger};
 pub use schedule::{Discard, Due, ScheduleSpec, Scheduler, Seam};
 pub use service::{ServiceTimes, Slack};

@@ -29,7 +29,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, RefusalReason, Time};
+use tactus_types::{ChunkFlaw, Fault, HoldReason, Mode, PartnerState, RefusalReason, Time};
 
 use crate::assemble::CLOCK_TOLERANCE;
 use crate::ladder::{LadderSpec, Rung, is_the_arms, rule};
@@ -95,6 +95,10 @@ pub struct Health<'a> {
     pub torque_off: bool,
     /// Time since a human was last heard, once that is too long.
     pub operator_silent: Option<Duration>,
+    /// One policy moves this arm and another: what is not answered may wait for the other.
+    pub paired: bool,
+    /// The other arm, where it keeps this one from running the policy.
+    pub partner: Option<(&'a Arc<str>, PartnerState)>,
 }
 
 /// What the tick has to do.
@@ -175,6 +179,11 @@ impl Supervisor {
             State::Hold { reason, .. } => Mode::Hold(HoldReason(reason.clone())),
             State::Stopped => Mode::Stopped,
         }
+    }
+
+    /// Whether the policy's setpoints count.
+    pub fn is_policy(&self) -> bool {
+        matches!(self.state, State::Policy { .. })
     }
 
     /// Operator: Boot -> Ready, or the end of a hold. False when neither applies.
@@ -375,6 +384,9 @@ impl Supervisor {
                 reason,
                 from_human,
             } => {
+                // Of a pair the engine answers both or neither: it is not late while the other does not ask.
+                let fault = fault
+                    .filter(|fault| !(health.paired && matches!(fault, Fault::EngineLate { .. })));
                 if fault.is_some() {
                     (*well_since, *asking) = (None, false);
                 } else if *asking && health.accepted {
@@ -474,6 +486,12 @@ impl Supervisor {
         if let Some(camera) = health.dead_camera {
             return Some(Fault::CameraDead {
                 camera: camera.clone(),
+            });
+        }
+        if let Some((partner, state)) = health.partner {
+            return Some(Fault::PartnerHeld {
+                partner: partner.clone(),
+                state,
             });
         }
         None

@@ -7,20 +7,22 @@
 //! The control thread takes no lock, makes no Zenoh call and does not free what it received: chunks go back to the
 //! messenger to be dropped there. What it decides is in `tactus-control`; this module moves values and measures.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use tactus_control::enable::REST_RAD_PER_SEC;
-use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Order, Seam, TickInput};
+use tactus_control::{
+    ArmCycle, ArmSpec, Counters, Discard, Order, Partner, PartnerMode, Seam, TickInput,
+};
 use tactus_types::{
     ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
     Mode, OperatorSetpoint, Time,
 };
 use tactus_wire::{
-    Asked, Cell, ChunkReply, Delivery, EngineStatus, Members, ModeWord, Name, Role, Session,
-    SessionError, Sparse, Topic,
+    Asked, Cell, ChunkReply, Delivery, EngineStatus, Members, ModeReport, ModeWord, Name, Role,
+    Session, SessionError, Sparse, Subscriber, Topic,
 };
 
 use crate::account::Account;
@@ -50,6 +52,8 @@ pub struct ArmOptions {
     pub engine: Name,
     /// Cameras whose liveliness counts.
     pub cameras: Vec<Name>,
+    /// The other arm, where one policy moves two.
+    pub partner: Option<Name>,
     /// Everything the tick is configured with.
     pub spec: ArmSpec,
     /// Latency budget that chunks are held against.
@@ -127,6 +131,75 @@ struct Alive {
     cameras: AtomicU64,
     /// When the engine's host was last heard, nanoseconds of the cell's clock.
     heard: AtomicU64,
+    partner: HeardPartner,
+}
+
+/// The other arm of a pair, as it was heard last.
+#[derive(Default)]
+struct HeardPartner {
+    alive: AtomicBool,
+    /// One more than the place of its mode in [`PartnerMode::ALL`]; 0 before it said anything.
+    mode: AtomicU8,
+    /// When it said so, nanoseconds of the cell's clock.
+    heard: AtomicU64,
+}
+
+impl HeardPartner {
+    fn seen<'a>(&self, name: &'a Arc<str>, now: Time) -> Partner<'a> {
+        // The time first: a report between the two makes it seem older than it is, never newer.
+        let heard = self.heard.load(Ordering::Acquire);
+        let mode = usize::from(self.mode.load(Ordering::Acquire)).checked_sub(1);
+        Partner {
+            name,
+            alive: self.alive.load(Ordering::Relaxed),
+            mode: mode.and_then(|i| PartnerMode::ALL.get(i)).copied(),
+            silent: now.since(Time::from_nanos(heard)),
+        }
+    }
+
+    fn hears(&self, mode: ModeWord, now: Time) {
+        let place = PartnerMode::ALL
+            .iter()
+            .position(|m| *m == partner_mode(mode));
+        let code = place.and_then(|i| u8::try_from(i + 1).ok()).unwrap_or(0);
+        self.mode.store(code, Ordering::Release);
+        self.heard.store(now.as_nanos(), Ordering::Release);
+    }
+}
+
+fn partner_mode(mode: ModeWord) -> PartnerMode {
+    match mode {
+        ModeWord::Boot => PartnerMode::Boot,
+        ModeWord::Ready => PartnerMode::Ready,
+        ModeWord::Policy => PartnerMode::Policy,
+        ModeWord::Goto => PartnerMode::Goto,
+        ModeWord::Align | ModeWord::Teleop => PartnerMode::Teleop,
+        ModeWord::Hold => PartnerMode::Hold,
+        ModeWord::Stopped => PartnerMode::Stopped,
+    }
+}
+
+/// Listens to what the arm host of `partner` says of itself.
+fn hear_partner(
+    session: &Session,
+    cell: &Cell,
+    partner: &Name,
+    alive: &Arc<Alive>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Subscriber, SessionError> {
+    let (to, ears, refused) = (alive.clone(), clock.clone(), Sparse::default());
+    let key = cell.key(&Topic::ArmMode(partner.clone()));
+    session.subscribe(
+        &key,
+        move |report: Result<Delivery<ModeReport>, _>| match report {
+            Ok(delivery) => to.partner.hears(delivery.message.mode, ears.now()),
+            Err(e) => {
+                if let Some(times) = refused.told() {
+                    tracing::warn!(times, "mode of the other arm refused: {e}");
+                }
+            }
+        },
+    )
 }
 
 /// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.
@@ -146,6 +219,7 @@ pub fn run_arm(
         arm,
         engine,
         cameras,
+        partner,
         ..
     } = options;
     let (to_control, inbound) = RingBuffer::new(INBOUND);
@@ -155,6 +229,7 @@ pub fn run_arm(
         engine: AtomicBool::new(false),
         cameras: AtomicU64::new(0),
         heard: AtomicU64::new(0),
+        partner: HeardPartner::default(),
     });
 
     // A ring has one producer; Zenoh may call from any of its threads. The lock is on their side only.
@@ -193,7 +268,12 @@ pub fn run_arm(
             }
         },
     )?;
+    let _partner = match partner {
+        None => None,
+        Some(partner) => Some(hear_partner(session, cell, partner, &alive, &clock)?),
+    };
     let (watched, names, own_engine) = (alive.clone(), cameras.clone(), engine.clone());
+    let other = partner.clone();
     let _watch = session.watch_alive(cell, move |role, name, is_alive| match role {
         Role::Engine if *name == own_engine => watched.engine.store(is_alive, Ordering::Relaxed),
         Role::Camera => {
@@ -204,6 +284,9 @@ pub fn run_arm(
                     watched.cameras.fetch_and(!(1 << i), Ordering::Relaxed);
                 }
             }
+        }
+        Role::Arm if other.as_ref() == Some(name) => {
+            watched.partner.alive.store(is_alive, Ordering::Relaxed);
         }
         Role::Engine | Role::Arm | Role::Device => {}
     })?;
@@ -222,6 +305,7 @@ pub fn run_arm(
         teller: teller.clone(),
         door,
         denied: options.denied.clone(),
+        paired: partner.is_some(),
     };
     let messenger = Messenger::new(&messenger_options, session, clock.clone())?;
     // The witness listens for as long as anybody may tell.
@@ -254,6 +338,7 @@ pub fn run_arm(
             messenger: messenger.thread().clone(),
             alive,
             cameras: cameras.iter().map(Name::shared).collect(),
+            partner: partner.as_ref().map(Name::shared),
             clock,
             driver_error: None,
             arm_rests: true,
@@ -302,6 +387,7 @@ struct Control {
     messenger: std::thread::Thread,
     alive: Arc<Alive>,
     cameras: Vec<Arc<str>>,
+    partner: Option<Arc<str>>,
     clock: Arc<dyn Clock>,
     driver_error: Option<Arc<str>>,
     /// The measured arm rests too, as of the last tick; so does one that reports nothing.
@@ -378,6 +464,10 @@ impl Control {
             engine_silent: now.since(Time::from_nanos(self.alive.heard.load(Ordering::Relaxed))),
             dead_camera,
             driver_error: driver_error.as_ref(),
+            partner: self
+                .partner
+                .as_ref()
+                .map(|name| self.alive.partner.seen(name, now)),
         };
         let (answered, asked) = self.orders.take(&mut self.cycle, &input, now);
         let output = self.cycle.tick(&input, now);

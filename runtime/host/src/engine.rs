@@ -1,25 +1,27 @@
 //! The engine role: frames, joint states and requests in; one inference at a time; chunks or refusals out. For the arm of one
-//! cell, or of several, each in the keys of its own.
+//! cell, or of several, each in the keys of its own; or of two that one policy moves, in one cell.
 //!
 //! What arrives comes through [`Intake`]; the inference thread (the caller's) decides through [`Fleet`] and
 //! [`Assembler`] and runs the policy. Measures the stages up to the chunk's departure. Decides nothing itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tactus_control::{Assembler, AssemblySpec, Demand, Fleet, Job, Standing};
+use tactus_control::{Assembler, AssemblySpec, Demand, Fleet, Job, Together};
 use tactus_types::{ActionChunk, Clock, Policy, PolicyError, Refusal, RefusalReason, Stage, Time};
 use tactus_wire::{
-    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Publisher, Responder, Role, Service,
-    Session, SessionError, SlackNanos, Topic,
+    Cell, ChunkReply, Delivery, EngineStatus, Name, Nothing, Responder, Role, Session,
+    SessionError, Topic,
 };
 
 use crate::explain::{Explaining, Outbox, Pace, Turn, explain};
 use crate::intake::{INBOX, Inbound, Intake};
+use crate::pairing::{Pairing, Second};
 
-/// Time between two signs of life.
-const BEAT: Duration = Duration::from_millis(50);
+mod desk;
+
+use desk::{BEAT, Desk, Done, Ending, say, service};
 
 /// An arm that the engine is there for.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub struct EngineArm<'a> {
     pub engine: Name,
     /// Name of the arm.
     pub arm: Name,
+    /// The arm beside it, where the policy moves two.
+    pub second: Option<Second>,
     /// What an observation needs; its cameras are the policy's.
     pub assembly: AssemblySpec,
     /// What it asks of the engine.
@@ -65,13 +69,16 @@ pub fn run_engine(
     let mut desks = Vec::with_capacity(arms.len());
     let mut declared = Vec::with_capacity(arms.len());
     for each in arms {
-        let EngineArm {
-            cell, arm, session, ..
-        } = each;
-        replies.push(session.publisher::<ChunkReply>(&cell.key(&Topic::ArmChunk(arm.clone())))?);
-        intake = intake
-            .and_arm(session, cell, arm, policy.cameras())?
-            .and_departures(session, cell, arm)?;
+        let EngineArm { cell, session, .. } = each;
+        // What both arms of a pair see is listened to once.
+        let cameras = std::iter::once(policy.cameras()).chain(std::iter::repeat(&[][..]));
+        for (arm, cameras) in each.arms().zip(cameras) {
+            let key = cell.key(&Topic::ArmChunk(arm.clone()));
+            replies.push(session.publisher::<ChunkReply>(&key)?);
+            intake = intake
+                .and_arm(session, cell, arm, cameras)?
+                .and_departures(session, cell, arm)?;
+        }
         let status = Arc::new(Mutex::new(EngineStatus {
             provider: policy.provider().to_owned(),
             bundle_id: policy.bundle_id().to_string(),
@@ -115,8 +122,7 @@ pub fn run_engine(
             intake.take_into(&mut batch, answered);
             let mut out = Vec::new();
             for (arm, message) in batch.drain(..) {
-                let refusal = state.take(arm, message, policy.as_mut(), clock);
-                out.extend(refusal.map(|refusal| (arm, refusal)));
+                out.extend(state.take(arm, message, policy.as_mut(), clock));
             }
             state.tell(&turn);
             out.extend(state.poll(policy.as_mut(), clock, &turn));
@@ -135,57 +141,27 @@ pub fn run_engine(
     Ok(())
 }
 
-/// What is said to an arm's cell again and again.
-struct Desk {
-    status: Arc<Mutex<EngineStatus>>,
-    beats: Publisher<EngineStatus>,
-}
-
-/// Whether the inference thread has ended.
-#[derive(Default)]
-struct Done {
-    done: Mutex<bool>,
-    told: Condvar,
-}
-
-impl Done {
-    /// Says every [`BEAT`] that this host is there, however long an inference takes: what an arm host hears nothing of
-    /// is behind a broken link.
-    fn beat(&self, desks: &[Desk]) {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*done {
-            for Desk { status, beats } in desks {
-                let status = status.lock().unwrap_or_else(PoisonError::into_inner);
-                let status = status.clone();
-                if let Err(e) = beats.put(&status) {
-                    tracing::debug!("beat not sent: {e}");
-                }
-            }
-            done = self
-                .told
-                .wait_timeout(done, BEAT)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+impl EngineArm<'_> {
+    /// The arm, and the one beside it.
+    fn arms(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.arm).chain(self.second.iter().map(|second| &second.arm))
     }
 }
 
-struct Ending<'a>(&'a Done, &'a Turn);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        *self.0.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.told.notify_all();
-        self.1.end();
-    }
+/// An arm, or two that are served as one.
+struct Seat {
+    /// Number of its first arm among all.
+    first: usize,
+    /// Time on the wire of the newest frame.
+    transport: Duration,
+    pairing: Option<Pairing>,
 }
 
 /// The inference thread's own state.
 struct EngineState {
-    /// One per arm.
+    /// One per seat.
     assemblers: Vec<Assembler>,
-    /// Time on the wire of the newest frame, per arm.
-    transports: Vec<Duration>,
+    seats: Vec<Seat>,
     fleet: Fleet,
     at_least: Duration,
     free_at: Time,
@@ -199,10 +175,23 @@ struct EngineState {
 
 impl EngineState {
     fn new(arms: &[EngineArm<'_>], options: &EngineOptions) -> Self {
-        let assembler = |arm: &EngineArm<'_>| Assembler::new(arm.assembly.clone());
+        let assembler = |arm: &EngineArm<'_>| match &arm.second {
+            None => Assembler::new(arm.assembly.clone()),
+            Some(Second { pair, .. }) => Assembler::of_pair(arm.assembly.clone(), pair.clone()),
+        };
+        let mut next = 0;
+        let seat = |arm: &EngineArm<'_>| {
+            let first = next;
+            next += arm.arms().count();
+            Seat {
+                first,
+                transport: Duration::ZERO,
+                pairing: arm.second.as_ref().map(|s| Pairing::new(s.pair.clone())),
+            }
+        };
         Self {
             assemblers: arms.iter().map(assembler).collect(),
-            transports: vec![Duration::ZERO; arms.len()],
+            seats: arms.iter().map(seat).collect(),
             fleet: Fleet::new(
                 arms.iter().map(|arm| arm.demand),
                 options.probed.max(options.at_least),
@@ -221,43 +210,78 @@ impl EngineState {
         turn.set(self.fleet.is_pending(), self.pace.expected());
     }
 
-    /// Takes a message of arm `arm`; what to answer at once, if anything.
+    /// Takes a message of arm `arm`; what to answer at once, and to whom.
     fn take(
         &mut self,
         arm: usize,
         message: Inbound,
         policy: &mut dyn Policy,
         clock: &dyn Clock,
-    ) -> Option<ChunkReply> {
-        let alone = self.assemblers.len() == 1;
-        let (assembler, transport) = self
-            .assemblers
-            .get_mut(arm)
-            .zip(self.transports.get_mut(arm))?;
+    ) -> Vec<(usize, ChunkReply)> {
+        let alone = self.seats.len() == 1;
+        let place = self.seats.partition_point(|seat| seat.first <= arm);
+        let number = place.saturating_sub(1);
+        let seats = self.seats.get_mut(number);
+        let Some((seat, assembler)) = seats.zip(self.assemblers.get_mut(number)) else {
+            return vec![];
+        };
+        let (first, which) = (seat.first, arm.saturating_sub(seat.first));
         match message {
             Inbound::Frame(frame, took) => {
                 // Cameras deliver one after the other: the first is worked on while the next is on its way. With several
                 // arms it would be overwritten by another's, and no request would have been charged with it.
-                if alone && self.fleet.wants(arm, frame.captured_at) {
+                if alone && self.fleet.wants(number, frame.captured_at) {
                     policy.prepare(&frame);
                 }
-                *transport = took;
+                seat.transport = took;
                 assembler.frame(frame);
             }
-            Inbound::State(state) => assembler.state(state),
+            Inbound::State(state) => assembler.state_of(which, state),
             Inbound::Request(request) => {
-                self.pace.request(clock.now());
+                let now = clock.now();
+                self.pace.request(now);
                 self.changed = true;
-                let refusal = self.fleet.request(arm, request)?;
-                return Some(ChunkReply::Refusal(refusal));
+                let request = match &mut seat.pairing {
+                    None => request,
+                    Some(pairing) => match pairing.request(which, request, now) {
+                        Together::Wait => return vec![],
+                        Together::Ask(both) => *both,
+                        Together::Refuse(refusals) => {
+                            let each = refusals.into_iter().zip(first..);
+                            return each
+                                .map(|(refusal, arm)| (arm, ChunkReply::Refusal(refusal)))
+                                .collect();
+                        }
+                    },
+                };
+                if let Some(refusal) = self.fleet.request(number, request) {
+                    return self.share(number, ChunkReply::Refusal(refusal));
+                }
             }
             Inbound::Gone => {
                 self.changed = true;
-                self.fleet.gone(arm);
+                if let Some(pairing) = &mut seat.pairing {
+                    pairing.gone(which);
+                }
+                self.fleet.gone(number);
             }
             Inbound::Answer(_) => {}
         }
-        None
+        vec![]
+    }
+
+    /// Whom of seat `number` to tell what.
+    fn share(&mut self, number: usize, reply: ChunkReply) -> Vec<(usize, ChunkReply)> {
+        let seats = self.seats.get_mut(number);
+        let Some((seat, assembler)) = seats.zip(self.assemblers.get(number)) else {
+            return vec![];
+        };
+        match &mut seat.pairing {
+            None => vec![(seat.first, reply)],
+            Some(pairing) => (seat.first..)
+                .zip(pairing.share(reply, assembler))
+                .collect(),
+        }
     }
 
     fn poll(
@@ -265,9 +289,11 @@ impl EngineState {
         policy: &mut dyn Policy,
         clock: &dyn Clock,
         turn: &Turn,
-    ) -> Option<(usize, ChunkReply)> {
+    ) -> Vec<(usize, ChunkReply)> {
         let polled_at = clock.now();
-        let (arm, job) = self.fleet.poll(&self.assemblers, polled_at)?;
+        let Some((arm, job)) = self.fleet.poll(&self.assemblers, polled_at) else {
+            return vec![];
+        };
         self.changed = true;
         let reply = match job {
             Job::Refuse(refusal) => {
@@ -295,7 +321,8 @@ impl EngineState {
                     Ok(mut chunk) => {
                         let denoise = chunk.stages.get(Stage::Denoise);
                         chunk.stages.set(Stage::Denoise, denoise + spare);
-                        let transport = self.transports.get(arm).copied().unwrap_or_default();
+                        let transport = self.seats.get(arm).map(|seat| seat.transport);
+                        let transport = transport.unwrap_or_default();
                         let times = (received_at, ready_at, assembled_at);
                         let assembler = self.assemblers.get(arm);
                         chunk.states = assembler.and_then(|a| a.states_behind(chunk.observed_at));
@@ -314,7 +341,7 @@ impl EngineState {
             }
         };
         self.free_at = clock.now();
-        Some((arm, reply))
+        self.share(arm, reply)
     }
 
     /// Writes down how each arm stands, for the next beat.
@@ -336,39 +363,6 @@ impl EngineState {
             let mut status = desk.status.lock().unwrap_or_else(PoisonError::into_inner);
             status.service = Some(service(standing));
         }
-    }
-}
-
-fn say(arm: &EngineArm<'_>, standing: &Standing) {
-    let (cell, arm) = (arm.cell.name(), &arm.arm);
-    let share = format!("{:.0} %", 100.0 * standing.share);
-    match &standing.refused_for {
-        Some(why) => tracing::warn!(%cell, %arm, share, "not served: {why}"),
-        None if standing.admitted => {
-            tracing::info!(%cell, %arm, share, cost = ?standing.cost, "admitted");
-        }
-        None => tracing::info!(%cell, %arm, share, "gone"),
-    }
-}
-
-/// As it is said on the wire.
-fn service(standing: Standing) -> Service {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Service {
-        arms: count(standing.arms),
-        admitted_arms: count(standing.admitted_arms),
-        share: standing.share,
-        cost: standing.cost,
-        admitted: standing.admitted,
-        refused_for: standing.refused_for.unwrap_or_else(|| "".into()),
-        answered: standing.answered,
-        late: standing.late,
-        rejected: standing.rejected,
-        slack: standing.slack.map(|slack| SlackNanos {
-            last: slack.last,
-            least: slack.least,
-            median: slack.median,
-        }),
     }
 }
 

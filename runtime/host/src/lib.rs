@@ -1,7 +1,7 @@
 //! Threads and ticks: the edge where decisions of `tactus-control` meet clocks, Zenoh and drivers.
 //!
 //! Read in data order:
-//! - [`engine`]: inference thread, chunks out; what it takes in comes through `intake`.
+//! - [`engine`]: inference thread, chunks out; what it takes in comes through `intake`; [`pairing`]: two arms of one policy.
 //! - [`explain`]: words about what it sees, when nothing else is to do.
 //! - [`shadow`]: another policy beside it, compared and never heard.
 //! - [`arm`]: the arm host: control thread, its messages in and out; orders, leases and stops come through `orders`.
@@ -29,6 +29,7 @@ pub mod lockstep;
 mod messenger;
 pub mod motion;
 mod orders;
+pub mod pairing;
 pub mod realtime;
 pub mod replay;
 pub mod scribe;
@@ -45,6 +46,7 @@ pub use invariants::{Invariants, Violation};
 pub use load::LoadMeter;
 pub use lockstep::{Lockstep, LockstepSpec, Plant, PlantError};
 pub use motion::MotionMeter;
+pub use pairing::Second;
 pub use realtime::{Realtime, RealtimeSpec};
 pub use scribe::Scribe;
 pub use shadow::{Comparison, Disagreement, ShadowOptions, Shadowed, Skip, run_shadow};

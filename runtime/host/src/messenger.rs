@@ -1,7 +1,7 @@
 //! The arm host's messenger: talks on behalf of the control thread, and accounts for what it did.
 //!
 //! Publishes requests at once, joint states and applied commands decimated, the mode on every change and ten times a
-//! second, telemetry per chunk. Answers orders. Drops what the control thread received. Decides nothing.
+//! second (twenty times, where another arm waits for it), telemetry per chunk. Answers orders. Drops what the control thread received. Decides nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +39,8 @@ const APPLIED_EVERY: u64 = 1;
 const APPLIED_BATCH: usize = 10;
 /// Time between periodic reports.
 const REPORT_PERIOD: Duration = Duration::from_millis(100);
+/// And of the mode, where another arm waits for it: as often as an engine gives its sign of life.
+const PAIR_PERIOD: Duration = Duration::from_millis(50);
 
 /// How the messenger is configured.
 pub(crate) struct MessengerOptions {
@@ -54,6 +56,8 @@ pub(crate) struct MessengerOptions {
     pub teller: Teller,
     pub door: Door,
     pub denied: Arc<AtomicU64>,
+    /// Another arm holds when this one falls silent.
+    pub paired: bool,
 }
 
 /// Publishers and what was counted.
@@ -82,6 +86,8 @@ pub(crate) struct Messenger {
     mode_since: Time,
     enabled: bool,
     report_at: Time,
+    /// When the mode is said again, where another arm waits for it.
+    beat_at: Option<Time>,
     put_errors: u64,
     period_secs: f64,
     teller: Teller,
@@ -110,6 +116,7 @@ impl Messenger {
             teller,
             door,
             denied,
+            paired,
         } = options;
         let notes = TickBatch {
             boot: *boot,
@@ -148,6 +155,7 @@ impl Messenger {
             mode_since: clock.now(),
             enabled: false,
             report_at: clock.now(),
+            beat_at: paired.then(|| clock.now()),
             put_errors: 0,
             period_secs: *period_secs,
             teller: teller.clone(),
@@ -186,6 +194,10 @@ impl Messenger {
                 self.report_at = now + REPORT_PERIOD;
                 self.report_mode();
                 self.report_telemetry();
+                self.beat_at = self.beat_at.map(|_| now + PAIR_PERIOD);
+            } else if self.beat_at.is_some_and(|at| now >= at) {
+                self.beat_at = Some(now + PAIR_PERIOD);
+                self.report_mode();
             }
             std::thread::park_timeout(NAP);
         }

@@ -115,6 +115,34 @@ pub enum Fault {
     },
     /// Nothing is wrong: a human has handed the arm back, and the policy has not answered yet.
     HandedBack,
+    /// Of two arms that one policy moves, the other does not run it.
+    PartnerHeld {
+        /// The other arm.
+        partner: Arc<str>,
+        /// What it does instead.
+        state: PartnerState,
+    },
+}
+
+/// What keeps the other arm of a pair from running the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartnerState {
+    /// Its arm host is not there.
+    Gone,
+    /// Its arm host has said nothing for this long.
+    Silent(Duration),
+    /// It is in this mode.
+    Mode(&'static str),
+}
+
+impl std::fmt::Display for PartnerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => write!(f, "is not there"),
+            Self::Silent(silent) => write!(f, "has said nothing for {} ms", silent.as_millis()),
+            Self::Mode(mode) => write!(f, "is in mode `{mode}`"),
+        }
+    }
 }
 
 /// A row of the ladder's table: [`Fault`] without what differs from case to case.
@@ -145,11 +173,12 @@ pub enum FaultKind {
     LeaseEnded,
     OperatorLost,
     HandedBack,
+    PartnerHeld,
 }
 
 impl FaultKind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::EngineDead,
         Self::LinkLost,
         Self::EngineLate,
@@ -174,6 +203,7 @@ impl FaultKind {
         Self::LeaseEnded,
         Self::OperatorLost,
         Self::HandedBack,
+        Self::PartnerHeld,
     ];
 
     /// Name in tables, recordings and drills.
@@ -203,6 +233,7 @@ impl FaultKind {
             Self::LeaseEnded => "lease-ended",
             Self::OperatorLost => "operator-lost",
             Self::HandedBack => "handed-back",
+            Self::PartnerHeld => "partner-held",
         }
     }
 }
@@ -242,6 +273,7 @@ impl Fault {
             Self::LeaseEnded { .. } => FaultKind::LeaseEnded,
             Self::OperatorLost { .. } => FaultKind::OperatorLost,
             Self::HandedBack => FaultKind::HandedBack,
+            Self::PartnerHeld { .. } => FaultKind::PartnerHeld,
         }
     }
 }
@@ -417,6 +449,9 @@ impl std::fmt::Display for Fault {
                     f,
                     "the arm was handed back, the policy has not answered yet"
                 )
+            }
+            Self::PartnerHeld { partner, state } => {
+                write!(f, "the other arm of the pair, `{partner}`, {state}")
             }
         }
     }

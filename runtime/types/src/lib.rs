@@ -35,7 +35,7 @@ pub use act::{Applied, ClampedBy, Command, Driver, DriverError, Setpoint, Source
 pub use arm::{ArmGeometry, ArmInfo, ArmInfoError, JointLimits, MAX_URDF_BYTES};
 pub use budget::{Budget, Stage, StageTimes};
 pub use explain::{Explain, Thought};
-pub use fault::{ChunkFlaw, Fault, FaultKind, GotoFlaw};
+pub use fault::{ChunkFlaw, Fault, FaultKind, GotoFlaw, PartnerState};
 pub use host::{Culprit, HostLoad, Misses};
 pub use infer::{
     Action, ActionChunk, Conditioning, FrameRef, Generation, InferenceRequest, Jacobian, Leftover,

@@ -47,6 +47,7 @@ pub(super) fn serve(_: (usize, usize), endpoint: &str) -> anyhow::Result<()> {
         cell: cell()?,
         engine: name("engine")?,
         arm: name("arm")?,
+        second: None,
         assembly: AssemblySpec {
             cameras: policy.cameras().to_vec(),
             frame_limit: LIMIT,

@@ -11,6 +11,9 @@ use crate::{
     stats::{Affine, Stats},
 };
 
+/// What the name of a gripper among the joints of two arms ends with: `left_gripper`.
+const GRIPPER: &str = "gripper";
+
 /// What one number of the training data means: `si = (raw - zero) * unit`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Meaning {
@@ -27,6 +30,10 @@ pub(crate) fn in_si(raw: Stats, manifest: &DirectManifest) -> Result<Stats, Bund
         unit: 1.0 / (open - closed),
     };
     let joint = |name: &String| {
+        // Of two arms each gripper is a column like a joint's.
+        if name.len() > GRIPPER.len() && name.ends_with(GRIPPER) {
+            return gripper;
+        }
         let sign = if units.inverted.contains(name) {
             -1.0
         } else {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tactus_types::{Fault, Mode, Reference, Time};
+use tactus_types::{Fault, Mode, PartnerState, Reference, Time};
 
 use super::{ArmCycle, TickInput};
 use crate::authority::LeaseRefused;
@@ -76,6 +76,14 @@ pub enum OrderRefused {
     NotAlive {
         /// `the engine` or `camera <name>`.
         what: String,
+    },
+    /// The other arm of a pair does not take part.
+    #[error("the other arm of the pair, `{partner}`, {state}; both start, or neither")]
+    Partner {
+        /// The other arm.
+        partner: Arc<str>,
+        /// What it does instead.
+        state: PartnerState,
     },
     /// The lease does not permit it.
     #[error(transparent)]
@@ -221,6 +229,7 @@ impl ArmCycle {
                 }
                 self.check_state(input, now)?;
                 Self::check_alive(input)?;
+                self.check_partner(input)?;
                 self.check_start(input)?;
                 self.instruction = instruction.clone();
                 self.seed = *seed;

@@ -283,6 +283,8 @@ impl Boot {
             engine_silent: note.engine_silent,
             dead_camera: note.dead_camera.as_ref(),
             driver_error: note.driver_error.as_ref(),
+            // A recording of a pair is not replayed: what an arm saw of the other is not in it.
+            partner: None,
         };
         for asked in &note.asked {
             // How it was answered follows from the same state as before.

@@ -64,6 +64,7 @@ struct Finder {
 pub fn episodes(file: &Path) -> Result<Content, ExportError> {
     let mut finder = Finder::default();
     let mut of: Option<(Cell, Name, ArmInfo)> = None;
+    let mut second = None;
     let mut cameras = BTreeMap::new();
     read(file, |told| {
         let Told::Message(message) = told else {
@@ -77,7 +78,10 @@ pub fn episodes(file: &Path) -> Result<Content, ExportError> {
         match cell.topic(message.topic) {
             Ok(Topic::ArmInfo(arm)) => {
                 if let Ok(delivery) = message.decode::<ArmInfo>() {
-                    of.get_or_insert((cell, arm, delivery.message));
+                    let (_, first, _) = of.get_or_insert((cell, arm.clone(), delivery.message));
+                    if arm != *first {
+                        second = Some(arm);
+                    }
                 }
             }
             Ok(Topic::CameraImage(camera)) => {
@@ -102,6 +106,11 @@ pub fn episodes(file: &Path) -> Result<Content, ExportError> {
         what: what.into(),
     };
     let (cell, arm, info) = of.ok_or_else(|| lacks("no arm is described in it"))?;
+    if let Some(second) = second {
+        return Err(lacks(&format!(
+            "expected one arm, got two, `{arm}` and `{second}`: an episode of two is not exported yet"
+        )));
+    }
     let Finder {
         events,
         by_event,
