@@ -175,7 +175,12 @@ pub fn scan(bytes: &[u8], longest: usize) -> Scan {
                 extra = !skip && stuffing.completes(*byte);
                 !skip
             });
-            Scan::Status(Status::new(id, error, parameters), end)
+            let status = Status::new(id, error, parameters);
+            match status.parameters().len() <= longest {
+                true => Scan::Status(status, end),
+                // As long as a stuffed one may be, and not stuffed.
+                false => Scan::Corrupt(HEADER.len()),
+            }
         }
         // Somebody's instruction: ours, come back.
         _ => Scan::Noise(end),
@@ -283,6 +288,12 @@ mod tests {
         fn whatever_is_said_is_heard(data in proptest::collection::vec(prop_oneof![Just(0xFFu8), Just(0xFDu8), any::<u8>()], 0..32)) {
             let said = status(9, 0, &data);
             prop_assert_eq!(scan(&said, data.len()), Scan::Status(Status::new(9, 0, data), said.len()));
+        }
+
+        /// More than was asked for is no answer, though a stuffed answer of that length would be.
+        #[test]
+        fn a_longer_status_is_not_heard(data in proptest::collection::vec(prop_oneof![Just(0xFFu8), Just(0xFDu8), any::<u8>()], 9..32)) {
+            prop_assert_eq!(scan(&status(9, 0, &data), 8), Scan::Corrupt(HEADER.len()));
         }
 
         /// Whatever comes in, the scan goes forward or waits for no more than the longest status.

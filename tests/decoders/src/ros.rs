@@ -68,7 +68,10 @@ fn resting() -> Target {
 fn followed(at: impl Fn(Time) -> Option<Target>) -> bool {
     for millis in (0..2_000_u64).step_by(37) {
         if let Some(target) = at(NOW + Duration::from_millis(millis)) {
-            assert!(target.q.is_finite() && target.opening.is_finite(), "{target:?}");
+            assert!(
+                target.q.is_finite() && target.opening.is_finite(),
+                "{target:?}"
+            );
         }
     }
     true
