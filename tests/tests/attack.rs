@@ -2,10 +2,13 @@
 //! another role, or somebody else's lease moves nothing, stops nothing, and is counted.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tactus_types::{Applied, Clock, ClockId, LeaseId, Rank, Time, Under};
 use tactus_wire::{
     Authority, Key, LeaseReply, LeaseRequest, LeasedOrder, Member, ModeOrder, ModeOrderReply,
@@ -43,6 +46,43 @@ fn enters(cell: &Cell, member: Member) -> Session {
         std::thread::sleep(Duration::from_millis(20));
     }
     session
+}
+
+/// What is said to who trusts the authority of `keys`, and shows the certificate of `who` or none.
+fn at_the_door(keys: &Path, address: &str, who: Option<&str>) -> String {
+    let certificates = |file: &str| -> Vec<CertificateDer<'static>> {
+        let read = CertificateDer::pem_file_iter(keys.join(file)).expect("certificates");
+        read.collect::<Result<_, _>>().expect("certificates")
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates("ca.pem"));
+    assert_eq!(added, 1);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match who {
+        None => config.with_no_client_auth(),
+        Some(who) => {
+            let key = PrivateKeyDer::from_pem_file(keys.join(format!("{who}.key")));
+            let shown = certificates(&format!("{who}.pem"));
+            let config = config.with_client_auth_cert(shown, key.expect("a key"));
+            config.expect("a pair")
+        }
+    };
+    // Members' certificates are made out to it.
+    let name = "localhost".try_into().expect("a name");
+    let mut tls = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut tcp = std::net::TcpStream::connect(address).expect("it listens");
+    tcp.set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("set");
+    let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+    let sent = stream.write_all(b"anybody there?");
+    match sent.and_then(|()| stream.read(&mut [0; 64])) {
+        Ok(bytes) => format!("{bytes} bytes"),
+        Err(e) => e.to_string(),
+    }
 }
 
 fn floods(session: &Session, key: &Key, bytes: &[u8], times: usize) {
@@ -133,8 +173,14 @@ fn nobody_moves_or_stops_the_arm_who_may_not_and_each_is_counted() {
             assert_eq!(stranger.peers(), Vec::<String>::new(), "nobody talks to it");
         }
     }
-    // No certificate, and no TLS.
+    // No certificate, of one who knows the cell's authority.
     let address = cell.endpoint.strip_prefix("tls/").expect("encrypted");
+    let keys = cell.file.parent().expect("a folder").join("keys");
+    let said = at_the_door(&keys, address, None);
+    assert!(said.contains("CertificateRequired"), "{said}");
+    let said = at_the_door(&keys, address, Some("operator-anna"));
+    assert!(!said.contains("Certificate"), "a member is heard: {said}");
+    // No TLS.
     for bytes in [
         vec![0u8; 4096],
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
