@@ -307,11 +307,11 @@ def make_declarations(family: str, out: Path, o: Options) -> None:
     (out / "policy.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-# GR00T N1.7's: no future tokens, vlln, blocks that alternate, no padding.
+# GR00T N1.7's: no future tokens, vlln, blocks that alternate, no padding. Its words are Qwen3-VL's, which has the decoder.
 ALTERNATING = Options(
     alternating=True, head_layers=8, vl_layers=1, normalisation="min_max",
     policy={"backbone.padding": "none", "backbone.padded_length": 0, "backbone.norm": "pre", "action.max_prefix": 0,
-            "name": "tiny-qwen3-vl-n1-7"},
+            "decoder.max_length": None, "name": "tiny-qwen3-vl-n1-7"},
 )  # fmt: skip
 
 
