@@ -87,6 +87,8 @@ struct RawCell {
     policy: Option<String>,
     openpi: Option<RawOpenpi>,
     resume: RawResume,
+    #[serde(default)]
+    shared_memory: bool,
     arm: RawArm,
     request: RawRequest,
     schedule: RawSchedule,
@@ -191,6 +193,8 @@ pub struct Cell {
     pub record: Option<CellRecord>,
     /// The cell's keys, where it has any.
     pub security: Option<CellSecurity>,
+    /// Whether its processes hand each other long messages in memory that they share.
+    pub shared_memory: bool,
     /// Its hosts, where the file places its roles on several.
     pub hosts: Vec<CellHost>,
     request: RequestSpec,
@@ -394,6 +398,11 @@ fn read(raw: RawCell, pair: Option<CellPair>, file: &Path) -> Result<Cell, CellE
             return Err(check.error("openpi", "what the server's actions are", "no such section"));
         }
     };
+    if raw.shared_memory && raw.security.is_some() {
+        let expected =
+            "false in a cell with keys ([security]): memory that is shared is not encrypted";
+        return Err(check.error("shared_memory", expected, true));
+    }
     let vouched = Vouched::read(raw.bundle_id, &raw.bundle_signers, openpi.is_some(), &check)?;
     Ok(Cell {
         file: file.into(),
@@ -444,6 +453,7 @@ fn read(raw: RawCell, pair: Option<CellPair>, file: &Path) -> Result<Cell, CellE
             None => None,
             Some(record) => Some(record.read(&check, directory)?),
         },
+        shared_memory: raw.shared_memory,
         security: match raw.security {
             None => None,
             Some(security) => Some(security.read(&check, directory)?),

@@ -1309,6 +1309,8 @@ pub enum BehindWord {
     Openpi,
     /// The engine's loop on Zenoh.
     Zenoh,
+    /// The same, which shares memory with who asks.
+    Shared,
 }
 
 /// `tactus bench explain`.

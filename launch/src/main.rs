@@ -58,6 +58,7 @@ use cli::{Cli, Verb};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(&cli.log);
+    tactus_host::realtime::keep_memory();
     trust::set(cli.operator, cli.plain_network, cli.router);
     roles::outlive_full_disks();
     match dispatch(cli.verb) {

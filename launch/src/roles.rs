@@ -9,6 +9,7 @@ use tactus_bundle::{AnyBundle, Bundle};
 use tactus_control::Demand;
 use tactus_drivers_api::WireDriver;
 use tactus_drivers_api::wire_driver::ask_info;
+use tactus_host::realtime::{LOCK_ADVICE, lock_refused};
 use tactus_host::{ArmOptions, EngineArm, EngineOptions, Explaining, Second, run_arm, run_engine};
 use tactus_policies::{Options, Probe, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
@@ -60,6 +61,17 @@ pub fn session(args: &RoleArgs, source: &str) -> anyhow::Result<Session> {
     Ok(open(args, source)?.0)
 }
 
+/// Whether this process may do what sharing memory takes; if not, what is long goes to it, and from it, through a socket.
+fn may_share(source: &str) -> bool {
+    let refused = lock_refused();
+    if let Some(why) = &refused {
+        tracing::warn!(
+            "{source} shares no memory, since it may not lock any: {why}; {LOCK_ADVICE}"
+        );
+    }
+    refused.is_none()
+}
+
 /// Opens the network for `source`, and its clock.
 pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<CellClock>)> {
     let own = Arc::new(MonotonicClock::new()?);
@@ -75,6 +87,7 @@ pub fn open(args: &RoleArgs, source: &str) -> anyhow::Result<(Session, Arc<CellC
         trust::take_turns();
         options.listen = vec![LOOPBACK_ENCRYPTED.into()];
     }
+    options.shared_memory = cell.shared_memory && may_share(source);
     options.through_router = trust::get().router && !args.connect.is_empty();
     let mut leaves = !args.connect.iter().all(|end| hello::is_loopback(end));
     if !args.listen.is_empty() {

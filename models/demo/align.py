@@ -31,7 +31,6 @@ from model import rotate
 
 SAMPLES = 5
 PROMPTS = 64
-LEARNING_RATE = 5e-5
 EMA = 0.98
 MOST_TOKENS = 96
 
@@ -147,11 +146,11 @@ def advantages(rewards: np.ndarray) -> np.ndarray:
     return np.where(deviation > 1e-6, (rewards - rewards.mean(1, keepdims=True)) / (deviation + 1e-6), 0.0)
 
 
-def grpo(data: Dataset, work: Path, begin: Path, steps: int, seed: int, every: int) -> None:
+def grpo(data: Dataset, work: Path, begin: Path, steps: int, seed: int, every: int, rate: float) -> None:
     saved = torch.load(begin / "mllm.pt", weights_only=True)
     net = train.Grounding(data.tokenizer.get_vocab_size())
     net.load_state_dict(saved["average"])
-    train.learning_rate, train.EMA = lambda step, steps: LEARNING_RATE, EMA
+    train.learning_rate, train.EMA = lambda step, steps: rate, EMA
     run = train.Run(net, work / "mllm.pt", {"stage": "mllm", "supervised": saved["step"]})
     meaning, ranks, rank = Answers(data), dist.get_world_size(), dist.get_rank()
     progress = train.Progress("grpo", run, steps, sum(p.numel() for p in net.mllm.parameters()))
@@ -205,7 +204,7 @@ def process(rank: int, args) -> None:
     torch.set_flush_denormal(True)
     meeting = (args.work / ".grpo.meeting").resolve()
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.procs)
-    grpo(Dataset(args.prepared), args.work, args.begin, args.steps, args.seed, args.figures_every)
+    grpo(Dataset(args.prepared), args.work, args.begin, args.steps, args.seed, args.figures_every, args.learning_rate)
     dist.barrier()
     dist.destroy_process_group()
 
@@ -221,6 +220,7 @@ def main() -> None:
     learn.add_argument("--steps", type=int, required=True)
     learn.add_argument("--seed", type=int, default=0)
     learn.add_argument("--procs", type=int, default=2)
+    learn.add_argument("--learning-rate", type=float, default=2e-4, metavar="RATE")
     learn.add_argument("--figures-every", type=int, default=50)
     show.add_argument("--rows", type=int, default=256)
     args = parser.parse_args()

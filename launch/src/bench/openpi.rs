@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use tactus_host::LoadMeter;
+use tactus_host::{LoadMeter, realtime::lock_refused};
 use tactus_openpi::pack::Packer;
 use tactus_openpi::value;
 use tactus_types::Clock;
@@ -38,7 +38,10 @@ pub fn openpi(args: &OpenpiBenchArgs) -> anyhow::Result<()> {
         return match behind {
             BehindWord::Floor => parts::serve(size),
             BehindWord::Openpi => still::serve(size),
-            BehindWord::Zenoh => wire::serve(size, args.endpoint.as_deref().unwrap_or_default()),
+            BehindWord::Zenoh | BehindWord::Shared => wire::serve(
+                args.endpoint.as_deref().unwrap_or_default(),
+                behind == BehindWord::Shared,
+            ),
         };
     }
     let clock = MonotonicClock::new()?;
@@ -48,18 +51,28 @@ pub fn openpi(args: &OpenpiBenchArgs) -> anyhow::Result<()> {
     for (size, front_bound, wire_bound) in SIZES {
         eprintln!("{}x{}: OpenPI ..", size.0, size.1);
         rows.push(front(args, size, front_bound)?);
-        eprintln!("{}x{}: Zenoh ..", size.0, size.1);
-        let times = wire::measure(args.requests, WARM_UP, size)?;
-        rows.push(json!({
-            "path": "Zenoh",
-            "client": "tactus",
-            "size": [size.0, size.1],
-            "bound_ms": wire_bound,
-            "round_trip": quantiles(times),
-        }));
+        for (path, shared) in [("Zenoh", false), ("Zenoh, shared memory", true)] {
+            eprintln!("{}x{}: {path} ..", size.0, size.1);
+            if let Some(why) = lock_refused().filter(|_| shared) {
+                eprintln!("left out, since no memory may be locked: {why}");
+                continue;
+            }
+            let times = wire::measure(args.requests, WARM_UP, size, shared)?;
+            rows.push(json!({
+                "path": path,
+                "client": "tactus",
+                "size": [size.0, size.1],
+                "bound_ms": wire_bound,
+                "round_trip": quantiles(times),
+            }));
+        }
         if let Some(python) = &args.python {
-            eprintln!("{}x{}: openpi-client ..", size.0, size.1);
-            rows.push(python_client(args, python, size, front_bound)?);
+            for (client, settings) in [("openpi-client", &[][..]), (KEEPING, &KEPT)] {
+                eprintln!("{}x{}: {client} ..", size.0, size.1);
+                let mut row = python_client(args, python, size, (client, settings))?;
+                row["bound_ms"] = json!(front_bound);
+                rows.push(row);
+            }
         }
     }
     let load = meter.since_last(clock.now());
@@ -188,7 +201,7 @@ fn python_client(
     args: &OpenpiBenchArgs,
     python: &std::path::Path,
     size: (usize, usize),
-    bound: f64,
+    (client, settings): (&str, &[(&str, &str)]),
 ) -> anyhow::Result<Value> {
     let behind = Behind::start("openpi", size, "")?;
     let (host, port) = behind
@@ -197,6 +210,7 @@ fn python_client(
         .and_then(|at| at.rsplit_once(':'))
         .context("an address")?;
     let out = Command::new(python)
+        .envs(settings.iter().copied())
         .args(["-B", "-c", CLIENT, host, port])
         .args([size.0, size.1].map(|side| side.to_string()))
         .args([WARM_UP, args.requests].map(|n| n.to_string()))
@@ -208,12 +222,18 @@ fn python_client(
     let times = nanos.into_iter().map(Duration::from_nanos).collect();
     Ok(json!({
         "path": "OpenPI",
-        "client": "openpi-client",
+        "client": client,
         "size": [size.0, size.1],
-        "bound_ms": bound,
         "round_trip": quantiles(times),
     }))
 }
+
+/// The client in an environment in which glibc lets it keep the memory that it frees, up to 64 MiB.
+const KEEPING: &str = "openpi-client, keeping memory";
+const KEPT: [(&str, &str); 2] = [
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+    ("MALLOC_TRIM_THRESHOLD_", "67108864"),
+];
 
 /// `openpi_client.WebsocketClientPolicy.infer`, timed; nanoseconds as JSON.
 const CLIENT: &str = r#"

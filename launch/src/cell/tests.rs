@@ -334,6 +334,11 @@ fn every_refusal_names_file_field_expected_and_actual() {
             "`camera.name`: expected each name once, got scene",
         ),
         ("schema = 1", "schema = 2", "`schema`: expected 1, got 2"),
+        (
+            "schema = 1",
+            "schema = 1\nshared_memory = true\nsecurity = { keys = \"keys\" }",
+            "`shared_memory`: expected false in a cell with keys",
+        ),
         ("tail_ms", "tial_ms", "unknown field `tial_ms`"),
         (
             "resume = \"auto\"",

@@ -20,6 +20,29 @@ pub const LOCK_ADVICE: &str = "give yourself memlock: `echo '@realtime - memlock
      /etc/security/limits.d/99-realtime.conf; sudo groupadd -f realtime; sudo usermod -aG realtime $USER`, then log in \
      again (systemd: LimitMEMLOCK=infinity; docker: --cap-add IPC_LOCK --ulimit memlock=-1)";
 
+/// Freed memory at the top of a heap goes back to the system only beyond this, bytes.
+const KEPT_BYTES: libc::c_int = 64 << 20;
+/// Larger pieces are mapped each by itself, bytes: the most that glibc takes (`malloc.c`, `HEAP_MAX_SIZE / 2`).
+const MAPPED_FROM_BYTES: libc::c_int = 32 << 20;
+
+/// Lets the whole process keep the memory that it frees, up to 64 MiB per heap.
+///
+/// glibc gives the memory of a picture back as soon as it is freed, and the next picture costs a page fault per 4 KiB: with two raw
+/// pictures of 640x480, more than all the copying. Call it first of all; nothing else is different.
+pub fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets two numbers of the allocator; it has no other effect, and no pointer is involved.
+    let taken = unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES) == 1
+            && libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES) == 1
+    };
+    #[cfg(not(target_env = "gnu"))]
+    let taken = false;
+    if !taken {
+        tracing::debug!("this allocator has no such setting: memory is given back as it likes");
+    }
+}
+
 /// How a control thread wants to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RealtimeSpec {

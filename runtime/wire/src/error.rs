@@ -68,6 +68,12 @@ pub enum WireError {
         /// What it is.
         actual: String,
     },
+    /// The message lay in shared memory, and its sender took that back before it had been read.
+    #[error("message on `{key}`: its memory was taken back by its sender before it had been read")]
+    TakenBack {
+        /// Key the message came on.
+        key: String,
+    },
 }
 
 impl WireError {
@@ -79,6 +85,7 @@ impl WireError {
             | Self::Version { key, .. }
             | Self::Clock { key, .. }
             | Self::Unsure { key, .. }
+            | Self::TakenBack { key }
             | Self::Field { key, .. } => key,
         }
     }

@@ -156,7 +156,10 @@ impl Guest {
                 },
             },
             "timestamping": { "enabled": { "router": true, "peer": true, "client": true } },
-            "transport": { "link": { "rx": { "max_message_size": MAX_MESSAGE_BYTES } } },
+            "transport": {
+                "link": { "rx": { "max_message_size": MAX_MESSAGE_BYTES } },
+                "shared_memory": crate::shared::config(false),
+            },
         });
         let config = zenoh::Config::from_json5(&text.to_string());
         let config = config.map_err(|e| SessionError::Option {

@@ -10,6 +10,7 @@
 //! - [`schema`]: the descriptors of the messages, for files that have to explain themselves.
 //! - [`members`]: who belongs to a cell, and what each may say; [`security`]: that table, and certificates, as Zenoh takes them.
 //! - [`session`]: a Zenoh peer session; [`publish`], [`subscribe`], [`query`], [`alive`] on it.
+//! - `shared`: long messages by memory that processes of one host share.
 //! - [`sparse`]: what may come in floods is counted, and seldom told.
 //! - [`guest`]: a session on another system's network, for drivers that speak its keys.
 //! - [`authority`]: a client that holds an arm's lease and gives orders under it.
@@ -49,6 +50,7 @@ pub mod query;
 pub mod schema;
 pub mod security;
 pub mod session;
+mod shared;
 pub mod sparse;
 pub mod subscribe;
 

@@ -114,8 +114,7 @@ impl Session {
                     query.payload().unwrap_or(&nothing),
                     stamper.now(),
                 );
-                let question = decode(&raw, stamper.clock_id());
-                drop(raw);
+                let question = raw.and_then(|raw| decode(&raw, stamper.clock_id()));
                 let responder = Responder {
                     query,
                     stamper: stamper.clone(),
@@ -238,7 +237,7 @@ impl Session {
                     sample.attachment(),
                     sample.payload(),
                     self.stamper.now(),
-                );
+                )?;
                 Ok(decode(&raw, self.stamper.clock_id())?)
             }
             Err(error) => {

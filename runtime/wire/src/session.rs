@@ -5,7 +5,7 @@
 //! - Or ([`SessionOptions::named_links`]) every process has an address, and each dials those that it is told to, again and
 //!   again: such links come back by themselves, but for a rare one that breaks while it is made (Zenoh 1.10). What gossip has introduced does not meet again.
 //! - No multicast: nothing is found, and nothing is told, outside the configured endpoints.
-//! - No shared memory: JPEG frames gain nothing from it.
+//! - No shared memory, unless asked for ([`SessionOptions::shared_memory`]): JPEG frames gain nothing from it.
 //!
 //! Everything here is synchronous and made for plain threads. Zenoh runs its own; inside a Tokio runtime it needs the
 //! multi-thread flavour.
@@ -22,7 +22,7 @@ use serde_json::json;
 use tactus_types::{Clock, ClockId, Reading, Time};
 use zenoh::{Wait, config::EndPoint};
 
-use crate::{Cell, CellClock, Header, Key, Name, Security, Topic, follow::Following};
+use crate::{Cell, CellClock, Header, Key, Name, Security, Topic, follow::Following, shared};
 
 /// The endpoint that a process listens on unless it is told otherwise: any free port of the loopback interface.
 pub const LOOPBACK: &str = "tcp/127.0.0.1:0";
@@ -33,7 +33,11 @@ const REAL_TIME_BATCHES: u32 = 16;
 const DATA_BATCHES: u32 = 8;
 
 /// Longest message that is put together from its fragments: a raw picture of 12 megapixels. Zenoh's default is a gigabyte.
-const MAX_MESSAGE_BYTES: usize = 48 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 48 << 20;
+
+/// Most processes that one is linked with: a cell has some twenty, a shared engine has links with those of all its cells. Zenoh's
+/// default is a thousand. Those who have not yet said who they are, at most a hundred at a time, are counted apart.
+const MAX_PEERS: u32 = 256;
 
 /// On named links, a silent peer is gone after this, milliseconds (Zenoh's default is 10 s), and an attempt to link given up: the
 /// next one may find the cable back in.
@@ -62,6 +66,10 @@ pub struct SessionOptions {
     /// peers, which it takes to be linked with each other. Not with `security`: what comes in is judged by who sends it, and that
     /// would be the router. Default: no.
     pub through_router: bool,
+    /// Long messages (256 KiB and more: raw pictures) between processes of this host that all have this go through memory that
+    /// they share. It is locked, so that this process needs leave to lock memory: without it such messages do not arrive. Not
+    /// with `security`: whoever runs as the same user reads and writes it. Default: no.
+    pub shared_memory: bool,
 }
 
 impl Default for SessionOptions {
@@ -74,6 +82,7 @@ impl Default for SessionOptions {
             plain_network: false,
             named_links: false,
             through_router: false,
+            shared_memory: false,
         }
     }
 }
@@ -201,7 +210,15 @@ impl Session {
             plain_network,
             named_links: _,
             through_router,
+            shared_memory,
         } = options;
+        if *shared_memory && security.is_some() {
+            return Err(SessionError::Option {
+                field: "shared_memory",
+                expected: "a cell without keys: memory that is shared is not encrypted".into(),
+                actual: "a cell with keys".into(),
+            });
+        }
         if *through_router && security.is_some() {
             return Err(SessionError::Option {
                 field: "through_router",
@@ -394,13 +411,15 @@ fn config(options: &SessionOptions) -> Result<zenoh::Config, String> {
     }
     // What gossip brought together, Zenoh does not bring together again: it dials again what it was told to dial.
     let named = options.named_links;
-    let mut transport = json!({ "link": link });
+    let mut transport =
+        json!({ "link": link, "shared_memory": shared::config(options.shared_memory) });
+    transport["unicast"] = json!({ "max_sessions": MAX_PEERS });
     let mut timeout = json!(timeout_millis);
     if named {
         timeout = json!(-1);
         transport["link"]["tx"]["lease"] = json!(LEASE_MILLIS);
-        transport["unicast"] =
-            json!({ "open_timeout": LEASE_MILLIS, "accept_timeout": LEASE_MILLIS });
+        transport["unicast"]["open_timeout"] = json!(LEASE_MILLIS);
+        transport["unicast"]["accept_timeout"] = json!(LEASE_MILLIS);
     }
     let found: &[&str] = if named { &[] } else { &["peer"] };
     let text = json!({

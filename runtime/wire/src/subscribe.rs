@@ -6,6 +6,7 @@ use zenoh::{Wait, bytes::ZBytes};
 use crate::{
     Delivery, Key, Message, Session, SessionError, WireError,
     message::{Raw, decode},
+    shared,
 };
 
 /// Keeps a subscription; dropping it ends it.
@@ -37,7 +38,7 @@ impl Session {
                     sample.payload(),
                     stamper.now(),
                 );
-                on_message(decode(&raw, stamper.clock_id()));
+                on_message(raw.and_then(|raw| decode(&raw, stamper.clock_id())));
             })
             .wait()
             .map(|zenoh| Subscriber { _zenoh: zenoh })
@@ -65,12 +66,17 @@ impl Session {
         self.zenoh
             .declare_subscriber(key.as_str().to_owned())
             .callback(move |sample| {
-                on_message(raw(
+                let raw = raw(
                     sample.key_expr().as_str(),
                     sample.attachment(),
                     sample.payload(),
                     stamper.now(),
-                ));
+                );
+                match raw {
+                    Ok(raw) => on_message(raw),
+                    // A gap in its sequence, as of any message that was lost.
+                    Err(e) => tracing::warn!("{e}"),
+                }
             })
             .wait()
             .map(|zenoh| Subscriber { _zenoh: zenoh })
@@ -82,17 +88,20 @@ impl Session {
     }
 }
 
-/// A sample's bytes, borrowed where they are contiguous.
+/// A sample's bytes, borrowed where they are contiguous and nobody else's.
+///
+/// # Errors
+/// As [`shared::bytes`].
 pub(crate) fn raw<'a>(
     key: &'a str,
     attachment: Option<&'a ZBytes>,
     payload: &'a ZBytes,
     received_at: Time,
-) -> Raw<'a> {
-    Raw {
+) -> Result<Raw<'a>, WireError> {
+    Ok(Raw {
         key,
         attachment: attachment.map(ZBytes::to_bytes),
-        payload: payload.to_bytes(),
+        payload: shared::bytes(key, payload)?,
         received_at,
-    }
+    })
 }

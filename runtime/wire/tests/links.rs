@@ -190,6 +190,44 @@ fn a_named_link_comes_by_itself_whoever_is_there_first_and_again_after_a_silent_
 }
 
 #[test]
+fn who_connects_and_says_nothing_keeps_nobody_out_for_long() {
+    let listens = [format!("tcp/127.0.0.1:{}", port())];
+    let arm = Session::open(&named(&listens, &[]), "arm/a", own()).expect("listens");
+    let (_subscriber, from_engine) = states(&arm);
+    let address = listens[0].trim_start_matches("tcp/");
+    // More than may knock at a time.
+    let silent: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(address).expect("the port is open"))
+        .collect();
+    let engine = Session::open(&named(&[], &listens), "engine/e", own()).expect("open");
+    assert!(
+        heard(&engine, &from_engine),
+        "beside {} silent",
+        silent.len()
+    );
+    assert_eq!(arm.peers().len(), 1, "nobody else is a peer");
+}
+
+#[test]
+fn no_more_than_so_many_peers_are_let_in_and_those_who_are_stay() {
+    let listens = [format!("tcp/127.0.0.1:{}", port())];
+    let arm = Session::open(&named(&listens, &[]), "arm/a", own()).expect("listens");
+    let (_subscriber, from_engine) = states(&arm);
+    let engine = Session::open(&named(&[], &listens), "engine/e", own()).expect("open");
+    assert!(heard(&engine, &from_engine));
+    let crowd: Vec<Session> = (0..260)
+        .map(|n| Session::open(&named(&[], &listens), &format!("view/{n}"), own()).expect("open"))
+        .collect();
+    assert!(
+        eventually(|| arm.peers().len() == 256),
+        "{} peers",
+        arm.peers().len()
+    );
+    assert!(heard(&engine, &from_engine), "beside {}", crowd.len());
+    assert_eq!(arm.peers().len(), 256);
+}
+
+#[test]
 fn processes_that_cannot_reach_each_other_meet_at_a_router() {
     let at = format!("tcp/127.0.0.1:{}", port());
     let config = format!(

@@ -32,13 +32,14 @@ fn name(word: &str) -> anyhow::Result<Name> {
     Ok(Name::new(word)?)
 }
 
-/// Runs the engine's loop with the policy that costs nothing.
-pub(super) fn serve(_: (usize, usize), endpoint: &str) -> anyhow::Result<()> {
+/// Runs the engine's loop with the policy that costs nothing; `shared`: long messages come in shared memory.
+pub(super) fn serve(endpoint: &str, shared: bool) -> anyhow::Result<()> {
     let stop: Arc<AtomicBool> = roles::stop_flag(true)?;
     let clock = Arc::new(MonotonicClock::new()?);
     let options = SessionOptions {
         connect: vec![endpoint.into()],
         connect_timeout: UP_WITHIN,
+        shared_memory: shared,
         ..SessionOptions::default()
     };
     let session = Session::open(&options, "engine/bench", clock.clone())?;
@@ -75,21 +76,27 @@ pub(super) fn serve(_: (usize, usize), endpoint: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Round trips of `requests` requests with pictures of `size`.
+/// Round trips of `requests` requests with pictures of this size, which may be `shared`.
 pub(super) fn measure(
     requests: u32,
     warm_up: u32,
     (width, height): (usize, usize),
+    shared: bool,
 ) -> anyhow::Result<Vec<Duration>> {
     let endpoint = format!("tcp/{}", children::free_address()?);
     let clock = Arc::new(MonotonicClock::new()?);
     let options = SessionOptions {
         listen: vec![endpoint.clone()],
+        shared_memory: shared,
         ..SessionOptions::default()
     };
     let session = Session::open(&options, "bench", clock.clone())?;
     let cell = cell()?;
-    let _engine = Behind::start("zenoh", (width, height), &endpoint)?;
+    let _engine = Behind::start(
+        if shared { "shared" } else { "zenoh" },
+        (width, height),
+        &endpoint,
+    )?;
     let (to, answers) = mpsc::sync_channel(64);
     let answered = move |reply: Result<Delivery<ChunkReply>, _>| {
         // Nobody listens when it is over.
