@@ -95,14 +95,23 @@ fn both(cells: [&Cell; 2], joined: &Joined, args: &OrderArgs) -> anyhow::Result<
         });
     }
     let Some(order) = needs_lease(&args.order) else {
-        let told = cells.map(|cell| {
-            let reply = freely(cell, session, &args.order);
-            reply.with_context(|| format!("arm `{}`", cell.arm))
+        // At once: an arm host that does not answer keeps the other from nothing.
+        let told = std::thread::scope(|threads| {
+            let asked = cells.map(|cell| threads.spawn(|| freely(cell, session, &args.order)));
+            asked.map(|asked| {
+                asked
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("could not be told")))
+            })
         });
+        let mut outcome = Ok(());
         for (cell, reply) in cells.into_iter().zip(told) {
-            result::line(format_args!("arm {}: mode: {}", cell.arm, reply?.mode))?;
+            match reply {
+                Ok(reply) => result::line(format_args!("arm {}: mode: {}", cell.arm, reply.mode))?,
+                Err(e) => outcome = outcome.and(Err(e.context(format!("arm `{}`", cell.arm)))),
+            }
         }
-        return Ok(());
+        return outcome;
     };
     if matches!(order, ModeOrder::TorqueOff { .. }) {
         bail!(

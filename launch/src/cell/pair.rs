@@ -75,10 +75,11 @@ pub(super) fn halves(text: &str, check: &Check<'_>) -> Result<Option<Halves>, Ce
         Value::Array(own) => own,
         other => return Err(check.error("pair", "two tables [[pair]]", other.type_str())),
     };
-    let own: Vec<Table> = own
-        .into_iter()
-        .filter_map(|own| own.try_into().ok())
-        .collect();
+    let one = |own| match own {
+        Value::Table(own) => Ok(own),
+        other => Err(check.error("pair", "two tables [[pair]]", other.type_str())),
+    };
+    let own: Vec<Table> = own.into_iter().map(one).collect::<Result<_, _>>()?;
     let [first, second] = &own[..] else {
         let actual = own.len();
         return Err(check.error("pair", "two tables [[pair]], an arm each", actual));

@@ -1048,6 +1048,10 @@ mod pairs {
             (with("[security]\noperators = []"), "field `security`"),
             (with("[[host]]\nname = \"a\""), "field `host`"),
             (
+                format!("pair = [1, 2]\n{}", &PAIR[..first]),
+                "field `pair`: expected two tables [[pair]], got integer",
+            ),
+            (
                 PAIR.replace("provider = \"cuda\"", "provider = \"cuda\"\nshared = true"),
                 "field `engine.shared`",
             ),
