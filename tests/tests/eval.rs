@@ -339,6 +339,59 @@ fn long_the_better_of_two_policies_is_found_although_it_was_killed_twice() {
     );
 }
 
+/// The plan that ships, but for the number of its trials.
+#[test]
+fn the_alignment_in_miniature_is_judged_by_its_plan_and_the_bundles_beside_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let there = checkout().join("models/demo/alignment");
+    let mut plan = std::fs::read_to_string(there.join("plan.toml")).expect("the plan");
+    for (from, to) in [
+        ("trials = 400", "trials = 3".to_owned()),
+        (
+            "\"sft\"\n\n",
+            format!("\"{}\"\n\n", there.join("sft").display()),
+        ),
+        (
+            "\"aligned\"\n\n",
+            format!("\"{}\"\n\n", there.join("aligned").display()),
+        ),
+    ] {
+        assert!(plan.contains(from), "{from}");
+        plan = plan.replace(from, &to);
+    }
+    std::fs::write(path("plan.toml"), plan).expect("written");
+    let (plan, results) = (path("plan.toml"), path("results"));
+    let output = tactus(&[
+        "eval",
+        "run",
+        &plan,
+        "--dir",
+        &results,
+        "--headless",
+        "--lockstep",
+    ]);
+    assert!(output.status.success(), "{}", said(&output));
+    let shown = String::from_utf8(output.stdout).expect("text");
+    let report = std::fs::read_to_string(dir.path().join("results/report.json")).expect("a report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let outcomes = outcomes(&report);
+    for policy in ["sft", "aligned"] {
+        let own = outcomes.iter().filter(|(_, name, ..)| name == policy);
+        let done: Vec<bool> = own.map(|(_, _, success, _)| *success).collect();
+        assert!(
+            done.len() == 3 && done.contains(&true),
+            "{policy}: {done:?}"
+        );
+        // Until the end nobody was told which is which.
+        let trials = shown.lines().filter(|line| line.starts_with("trial "));
+        assert!(
+            trials.into_iter().all(|line| !line.contains(policy)),
+            "{shown}"
+        );
+    }
+}
+
 #[test]
 fn plans_that_cannot_be_are_refused_before_anything_runs() {
     let dir = tempfile::tempdir().expect("a folder");

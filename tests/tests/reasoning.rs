@@ -78,6 +78,28 @@ fn the_demo_under_action_tokens_repeats_and_holds_where_they_spell_nothing() {
     assert!(row["motion"].is_object() == (count("chunks") > 0), "{row}");
 }
 
+/// How often it does is in models/demo/README.md: 37 of 100.
+#[test]
+fn a_language_model_that_was_taught_action_tokens_picks_by_them() {
+    let bundle = checkout().join("models/demo/alignment/sft");
+    let figures = lock_step(&[
+        "--control",
+        "fast",
+        "--episodes",
+        "6",
+        "--seed",
+        "21001",
+        "--task",
+        "pick",
+        "--bundle",
+        &bundle.display().to_string(),
+    ]);
+    let rows = figures["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 6);
+    let done = rows.iter().filter(|row| row["success"] == true).count();
+    assert!(done >= 1, "{figures}");
+}
+
 #[test]
 fn a_token_stream_that_spells_no_chunk_ends_in_hold_and_moves_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
