@@ -332,3 +332,30 @@ fn a_server_that_is_not_there_is_said_by_the_engine() {
         ],
     );
 }
+
+/// How quick they are is not said here: tests share their machine.
+#[test]
+fn every_way_to_a_policy_is_measured_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let json = dir.path().join("ways.json").display().to_string();
+    let output = tactus(&["bench", "openpi", "--requests", "20", "--json", &json]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let text = std::fs::read_to_string(&json).expect("figures");
+    let figures: Value = serde_json::from_str(&text).expect("JSON");
+    let mut ways = vec!["OpenPI", "Zenoh"];
+    if !said.contains("left out, since no memory may be locked") {
+        ways.push("Zenoh, shared memory");
+    }
+    let rows = figures["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2 * ways.len(), "{figures}");
+    for way in ways {
+        let own: Vec<&Value> = rows.iter().filter(|row| row["path"] == way).collect();
+        assert_eq!(own.len(), 2, "{way}: of two sizes");
+        for row in own {
+            let (p50, p99) = (&row["round_trip"]["p50_ms"], &row["round_trip"]["p99_ms"]);
+            let (p50, p99) = (p50.as_f64().expect("ms"), p99.as_f64().expect("ms"));
+            assert!(0.0 < p50 && p50 <= p99, "{row}");
+        }
+    }
+}

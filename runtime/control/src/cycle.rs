@@ -281,6 +281,7 @@ impl ArmCycle {
             torque_off: self.is_limp(input.state),
             operator_silent: self.operator_silent(now),
             paired: input.partner.is_some(),
+            alone: self.is_alone(),
             partner: input.partner.as_ref().map(|p| p.name).zip(partner),
         };
         let decision = self.supervisor.step(&health, now);

@@ -12,6 +12,8 @@
 //! `request.answer_within_ms` while no chunk has come, during which nothing can move, since the engine answers both or neither; for
 //! `arm.link_limit_ms` once one has.
 //!
+//! Of two that have leave to resume one may miss its chunk. The other then holds after that time, and keeps its leave: both try again.
+//!
 //! Decides only this. How the other is heard is the arm host's; the hold is the supervisor's, like every other.
 
 use std::sync::Arc;
@@ -143,6 +145,11 @@ impl ArmCycle {
         };
         let waits = runs && !self.company.joined && now.since(since) <= wait;
         (!waits).then(|| PartnerState::Mode(mode.word()))
+    }
+
+    /// Whether this arm runs the policy and the other was not seen to run it with it yet.
+    pub(super) fn is_alone(&self) -> bool {
+        self.company.since.is_some() && !self.company.joined
     }
 
     /// Refuses an episode that the other arm of a pair could not be part of.

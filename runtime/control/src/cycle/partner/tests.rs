@@ -24,6 +24,8 @@ const BOUND: Duration = Duration::from_millis(150 + 2 + 2);
 struct Side {
     cycle: ArmCycle,
     state: JointState,
+    /// What the engine answers does not arrive.
+    deaf: bool,
     /// States arrive, reports are heard by the other, and its host is there.
     feels: bool,
     heard: bool,
@@ -72,6 +74,7 @@ impl Duo {
                     opening: 0.7,
                     torque: true,
                 },
+                deaf: false,
                 feels: true,
                 heard: true,
                 alive: true,
@@ -174,6 +177,9 @@ impl Duo {
             && let Some(joined) = self.engine.answered(request.id)
         {
             for (side, (id, generation)) in self.sides.iter_mut().zip(joined.of) {
+                if side.deaf {
+                    continue;
+                }
                 let from = side.state.q[0];
                 let ramp: Vec<f64> = (1..=16)
                     .map(|i| (from + 0.03 * f64::from(i)).min(1.9))
@@ -327,6 +333,40 @@ fn an_operator_enables_both_or_neither_moves() {
     duo.order(0, &Order::Enable).expect("enabled");
     duo.run(600);
     assert_eq!(duo.modes(), [PartnerMode::Policy; 2]);
+}
+
+/// Its chunk is lost on the way, or comes when it has asked anew.
+#[test]
+fn where_one_misses_the_chunk_that_resumes_both_the_other_waits_for_it_and_keeps_its_leave() {
+    let mut duo = running(Resume::Operator);
+    duo.order(0, &Order::Hold).expect("held");
+    duo.run(100);
+    duo.sides[0].deaf = true;
+    duo.both(&Order::Enable);
+    while duo.modes()[1] != PartnerMode::Policy {
+        duo.tick();
+    }
+    let alone = duo.until_held(1);
+    assert!(alone <= BOUND, "{alone:?}");
+    assert_eq!(duo.fault(1), Some(FaultKind::PartnerHeld));
+    assert_eq!(duo.modes(), HOLDS);
+    duo.sides[0].deaf = false;
+    duo.run(1000);
+    assert_eq!(duo.modes(), [PartnerMode::Policy; 2]);
+    // Whoever is held for good while it waits has no leave any more.
+    let mut duo = running(Resume::Operator);
+    duo.order(0, &Order::Hold).expect("held");
+    duo.run(100);
+    duo.sides[0].deaf = true;
+    duo.both(&Order::Enable);
+    while duo.modes()[1] != PartnerMode::Policy {
+        duo.tick();
+    }
+    duo.until_held(1);
+    duo.order(1, &Order::Hold).expect("held");
+    duo.sides[0].deaf = false;
+    duo.run(1000);
+    assert_eq!(duo.modes(), HOLDS);
 }
 
 #[test]
