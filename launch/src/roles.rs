@@ -15,7 +15,7 @@ use tactus_policies::{Options, Probe, Provider, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
 use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
-use tactus_wire::{CellClock, MonotonicClock, Session, SessionOptions, Topic};
+use tactus_wire::{CellClock, MonotonicClock, Session, SessionOptions, Topic, no_shared_memory};
 
 use crate::cell::{self, Cell, Links, Vouched};
 use crate::cli::{ControlWord, EngineArgs, PolicyArgs, RoleArgs};
@@ -63,10 +63,11 @@ pub fn session(args: &RoleArgs, source: &str) -> anyhow::Result<Session> {
 
 /// Whether this process may do what sharing memory takes; if not, what is long goes to it, and from it, through a socket.
 fn may_share(source: &str) -> bool {
-    let refused = lock_refused();
+    let lock = lock_refused().map(|why| format!("it may not lock any: {why}; {LOCK_ADVICE}"));
+    let refused = lock.or_else(no_shared_memory);
     if let Some(why) = &refused {
         tracing::warn!(
-            "{source} shares no memory, since it may not lock any: {why}; {LOCK_ADVICE}"
+            "{source} shares no memory, so that long messages go through a socket: {why}"
         );
     }
     refused.is_none()

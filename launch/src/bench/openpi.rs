@@ -20,7 +20,7 @@ use tactus_host::{LoadMeter, realtime::lock_refused};
 use tactus_openpi::pack::Packer;
 use tactus_openpi::value;
 use tactus_types::Clock;
-use tactus_wire::MonotonicClock;
+use tactus_wire::{MonotonicClock, no_shared_memory};
 use tungstenite::{Message, WebSocket};
 
 use crate::cli::{BehindWord, OpenpiBenchArgs};
@@ -53,8 +53,9 @@ pub fn openpi(args: &OpenpiBenchArgs) -> anyhow::Result<()> {
         rows.push(front(args, size, front_bound)?);
         for (path, shared) in [("Zenoh", false), ("Zenoh, shared memory", true)] {
             eprintln!("{}x{}: {path} ..", size.0, size.1);
-            if let Some(why) = lock_refused().filter(|_| shared) {
-                eprintln!("left out, since no memory may be locked: {why}");
+            let refused = || lock_refused().or_else(no_shared_memory);
+            if let Some(why) = shared.then(refused).flatten() {
+                eprintln!("left out, since no memory can be shared: {why}");
                 continue;
             }
             let times = wire::measure(args.requests, WARM_UP, size, shared)?;

@@ -78,5 +78,6 @@ pub use query::{QueryError, Queryable, Responder};
 pub use schema::{descriptor_set, schema_of};
 pub use security::Security;
 pub use session::{Session, SessionError, SessionOptions};
+pub use shared::no_shared_memory;
 pub use sparse::Sparse;
 pub use subscribe::Subscriber;

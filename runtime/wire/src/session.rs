@@ -67,7 +67,8 @@ pub struct SessionOptions {
     /// would be the router. Default: no.
     pub through_router: bool,
     /// Long messages (256 KiB and more: raw pictures) between processes of this host that all have this go through memory that
-    /// they share. It is locked, so that this process needs leave to lock memory: without it such messages do not arrive. Not
+    /// they share. It is locked, so that this process needs leave to lock memory, without which such messages do not arrive, and a place
+    /// for it, without which no session opens ([`no_shared_memory`](crate::no_shared_memory)). Not
     /// with `security`: whoever runs as the same user reads and writes it. Default: no.
     pub shared_memory: bool,
 }
