@@ -525,9 +525,15 @@ fn an_arm_host_that_dies_holds_the_other_and_an_operator_has_to_enable_both() {
         me.both(ModeWord::Hold)
     });
     assert_eq!(twins.faults(1, from[1]), [FaultKind::PartnerHeld]);
+    let enabled = twins.now();
     twins.ordered("#right", &["enable"]);
     std::thread::sleep(Duration::from_secs(2));
     assert!(twins.both(ModeWord::Hold), "one alone: {:?}", twins.modes());
+    let moves = |a: &Applied| a.command.setpoint.source == Source::Policy;
+    assert!(
+        !twins.heard[1].since(enabled).iter().any(moves),
+        "it moved alone"
+    );
     twins.ordered("#left", &["enable"]);
     twins.wait("both resume", Duration::from_secs(10), |me| {
         me.both(ModeWord::Policy)

@@ -281,7 +281,6 @@ impl ArmCycle {
             torque_off: self.is_limp(input.state),
             operator_silent: self.operator_silent(now),
             paired: input.partner.is_some(),
-            alone: self.is_alone(),
             partner: input.partner.as_ref().map(|p| p.name).zip(partner),
         };
         let decision = self.supervisor.step(&health, now);
@@ -290,7 +289,8 @@ impl ArmCycle {
             .seeded
             .map(|epoch| self.command(epoch, &decision, due, input, now));
         self.watch(command.as_ref(), input.state);
-        let request = if decision.ask { self.ask(now) } else { None };
+        let early = self.others_request_is_void(input.partner.as_ref(), now);
+        let request = (decision.ask && !early).then(|| self.ask(now)).flatten();
         let mode = self.supervisor.mode();
         let mode_changed = mode != self.mode;
         if mode_changed && matches!(mode, Mode::Hold(_)) {

@@ -97,8 +97,6 @@ pub struct Health<'a> {
     pub operator_silent: Option<Duration>,
     /// One policy moves this arm and another: what is not answered may wait for the other.
     pub paired: bool,
-    /// This arm runs the policy, and the other has not been seen to run it with it yet.
-    pub alone: bool,
     /// The other arm, where it keeps this one from running the policy.
     pub partner: Option<(&'a Arc<str>, PartnerState)>,
 }
@@ -344,10 +342,6 @@ impl Supervisor {
     pub fn step(&mut self, health: &Health<'_>, now: Time) -> Decision {
         let level = self.level(health);
         let fault = self.event(health).or_else(|| level.clone());
-        // The other had leave to resume too, and its chunk went astray: this one's leave still stands.
-        let again = health.alone
-            && self.resumed_at.is_some()
-            && matches!(fault, Some(Fault::PartnerHeld { .. }));
         match &mut self.state {
             State::Boot | State::Stopped => {}
             State::Ready => {
@@ -408,9 +402,6 @@ impl Supervisor {
                     }
                 }
             }
-        }
-        if let (true, State::Hold { asking, .. }) = (again, &mut self.state) {
-            *asking = true;
         }
         let raise = std::mem::take(&mut self.raise);
         match &self.state {

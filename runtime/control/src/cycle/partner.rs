@@ -12,7 +12,8 @@
 //! `request.answer_within_ms` while no chunk has come, during which nothing can move, since the engine answers both or neither; for
 //! `arm.link_limit_ms` once one has.
 //!
-//! Of two that have leave to resume one may miss its chunk. The other then holds after that time, and keeps its leave: both try again.
+//! Nor does it ask for a chunk while the engine may still have a request that the other made before it stopped running the policy:
+//! those two would be answered, and this arm alone would move.
 //!
 //! Decides only this. How the other is heard is the arm host's; the hold is the supervisor's, like every other.
 
@@ -102,6 +103,8 @@ pub(super) struct Company {
     joined: bool,
     /// What the other was seen to do last.
     seen: Option<PartnerMode>,
+    /// When the other was last seen to run the policy.
+    ran: Option<Time>,
 }
 
 impl ArmCycle {
@@ -117,6 +120,9 @@ impl ArmCycle {
         let was_up = seen.is_some_and(|mode| mode != PartnerMode::Stopped);
         if was_up && partner.mode == Some(PartnerMode::Stopped) {
             self.supervisor.stop();
+        }
+        if partner.mode == Some(PartnerMode::Policy) {
+            self.company.ran = Some(now);
         }
         let runs = self.supervisor.is_policy();
         let since = match self.company.since.filter(|_| runs) {
@@ -147,9 +153,13 @@ impl ArmCycle {
         (!waits).then(|| PartnerState::Mode(mode.word()))
     }
 
-    /// Whether this arm runs the policy and the other was not seen to run it with it yet.
-    pub(super) fn is_alone(&self) -> bool {
-        self.company.since.is_some() && !self.company.joined
+    /// Whether the engine may have a request of the other arm's that is void: of the other, which runs the policy no more, it has none
+    /// once a deadline has passed, which counts from an observation that may have been ahead by as much.
+    pub(super) fn others_request_is_void(&self, partner: Option<&Partner<'_>>, now: Time) -> bool {
+        let runs = partner.is_some_and(|partner| partner.mode == Some(PartnerMode::Policy));
+        let lives = self.spec.ladder.answer_within * 2;
+        let recent = self.company.ran.is_some_and(|ran| now.since(ran) <= lives);
+        partner.is_some() && !runs && recent
     }
 
     /// Refuses an episode that the other arm of a pair could not be part of.

@@ -24,8 +24,6 @@ const BOUND: Duration = Duration::from_millis(150 + 2 + 2);
 struct Side {
     cycle: ArmCycle,
     state: JointState,
-    /// What the engine answers does not arrive.
-    deaf: bool,
     /// States arrive, reports are heard by the other, and its host is there.
     feels: bool,
     heard: bool,
@@ -33,6 +31,8 @@ struct Side {
     said: Option<(PartnerMode, Time)>,
     said_mode: Option<PartnerMode>,
     reply: Option<ActionChunk>,
+    /// What it asked for last.
+    request: Option<InferenceRequest>,
     /// The last tick in which a chunk moved it.
     moved_at: Option<Time>,
     command: Option<Command>,
@@ -74,13 +74,13 @@ impl Duo {
                     opening: 0.7,
                     torque: true,
                 },
-                deaf: false,
                 feels: true,
                 heard: true,
                 alive: true,
                 said: None,
                 said_mode: None,
                 reply: None,
+                request: None,
                 moved_at: None,
                 command: None,
             }
@@ -156,6 +156,7 @@ impl Duo {
                 }
             }
             side.command = output.command;
+            side.request = output.request.clone().or(side.request.take());
             if let Some(request) = output.request
                 && let Together::Ask(both) = self.engine.request(which, request, now)
             {
@@ -177,9 +178,6 @@ impl Duo {
             && let Some(joined) = self.engine.answered(request.id)
         {
             for (side, (id, generation)) in self.sides.iter_mut().zip(joined.of) {
-                if side.deaf {
-                    continue;
-                }
                 let from = side.state.q[0];
                 let ramp: Vec<f64> = (1..=16)
                     .map(|i| (from + 0.03 * f64::from(i)).min(1.9))
@@ -335,38 +333,29 @@ fn an_operator_enables_both_or_neither_moves() {
     assert_eq!(duo.modes(), [PartnerMode::Policy; 2]);
 }
 
-/// Its chunk is lost on the way, or comes when it has asked anew.
+/// The left's last request came to the engine after the right's was answered: nobody withdraws it.
 #[test]
-fn where_one_misses_the_chunk_that_resumes_both_the_other_waits_for_it_and_keeps_its_leave() {
+fn what_the_other_asked_before_it_held_lets_nobody_move_alone() {
     let mut duo = running(Resume::Operator);
     duo.order(0, &Order::Hold).expect("held");
-    duo.run(100);
-    duo.sides[0].deaf = true;
-    duo.both(&Order::Enable);
-    while duo.modes()[1] != PartnerMode::Policy {
-        duo.tick();
-    }
-    let alone = duo.until_held(1);
-    assert!(alone <= BOUND, "{alone:?}");
-    assert_eq!(duo.fault(1), Some(FaultKind::PartnerHeld));
+    duo.run(10);
     assert_eq!(duo.modes(), HOLDS);
-    duo.sides[0].deaf = false;
+    let within = Duration::from_millis(250);
+    let old = duo.sides[0].request.clone().expect("it asked");
+    let now = duo.now;
+    let deadline = now + within;
+    let late = InferenceRequest { deadline, ..old };
+    assert_eq!(duo.engine.request(0, late, now), Together::Wait);
+    let moved = [0, 1].map(|which| duo.sides[which].moved_at);
+    duo.order(1, &Order::Enable).expect("enabled");
+    for _ in 0..1000 {
+        duo.tick();
+        assert_eq!(duo.modes(), HOLDS, "{:?} later", duo.now.since(now));
+    }
+    assert_eq!([0, 1].map(|which| duo.sides[which].moved_at), moved);
+    duo.order(0, &Order::Enable).expect("enabled");
     duo.run(1000);
     assert_eq!(duo.modes(), [PartnerMode::Policy; 2]);
-    // Whoever is held for good while it waits has no leave any more.
-    let mut duo = running(Resume::Operator);
-    duo.order(0, &Order::Hold).expect("held");
-    duo.run(100);
-    duo.sides[0].deaf = true;
-    duo.both(&Order::Enable);
-    while duo.modes()[1] != PartnerMode::Policy {
-        duo.tick();
-    }
-    duo.until_held(1);
-    duo.order(1, &Order::Hold).expect("held");
-    duo.sides[0].deaf = false;
-    duo.run(1000);
-    assert_eq!(duo.modes(), HOLDS);
 }
 
 #[test]
