@@ -13,9 +13,9 @@ use tactus_bundle::{Bundle, CameraSpec};
 use tactus_types::{CameraFrame, Encoding, Time};
 use tactus_vla::decode::jpeg_size;
 use tactus_vla::sample::{Choice, Sampling};
-use tactus_vla::{Finish, Provider, Reasoner, ReasonerOptions, Stop};
+use tactus_vla::{Finish, Reasoner, ReasonerOptions, Stop};
 
-use crate::cli::{AskArgs, ProviderWord};
+use crate::cli::AskArgs;
 
 /// Most pictures of one question.
 const MAX_PICTURES: usize = 8;
@@ -38,13 +38,12 @@ pub fn ask(args: &AskArgs) -> anyhow::Result<ExitCode> {
         width: frame.width as usize,
         height: frame.height as usize,
     };
-    let cuda = args.run.require_cuda || args.run.provider == ProviderWord::Cuda;
     let mut reasoner = Reasoner::open(
         &bundle,
         &ReasonerOptions {
             ort_library: args.run.onnxruntime.clone(),
             intra_threads: usize::from(args.run.threads),
-            provider: if cuda { Provider::Cuda } else { Provider::Cpu },
+            provider: args.run.provider(),
             require_provider: args.run.require_cuda,
             pictures: Some(frames.iter().map(size).collect()),
             // As it is asked: only a policy's instructions are cleaned.

@@ -17,9 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tactus_bundle::AnyBundle;
 use tactus_policies::{measure, verify};
-use tactus_vla::{Provider, RunOptions, VerifyReport, VerifyRow};
+use tactus_vla::{RunOptions, VerifyReport, VerifyRow};
 
-use crate::cli::{BundleArgs, BundleVerb, GraphArgs, ProviderWord};
+use crate::cli::{BundleArgs, BundleVerb, GraphArgs};
 use crate::result;
 
 /// Runs the verb; exit code 3 when a boundary is off.
@@ -81,11 +81,10 @@ pub fn bundle(args: &BundleArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn options(args: &GraphArgs) -> RunOptions {
-    let cuda = args.require_cuda || args.provider == ProviderWord::Cuda;
     RunOptions {
         ort_library: args.onnxruntime.clone(),
         intra_threads: usize::from(args.threads),
-        provider: if cuda { Provider::Cuda } else { Provider::Cpu },
+        provider: args.provider(),
         require_provider: args.require_cuda,
     }
 }

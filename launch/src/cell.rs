@@ -40,6 +40,7 @@ use tactus_control::{
 use tactus_host::RealtimeSpec;
 use tactus_openpi::Endpoint;
 use tactus_policies::Declared;
+use tactus_policies::Provider;
 use tactus_sim::BoardPlace;
 use tactus_types::{ArmInfo, Budget, Stage, StageTimes};
 use tactus_wire::{Members, Name};
@@ -163,8 +164,8 @@ pub struct Cell {
     pub control_rate_hz: f64,
     /// How the control thread wants to run.
     pub realtime: RealtimeSpec,
-    /// Whether the engine prefers CUDA.
-    pub cuda: bool,
+    /// Provider that the engine tries first.
+    pub provider: Provider,
     /// Threads inside ONNX Runtime.
     pub intra_threads: usize,
     /// Denoising steps, where other than the bundle says.
@@ -321,7 +322,7 @@ fn read(raw: RawCell, pair: Option<CellPair>, file: &Path) -> Result<Cell, CellE
     }
     let CellEngine {
         name: engine,
-        cuda,
+        provider,
         intra_threads,
         denoise_steps,
         features_every,
@@ -420,7 +421,7 @@ fn read(raw: RawCell, pair: Option<CellPair>, file: &Path) -> Result<Cell, CellE
         cameras,
         control_rate_hz,
         realtime,
-        cuda,
+        provider,
         intra_threads,
         denoise_steps,
         features_every,

@@ -21,7 +21,7 @@ pub use bench::{
     BeatArgs, BehindWord, BenchArgs, BenchVerb, CamerasArgs, ExplainBenchArgs, FleetArgs,
     KeysBenchArgs, LatencyArgs, OpenpiBenchArgs, PanelBenchArgs, RecordBenchArgs,
 };
-pub use bundle::{AskArgs, BundleArgs, BundleVerb, GraphArgs, ProviderWord, WrapArgs};
+pub use bundle::{AskArgs, BundleArgs, BundleVerb, GraphArgs, WrapArgs};
 pub use camera::{CameraArgs, CameraVerb, SimArgs, SimVerb, SnapArgs, StepArgs, TaskWord};
 pub use cell::{
     ControlWord, DemoArgs, EngineArgs, OpenpiArgs, OrderArgs, OrderVerb, PolicyArgs, RoleArgs,

@@ -42,11 +42,7 @@ pub fn serve(args: &EngineArgs) -> anyhow::Result<()> {
         ort_library: policy.onnxruntime.clone(),
         intra_threads: usize::from(openpi.openpi_threads),
         require_provider: policy.require_cuda,
-        provider: if policy.require_cuda {
-            Provider::Cuda
-        } else {
-            Provider::Cpu
-        },
+        provider: policy.provider(Provider::Cpu),
         joints: &reads.joints,
         arm: None,
         conditioning: Conditioning::None,

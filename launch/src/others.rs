@@ -86,8 +86,8 @@ fn fits(first: &Cell, other: &Cell) -> anyhow::Result<()> {
         ),
         (
             "engine.provider",
-            first.cuda.to_string(),
-            other.cuda.to_string(),
+            first.provider.name().to_owned(),
+            other.provider.name().to_owned(),
         ),
         (
             "engine.intra_threads",

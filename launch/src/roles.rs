@@ -11,7 +11,7 @@ use tactus_drivers_api::WireDriver;
 use tactus_drivers_api::wire_driver::ask_info;
 use tactus_host::realtime::{LOCK_ADVICE, lock_refused};
 use tactus_host::{ArmOptions, EngineArm, EngineOptions, Explaining, Second, run_arm, run_engine};
-use tactus_policies::{Options, Probe, Provider, Served, Source};
+use tactus_policies::{Options, Probe, Served, Source};
 use tactus_types::{ArmInfo, Clock, Conditioning, StageTimes};
 use tactus_vla::{Explainer, ReasonerOptions};
 use tactus_wire::security::LOOPBACK as LOOPBACK_ENCRYPTED;
@@ -226,11 +226,7 @@ fn open_within(
         ort_library: args.onnxruntime.clone(),
         intra_threads: cell.intra_threads,
         require_provider: args.require_cuda,
-        provider: if cell.cuda || args.require_cuda {
-            Provider::Cuda
-        } else {
-            Provider::Cpu
-        },
+        provider: args.provider(cell.provider),
         joints,
         arm,
         conditioning,
@@ -271,10 +267,7 @@ fn explaining(cell: &Cell, args: &PolicyArgs) -> anyhow::Result<Option<Explainin
             ort_library: args.onnxruntime.clone(),
             // On its own thread, which gives way: a thread of ONNX Runtime's would not.
             intra_threads: 1,
-            provider: match cell.cuda || args.require_cuda {
-                true => Provider::Cuda,
-                false => Provider::Cpu,
-            },
+            provider: args.provider(cell.provider),
             require_provider: args.require_cuda,
             ..ReasonerOptions::default()
         },

@@ -62,7 +62,7 @@ pub fn table(report: &CostReport) -> String {
             ceiling.operations_per_s / 1e9,
             ceiling.bytes_per_s / 1e9
         ),
-        None => "floor: not known of this provider".to_owned(),
+        None => "floor: not counted in this bundle".to_owned(),
     };
     let words = report.decoder.as_ref().map(words).unwrap_or_default();
     format!(
@@ -74,10 +74,16 @@ pub fn table(report: &CostReport) -> String {
         report.provider,
         1.0 / report.chunk.p50.as_secs_f64(),
         report.opened_in.as_secs_f64(),
-        peak_memory()
-            .map(|mib| format!("; peak memory {mib} MiB"))
-            .unwrap_or_default(),
+        memory(report),
     )
+}
+
+/// What memory it took, as the end of a line.
+fn memory(report: &CostReport) -> String {
+    let host = peak_memory().map(|mib| format!("; peak memory {mib} MiB"));
+    let device = report.device_memory_bytes;
+    let device = device.map(|bytes| format!(", {} MiB of the device's taken", bytes >> 20));
+    host.into_iter().chain(device).collect()
 }
 
 /// What words cost, in one line.
@@ -134,6 +140,7 @@ pub fn json(report: &CostReport) -> Value {
             "cache_bytes": cost.cache_bytes,
         })),
         "peak_memory_mib": peak_memory(),
+        "device_memory_mib": report.device_memory_bytes.map(|bytes| bytes >> 20),
         "ceiling": report.ceiling.map(|ceiling| json!({
             "operations_per_s": ceiling.operations_per_s,
             "bytes_per_s": ceiling.bytes_per_s,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tactus_policies::Provider;
 use tactus_wire::Name;
 
 use super::{CellError, Check};
@@ -28,6 +29,7 @@ pub(super) struct RawEngine {
 pub(super) enum RawProvider {
     Cpu,
     Cuda,
+    Tensorrt,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -41,7 +43,7 @@ pub(super) enum RawControl {
 #[derive(Debug, Clone)]
 pub(super) struct CellEngine {
     pub(super) name: Name,
-    pub(super) cuda: bool,
+    pub(super) provider: Provider,
     pub(super) intra_threads: usize,
     pub(super) denoise_steps: Option<usize>,
     pub(super) features_every: Duration,
@@ -57,7 +59,11 @@ impl RawEngine {
         check.bounded("engine.intra_threads", f64::from(self.intra_threads))?;
         Ok(CellEngine {
             name: check.name("engine.name", &self.name)?,
-            cuda: matches!(self.provider, RawProvider::Cuda),
+            provider: match self.provider {
+                RawProvider::Cpu => Provider::Cpu,
+                RawProvider::Cuda => Provider::Cuda,
+                RawProvider::Tensorrt => Provider::TensorRt,
+            },
             intra_threads: self.intra_threads as usize,
             denoise_steps: match self.denoise_steps {
                 None => None,

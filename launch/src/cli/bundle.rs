@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tactus_policies::Provider;
 
 use super::number::{share, temperature};
 
@@ -126,7 +127,7 @@ pub struct WrapArgs {
 /// How the graphs of a bundle are run outside a cell.
 #[derive(Debug, Args)]
 pub struct GraphArgs {
-    /// Provider to try first; the CPU is the fallback, with a warning.
+    /// Provider to try first; CUDA is the fallback of TensorRT and the CPU that of CUDA, with a warning.
     #[arg(long, value_enum, default_value_t = ProviderWord::Cpu)]
     pub provider: ProviderWord,
     /// Fail where CUDA does not work, instead of falling back to the CPU. Implies --provider cuda.
@@ -135,7 +136,7 @@ pub struct GraphArgs {
     /// Threads of one operator.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
-    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so, or onnxruntime-gpu/ there for a GPU.
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
 }
@@ -147,6 +148,20 @@ pub enum ProviderWord {
     Cpu,
     /// An NVIDIA GPU.
     Cuda,
+    /// An NVIDIA GPU, through engines that TensorRT builds of the graphs the first time, which takes minutes; what it does
+    /// not take runs on CUDA.
+    Tensorrt,
+}
+
+impl GraphArgs {
+    /// Provider to try first.
+    pub fn provider(&self) -> Provider {
+        match (self.provider, self.require_cuda) {
+            (ProviderWord::Cpu, false) => Provider::Cpu,
+            (ProviderWord::Cpu, true) | (ProviderWord::Cuda, _) => Provider::Cuda,
+            (ProviderWord::Tensorrt, _) => Provider::TensorRt,
+        }
+    }
 }
 
 /// `tactus ask`.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tactus_policies::Provider;
 
 use super::camera::TaskWord;
 use super::number::explain_rate;
@@ -81,7 +82,7 @@ pub struct PolicyArgs {
     /// Fail where CUDA does not work, instead of falling back to the CPU.
     #[arg(long)]
     pub require_cuda: bool,
-    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so.
+    /// ONNX Runtime library, instead of third_party/onnxruntime/libonnxruntime.so, or onnxruntime-gpu/ there for a GPU.
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
     /// What acts: the bundle's head, or its language model, which reasons and answers in FAST action tokens. Default: the
@@ -92,6 +93,16 @@ pub struct PolicyArgs {
     /// time. Default: the cell file's.
     #[arg(long, value_name = "HZ", value_parser = explain_rate)]
     pub explain: Option<f64>,
+}
+
+impl PolicyArgs {
+    /// Provider to try first, where the cell says `said`.
+    pub fn provider(&self, said: Provider) -> Provider {
+        match (said, self.require_cuda) {
+            (Provider::Cpu, true) => Provider::Cuda,
+            (said, _) => said,
+        }
+    }
 }
 
 /// What acts.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tactus_bundle::AnyBundle;
+use tactus_policies::Provider;
 use tactus_policies::Served;
 use tactus_types::ArmInfo;
 use tactus_wire::Role;
@@ -141,10 +142,10 @@ fn policy(
         cell.intra_threads,
         policy.steps()
     );
-    report.add(if cell.cuda && provider == "cpu" {
+    report.add(if cell.provider != Provider::Cpu && provider == "cpu" {
         Finding::warn(
             "policy",
-            format!("{found}; the cell asks for cuda"),
+            format!("{found}; the cell asks for {}", cell.provider.name()),
             "--require-cuda says why CUDA does not work",
         )
     } else if policy.steps() < outline.steps {

@@ -3,7 +3,7 @@
 //! Every input has to be declared, as one that is left out would be whatever lies in memory. Outputs beside the chunk are left
 //! alone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tactus_bundle::{
     DirectBundle, Graph, Precision,
@@ -175,16 +175,19 @@ impl DirectGraph {
     /// # Errors
     /// [`OnnxError`].
     pub fn run(&mut self) -> Result<Duration, OnnxError> {
-        for (name, numbers) in &self.pictures {
+        for (name, numbers) in &mut self.pictures {
             match numbers {
                 Numbers::F32(buffer) => self.binding.refresh(name, buffer)?,
                 Numbers::U8(buffer) => self.binding.refresh(name, buffer)?,
             }
         }
-        for (name, buffer) in self.state.iter().chain(&self.noise) {
+        for (name, buffer) in self.state.iter_mut().chain(&mut self.noise) {
             self.binding.refresh(name, buffer)?;
         }
-        self.session.run(&self.binding)
+        let started = Instant::now();
+        self.session.run(&self.binding)?;
+        self.chunk.fetch()?;
+        Ok(started.elapsed())
     }
 
     /// What the last run made, row by row.

@@ -113,7 +113,7 @@ impl DirectPolicy {
         let state_columns = StateColumns::of(&outline.state, &bundle.stats().state, joints)?;
         let action_columns =
             ActionColumns::of(&outline.action, &bundle.stats().action, joints, arm)?;
-        let runtime = OnnxRuntime::load(ort_library.as_deref())?;
+        let runtime = OnnxRuntime::load(ort_library.as_deref(), provider)?;
         let session_options = SessionOptions {
             provider,
             required: require_provider,

@@ -228,6 +228,7 @@ pub fn measure(
         inference,
         rest: cost(rest, None),
         chunk: cost(whole, None),
+        device_memory_bytes: None,
         ceiling: None,
     })
 }

@@ -3,15 +3,12 @@
 //! ONNX Runtime scatters into an input in place where the output is the same memory, so a run costs what it adds and not
 //! a copy of what is there. A test on the tiny bundles holds this to PyTorch's numbers.
 
-use ort::{
-    memory::{AllocationDevice, Allocator},
-    value::Tensor,
-};
+use ort::value::Tensor;
 
 use crate::{
-    bind::{Binding, Scalar, buffer_error},
+    bind::{Binding, Memory, Scalar, buffer_error},
     error::OnnxError,
-    session::{Provider, Session},
+    session::Session,
     signature::Element,
 };
 
@@ -55,14 +52,22 @@ impl Session {
     }
 }
 
-fn zeros<T: Scalar + Default>(session: &Session, shape: &[usize]) -> ort::Result<Tensor<T>> {
+fn zeros<T: Scalar>(session: &Session, shape: &[usize]) -> ort::Result<Tensor<T>> {
     let dims: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
-    let mut host = Tensor::<T>::new(&Allocator::default(), dims)?;
-    host.try_extract_tensor_mut::<T>()?.1.fill(T::default());
-    match session.provider() {
-        Provider::Cpu => Ok(host),
-        Provider::Cuda => host.to(AllocationDevice::CUDA, 0),
-    }
+    let mut host = session.allocate::<T>(Memory::Host, &dims)?;
+    let bytes = {
+        let (_, values) = host.try_extract_tensor_mut::<T>()?;
+        values.fill(T::default());
+        size_of_val(values)
+    };
+    let Some(stream) = session.stream else {
+        return Ok(host);
+    };
+    let mut tensor = session.allocate::<T>(Memory::Device, &dims)?;
+    // SAFETY: both have the same shape and live to the end of this function.
+    let queued = unsafe { stream.upload(tensor.data_ptr_mut(), host.data_ptr(), bytes) };
+    queued.and(stream.wait()).map_err(ort::Error::new)?;
+    Ok(tensor)
 }
 
 impl Binding {

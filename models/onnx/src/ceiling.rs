@@ -1,8 +1,8 @@
 //! What this machine does at best: operations per second in matrix products, and bytes per second from memory.
 //!
-//! Both are measured here and now with as many threads as the graphs get, because a rented core's data sheet says
-//! little. A graph can be no faster than its operations and its weights' bytes allow; how near it comes is for the
-//! reader of a benchmark to judge.
+//! Both are measured here and now, on the CPU with as many threads as the graphs get, on a device in the precision of the
+//! graphs, because a data sheet says little of a rented core and of a throttled card. A graph can be no faster than its
+//! operations and its weights' bytes allow; how near it comes is for the reader of a benchmark to judge.
 
 use std::{
     hint::black_box,
@@ -10,12 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ort::value::Tensor;
+use ort::{
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
+    session::{RunOptions, Session as OrtSession},
+    value::{DynTensor, Tensor, TensorElementType},
+};
+use tactus_bundle::Precision;
 
 use crate::{
+    device::{Laps, Stream},
     error::OnnxError,
     library::OnnxRuntime,
-    session::{Provider, builder},
+    session::{Provider, builder, register},
 };
 
 /// Side of the matrices. Large enough that what is not arithmetic vanishes, small enough for a cache.
@@ -26,6 +32,10 @@ const PRODUCTS: usize = 20;
 const READ_BYTES: usize = 256 << 20;
 /// Times that it is read; the fastest counts.
 const READS: usize = 4;
+/// Sides of the matrices that a device multiplies, and of those that it adds: 256 MB each.
+const DEVICE_SIDES: [usize; 2] = [4096, 8192];
+/// Times that either is put into the stream at once, and how often that is done; the fastest counts.
+const DEVICE_RUNS: [usize; 2] = [10, 5];
 
 /// What this machine does at best.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,15 +47,23 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// Measures the CPU with `threads` threads; takes about a second.
+    /// Measures the CPU with `threads` threads, or the device in `precision`; takes about a second.
     ///
     /// # Errors
     /// [`OnnxError`] when ONNX Runtime cannot multiply matrices.
-    pub fn measure(runtime: &OnnxRuntime, threads: usize) -> Result<Self, OnnxError> {
-        Ok(Self {
-            operations_per_s: operations(runtime, threads)?,
-            bytes_per_s: bandwidth(threads),
-        })
+    pub fn measure(
+        runtime: &OnnxRuntime,
+        provider: Provider,
+        threads: usize,
+        precision: Precision,
+    ) -> Result<Self, OnnxError> {
+        match provider {
+            Provider::Cpu => Ok(Self {
+                operations_per_s: operations(runtime, threads)?,
+                bytes_per_s: bandwidth(threads),
+            }),
+            Provider::Cuda | Provider::TensorRt => on_device(runtime, precision),
+        }
     }
 
     /// Shortest time for so many operations and bytes, whichever takes longer.
@@ -65,7 +83,7 @@ fn operations(runtime: &OnnxRuntime, threads: usize) -> Result<f64, OnnxError> {
     };
     let mut builder = builder(runtime, threads).map_err(open)?;
     let mut session = builder
-        .commit_from_memory(&product())
+        .commit_from_memory(&square("MatMul", 1, SIDE))
         .map_err(|e| open(e.to_string()))?;
     let mut fastest = f64::INFINITY;
     let mut run = || -> Result<(), ort::Error> {
@@ -84,6 +102,76 @@ fn operations(runtime: &OnnxRuntime, threads: usize) -> Result<f64, OnnxError> {
         reason: e.to_string(),
     })?;
     Ok(2.0 * (SIDE as f64).powi(3) / fastest)
+}
+
+/// Products in `precision`, and sums of single numbers, of which two are read and one is written.
+fn on_device(runtime: &OnnxRuntime, precision: Precision) -> Result<Ceiling, OnnxError> {
+    let (number, element) = match precision {
+        Precision::Fp32 => (1, TensorElementType::Float32),
+        Precision::Fp16 => (10, TensorElementType::Float16),
+        Precision::Bf16 => (16, TensorElementType::Bfloat16),
+    };
+    let [products, sums] = DEVICE_SIDES;
+    let failed = |reason: String| OnnxError::Run {
+        graph: "matrix product",
+        reason,
+    };
+    let stream = Stream::new(runtime).map_err(failed)?;
+    let seconds = |op: &str, (number, element), side| {
+        let mut builder = builder(runtime, 1)?;
+        register(&mut builder, Provider::Cuda, stream, (runtime, false))?;
+        let session = builder.commit_from_memory(&square(op, number, side));
+        let mut session = session.map_err(|e| e.to_string())?;
+        repeated(&mut session, stream, (element, side))
+    };
+    let product = seconds("MatMul", (number, element), products).map_err(failed)?;
+    let sum = seconds("Add", (1, TensorElementType::Float32), sums).map_err(failed)?;
+    Ok(Ceiling {
+        operations_per_s: 2.0 * (products as f64).powi(3) / product,
+        bytes_per_s: 3.0 * 4.0 * (sums as f64).powi(2) / sum,
+    })
+}
+
+/// Seconds of one run over matrices on the device, by the device's own clock.
+fn repeated(
+    session: &mut OrtSession,
+    stream: &'static Stream,
+    (element, side): (TensorElementType, usize),
+) -> Result<f64, String> {
+    let laps = Laps::new(stream, 2)?;
+    let mut options = RunOptions::new().map_err(|e| e.to_string())?;
+    let mut run = || -> ort::Result<Option<Duration>> {
+        options.disable_device_sync()?;
+        let memory = MemoryInfo::new(
+            AllocationDevice::CUDA,
+            0,
+            AllocatorType::Device,
+            MemoryType::Default,
+        )?;
+        let allocator = Allocator::new(session, memory)?;
+        let make = || DynTensor::new(&allocator, element, [side, side]);
+        let (x, y, mut z) = (make()?, make()?, make()?);
+        let mut binding = session.create_binding()?;
+        binding.bind_input("x", &x)?;
+        binding.bind_input("y", &y)?;
+        binding.bind_output("z", &mut z)?;
+        let [runs, times] = DEVICE_RUNS;
+        let mut fastest = None;
+        for _ in 0..times {
+            laps.mark(0);
+            for _ in 0..runs {
+                session.run_binding_with_options(&binding, &options)?;
+            }
+            laps.mark(1);
+            stream.wait().map_err(ort::Error::new)?;
+            let took = laps.between(0, 1);
+            fastest = [fastest, took].into_iter().flatten().min();
+        }
+        Ok(fastest)
+    };
+    let fastest = run().map_err(|e| e.to_string())?;
+    let fastest = fastest.ok_or("the device's clock says nothing")?;
+    Ok(fastest.as_secs_f64().max(1e-9) / DEVICE_RUNS[0] as f64)
 }
 
 fn bandwidth(threads: usize) -> f64 {
@@ -108,42 +196,40 @@ fn bandwidth(threads: usize) -> f64 {
     READ_BYTES as f64 / fastest
 }
 
-/// An ONNX file of the graph `z = x y` for square matrices; the field numbers are those of onnx.proto.
-fn product() -> Vec<u8> {
+/// An ONNX file of the graph `z = op(x, y)` for square matrices of `side` (128 to 16383) with elements of type `element`; the
+/// numbers are those of onnx.proto.
+fn square(op: &str, element: usize, side: usize) -> Vec<u8> {
     let text = |number: u8, value: &[u8]| [&[number << 3 | 2, value.len() as u8], value].concat();
-    let number = |number: u8, value: usize| {
-        [number << 3, (value % 128) as u8 | 128, (value / 128) as u8].to_vec()
+    let number = |number: u8, value: usize| match value {
+        0..128 => vec![number << 3, value as u8],
+        _ => vec![number << 3, (value % 128) as u8 | 128, (value / 128) as u8],
     };
-    let side = text(1, &number(1, SIDE));
+    let side = text(1, &number(1, side));
     let shape = [side.clone(), side].concat();
-    let tensor = [number(1, 1), text(2, &shape)].concat();
+    let tensor = [number(1, element), text(2, &shape)].concat();
     let value = |name: &str| [text(1, name.as_bytes()), text(2, &text(1, &tensor))].concat();
     let node = [
         text(1, b"x"),
         text(1, b"y"),
         text(2, b"z"),
-        text(4, b"MatMul"),
+        text(4, op.as_bytes()),
     ]
     .concat();
     let graph = [
         text(1, &node),
-        text(2, b"product"),
+        text(2, b"square"),
         text(11, &value("x")),
         text(11, &value("y")),
         text(12, &value("z")),
     ]
     .concat();
-    // Longer than 127 bytes, so its length takes two.
-    let length = [(graph.len() % 128) as u8 | 128, (graph.len() / 128) as u8];
+    // A length above 127 takes two bytes.
+    let length = match graph.len() {
+        short @ 0..128 => vec![short as u8],
+        long => vec![(long % 128) as u8 | 128, (long / 128) as u8],
+    };
     let opset = text(8, &number(2, 17));
-    [
-        number(1, 8),
-        opset,
-        [7 << 3 | 2].to_vec(),
-        length.to_vec(),
-        graph,
-    ]
-    .concat()
+    [number(1, 8), opset, vec![7 << 3 | 2], length, graph].concat()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! Read in order of use:
 //! - [`error`]: every way this can fail.
 //! - [`library`]: [`OnnxRuntime`], the loaded library.
+//! - `device`: the one stream of a process on a GPU, and [`Laps`] of what runs in it.
 //! - [`session`]: [`Session`]; opening all graphs of a bundle on one [`Provider`].
 //! - [`signature`]: names, types and shapes of a graph's tensors, and their check.
 //! - [`bind`]: [`Buffer`], [`Binding`] and the run.
@@ -17,6 +18,7 @@
 pub mod bind;
 pub mod cache;
 pub mod ceiling;
+mod device;
 pub mod error;
 pub mod library;
 pub mod session;
@@ -25,6 +27,7 @@ pub mod signature;
 pub use bind::{Binding, Buffer, Place, Scalar};
 pub use cache::Cache;
 pub use ceiling::Ceiling;
+pub use device::Laps;
 pub use error::OnnxError;
 pub use library::OnnxRuntime;
 pub use session::{Provider, Session, SessionOptions, Sessions, open_all};

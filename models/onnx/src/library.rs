@@ -2,8 +2,9 @@
 //!
 //! Order: the explicit path if there is one, and nothing else then; otherwise
 //! `third_party/onnxruntime/libonnxruntime.so` under the folder of the executable or any folder above it, so that a
-//! binary in `target/debug` and a test in `target/debug/deps` find the checkout's library. No environment variable is
-//! read. `ort` panics when it is used before a library is loaded; [`OnnxRuntime`] is the proof that one is.
+//! binary in `target/debug` and a test in `target/debug/deps` find the checkout's library. For a GPU,
+//! `third_party/onnxruntime-gpu/` is looked for first, in all of these. No environment variable is read. `ort` panics when
+//! it is used before a library is loaded; [`OnnxRuntime`] is the proof that one is.
 
 use std::{
     ffi::CStr,
@@ -14,10 +15,12 @@ use std::{
 use ort::{environment::Environment, logging::LogLevel};
 use tactus_bundle::OrtVersion;
 
-use crate::error::OnnxError;
+use crate::{error::OnnxError, session::Provider};
 
 /// Where the library lies below a checkout.
 const RELATIVE: &str = "third_party/onnxruntime/libonnxruntime.so";
+/// And the one that was built for GPUs, which runs graphs on the CPU as well.
+const RELATIVE_GPU: &str = "third_party/onnxruntime-gpu/libonnxruntime.so";
 
 /// A process has one ONNX Runtime, from its first load to its end.
 static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
@@ -31,13 +34,13 @@ pub struct OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// Loads the library, or returns the one this process has loaded before.
+    /// Loads the library for `provider`, or returns the one this process has loaded before, whatever that was for.
     ///
     /// # Errors
     /// [`OnnxError::LibraryNotFound`] with every place that was looked at; [`OnnxError::Library`] for a file that is
     /// not ONNX Runtime; [`OnnxError::LibraryVersion`] for one that is too old; [`OnnxError::AlreadyLoaded`] when
     /// `path` is not the library in use.
-    pub fn load(path: Option<&Path>) -> Result<Self, OnnxError> {
+    pub fn load(path: Option<&Path>, provider: Provider) -> Result<Self, OnnxError> {
         // The guarded value is only ever replaced as a whole, so a poisoned lock holds a good value.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = loaded.as_ref() {
@@ -49,7 +52,7 @@ impl OnnxRuntime {
                 _ => Ok(runtime.clone()),
             };
         }
-        let runtime = Self::load_file(find(path)?)?;
+        let runtime = Self::load_file(find(path, provider)?)?;
         *loaded = Some(runtime.clone());
         Ok(runtime)
     }
@@ -120,15 +123,18 @@ impl OnnxRuntime {
 }
 
 /// The file to load: absolute, and there.
-fn find(path: Option<&Path>) -> Result<PathBuf, OnnxError> {
-    let searched: Vec<PathBuf> = match path {
-        Some(path) => vec![path.to_path_buf()],
-        None => std::env::current_exe()
-            .unwrap_or_default()
-            .ancestors()
-            .skip(1)
-            .map(|folder| folder.join(RELATIVE))
-            .collect(),
+fn find(path: Option<&Path>, provider: Provider) -> Result<PathBuf, OnnxError> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let below = |relative: &'static str| {
+        let folders = program.ancestors().skip(1);
+        folders.map(move |folder| folder.join(relative))
+    };
+    let searched: Vec<PathBuf> = match (path, provider) {
+        (Some(path), _) => vec![path.to_path_buf()],
+        (None, Provider::Cpu) => below(RELATIVE).collect(),
+        (None, Provider::Cuda | Provider::TensorRt) => {
+            below(RELATIVE_GPU).chain(below(RELATIVE)).collect()
+        }
     };
     let absolute = searched
         .iter()

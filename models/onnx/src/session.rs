@@ -3,12 +3,21 @@
 //! "CUDA is available" means only that a library was compiled with it. What counts is whether registering it and
 //! creating a session succeed, and either can fail: libraries missing, no driver, no device. So all graphs are tried
 //! on CUDA, and at the first failure there is one warning and all of them are opened on the CPU instead. Graphs that
-//! share buffers are never split between providers.
+//! share buffers are never split between providers. TensorRT is tried the same way, and CUDA after it.
+//!
+//! On CUDA a graph is opened so that its runs can be captured: the first run of a binding records what ONNX Runtime puts
+//! into the stream, and every later one puts all of it there at once. ONNX Runtime refuses that for a graph of which a
+//! node runs on the CPU; such a graph is opened without, which is slower and said aloud. TensorFloat-32 is off: it would
+//! be ten times what a single-precision graph may differ from PyTorch.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, atomic::AtomicU32},
+};
 
 use ort::{
-    ep::ExecutionProvider,
+    ep::{CUDA, ExecutionProvider, TensorRT},
+    logging::LogLevel,
     session::{
         Session as OrtSession,
         builder::{GraphOptimizationLevel, SessionBuilder},
@@ -16,7 +25,12 @@ use ort::{
 };
 use tactus_bundle::Graph;
 
-use crate::{error::OnnxError, library::OnnxRuntime, signature::TensorSpec};
+use crate::{
+    device::{Laps, Stream, calm, one_line},
+    error::OnnxError,
+    library::OnnxRuntime,
+    signature::TensorSpec,
+};
 
 /// What executes the graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +40,8 @@ pub enum Provider {
     Cpu,
     /// An NVIDIA GPU.
     Cuda,
+    /// An NVIDIA GPU, through engines that TensorRT builds of the graphs; what it does not take runs on CUDA.
+    TensorRt,
 }
 
 impl Provider {
@@ -34,6 +50,16 @@ impl Provider {
         match self {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+        }
+    }
+
+    /// What is tried where this one does not work.
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Cpu => None,
+            Self::Cuda => Some(Self::Cpu),
+            Self::TensorRt => Some(Self::Cuda),
         }
     }
 }
@@ -43,7 +69,8 @@ impl Provider {
 pub struct SessionOptions {
     /// Provider to try first.
     pub provider: Provider,
-    /// Whether another provider than that is an error. Otherwise the CPU is the fallback, with one warning.
+    /// Whether the CPU instead is an error. Otherwise it is the fallback, with one warning. TensorRT falls back to CUDA
+    /// either way.
     pub required: bool,
     /// Threads of one operator, 1 or more. ONNX Runtime's 0, "all cores", is refused.
     pub intra_threads: usize,
@@ -64,6 +91,12 @@ impl Default for SessionOptions {
 pub struct Session {
     graph: Graph,
     provider: Provider,
+    /// Where copies and runs are put on a device.
+    pub(crate) stream: Option<&'static Stream>,
+    /// Whether runs are captured.
+    pub(crate) captures: bool,
+    /// Bindings that were made for it.
+    pub(crate) bindings: AtomicU32,
     pub(crate) session: OrtSession,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
@@ -89,6 +122,23 @@ impl Session {
     pub fn outputs(&self) -> &[TensorSpec] {
         &self.outputs
     }
+
+    /// Bytes of the device's memory that are taken, by whomever; `None` on the CPU.
+    pub fn device_memory_used(&self) -> Option<u64> {
+        self.stream.and_then(Stream::memory_used)
+    }
+
+    /// So many points of time on the device; `None` on the CPU, where a run is over when it returns.
+    ///
+    /// # Errors
+    /// [`OnnxError::Run`] when the device has none left.
+    pub fn laps(&self, points: usize) -> Result<Option<Laps>, OnnxError> {
+        let laps = self.stream.map(|stream| Laps::new(stream, points));
+        laps.transpose().map_err(|reason| OnnxError::Run {
+            graph: self.graph.name(),
+            reason,
+        })
+    }
 }
 
 /// Graphs that were opened together.
@@ -113,30 +163,76 @@ pub fn open_all(
     if options.intra_threads == 0 {
         return Err(OnnxError::Threads { actual: 0 });
     }
-    let open_on = |provider: Provider| {
-        files
-            .iter()
-            .map(|(graph, file)| open(runtime, *graph, file, provider, options.intra_threads))
-            .collect::<Result<Vec<_>, _>>()
-            .map(|sessions| Sessions { sessions, provider })
-    };
-    match options.provider {
-        Provider::Cpu => open_on(Provider::Cpu),
-        Provider::Cuda => open_on(Provider::Cuda).or_else(|error| match options.required {
-            true => Err(error),
-            false => {
-                tracing::warn!("CUDA cannot be used, all graphs run on the CPU instead: {error}");
-                open_on(Provider::Cpu)
+    let mut provider = options.provider;
+    let mut reasons: Vec<String> = Vec::new();
+    loop {
+        let opened = open_on(runtime, files, provider, options.intra_threads);
+        let (error, next) = match (opened, provider.next()) {
+            (Ok(sessions), _) => {
+                if provider != options.provider {
+                    warn_once(options.provider, provider, reasons.join("; "));
+                }
+                return Ok(Sessions { sessions, provider });
             }
-        }),
+            (Err(error), Some(next)) => (error, next),
+            (Err(error), None) => return Err(error),
+        };
+        if next == Provider::Cpu && options.required {
+            return Err(error);
+        }
+        let reason = match &error {
+            OnnxError::Open { reason, .. } => one_line(reason).to_owned(),
+            other => other.to_string(),
+        };
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+        provider = next;
     }
+}
+
+/// Says why `used` runs the graphs in the place of `wanted`; the same reason is said once in a process, which opens a policy
+/// and its words one after the other.
+fn warn_once(wanted: Provider, used: Provider, reason: String) {
+    static SAID: Mutex<String> = Mutex::new(String::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if *said != reason {
+        let (wanted, used) = (wanted.name(), used.name());
+        tracing::warn!("{wanted} cannot be used, all graphs run on {used} instead: {reason}");
+        *said = reason;
+    }
+}
+
+/// Opens every graph on `provider`, on a device in one stream.
+fn open_on(
+    runtime: &OnnxRuntime,
+    files: &[(Graph, PathBuf)],
+    provider: Provider,
+    intra_threads: usize,
+) -> Result<Vec<Session>, OnnxError> {
+    let stream = match (provider, files.first()) {
+        (Provider::Cpu, _) | (_, None) => None,
+        (Provider::Cuda | Provider::TensorRt, Some((graph, file))) => {
+            let stream = Stream::new(runtime).map_err(|reason| OnnxError::Open {
+                graph: graph.name(),
+                file: file.clone(),
+                provider: provider.name(),
+                reason,
+            })?;
+            Some(stream)
+        }
+    };
+    let files = files.iter();
+    let open = |(graph, file): &(Graph, PathBuf)| {
+        open(runtime, (*graph, file), (provider, stream), intra_threads)
+    };
+    files.map(open).collect()
 }
 
 fn open(
     runtime: &OnnxRuntime,
-    graph: Graph,
-    file: &Path,
-    provider: Provider,
+    (graph, file): (Graph, &Path),
+    (provider, stream): (Provider, Option<&'static Stream>),
     intra_threads: usize,
 ) -> Result<Session, OnnxError> {
     let error = |reason: String| OnnxError::Open {
@@ -145,23 +241,73 @@ fn open(
         provider: provider.name(),
         reason,
     };
-    let mut builder = builder(runtime, intra_threads).map_err(&error)?;
-    if provider == Provider::Cuda {
-        // Registered by hand: the builder's own way logs a failure and carries on.
-        ort::ep::CUDA::default()
-            .register(&mut builder)
-            .map_err(|e| error(e.to_string()))?;
+    let commit = |captures: bool| {
+        let mut builder = builder(runtime, intra_threads)?;
+        if let Some(stream) = stream {
+            // What a session without captures will say again, or will not.
+            let level = match captures {
+                true => LogLevel::Fatal,
+                false => LogLevel::Error,
+            };
+            let leveled = builder.with_log_level(level);
+            builder = leveled.map_err(|e| e.to_string())?;
+            register(&mut builder, provider, stream, (runtime, captures))?;
+        }
+        let _calm = stream.map(|_| calm());
+        builder.commit_from_file(file).map_err(|e| e.to_string())
+    };
+    let mut captures = provider == Provider::Cuda;
+    let mut session = commit(captures);
+    if let (Err(refused), true) = (&session, captures) {
+        captures = false;
+        let plain = commit(captures);
+        if plain.is_ok() {
+            let (graph, provider) = (graph.name(), provider.name());
+            tracing::warn!(
+                "graph `{graph}`: runs on {provider} node by node, which is slower: {refused}"
+            );
+        }
+        session = plain;
     }
-    let session = builder
-        .commit_from_file(file)
-        .map_err(|e| error(e.to_string()))?;
+    let session = session.map_err(&error)?;
     Ok(Session {
         graph,
         provider,
+        stream,
+        captures,
+        bindings: AtomicU32::new(0),
         inputs: session.inputs().iter().map(TensorSpec::of).collect(),
         outputs: session.outputs().iter().map(TensorSpec::of).collect(),
         session,
     })
+}
+
+/// Registers the device's providers by hand: the builder's own way logs a failure and carries on.
+pub(crate) fn register(
+    builder: &mut SessionBuilder,
+    provider: Provider,
+    stream: &'static Stream,
+    (runtime, captures): (&OnnxRuntime, bool),
+) -> Result<(), String> {
+    let handle = stream.handle().cast::<()>();
+    if provider == Provider::TensorRt {
+        // Building an engine takes minutes, so it is kept, beside the library that it is for.
+        let folder = runtime.path().with_file_name("tensorrt");
+        // SAFETY: the stream lives as long as the process.
+        unsafe { TensorRT::default().with_compute_stream(handle) }
+            .with_engine_cache(true)
+            .with_engine_cache_path(folder.display())
+            .with_timing_cache(true)
+            .with_timing_cache_path(folder.display())
+            .register(builder)
+            .map_err(|e| e.to_string())?;
+    }
+    // SAFETY: as above.
+    unsafe { CUDA::default().with_compute_stream(handle) }
+        .with_tf32(false)
+        .with_cuda_graph(captures)
+        .register(builder)
+        .map_err(|e| e.to_string())
 }
 
 /// A builder with our options. The error is a text because `ort`'s carries the builder, which cannot be sent.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use tactus_onnx::OnnxRuntime;
+use tactus_onnx::{OnnxRuntime, Provider};
 
 fn refusal(path: Option<&Path>) -> String {
-    OnnxRuntime::load(path)
+    OnnxRuntime::load(path, Provider::Cpu)
         .expect_err("there is no library")
         .to_string()
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 fn runtime() -> OnnxRuntime {
     let library = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../third_party/onnxruntime/libonnxruntime.so");
-    OnnxRuntime::load(Some(&library)).expect("./launch/setup places it")
+    OnnxRuntime::load(Some(&library), Provider::Cpu).expect("./launch/setup places it")
 }
 
 /// A field of a protobuf message: a length-delimited one, or a varint below 128.
@@ -200,8 +200,11 @@ fn an_operator_that_onnx_runtime_does_not_know_is_named() {
 #[test]
 fn a_second_library_in_one_process_is_refused() {
     let first = runtime();
-    assert!(OnnxRuntime::load(None).is_ok_and(|again| again.path() == first.path()));
-    let error = OnnxRuntime::load(Some(Path::new("/elsewhere/libonnxruntime.so")));
+    assert!(OnnxRuntime::load(None, Provider::Cpu).is_ok_and(|again| again.path() == first.path()));
+    let error = OnnxRuntime::load(
+        Some(Path::new("/elsewhere/libonnxruntime.so")),
+        Provider::Cpu,
+    );
     assert_eq!(
         error.expect_err("another library").to_string(),
         format!(

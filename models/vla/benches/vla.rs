@@ -283,10 +283,12 @@ fn sequence() -> Sequence {
     let (_, grids) = prompter(&bundle);
     let vision = &bundle.manifest().vision;
     let index = VisionIndex::new(&grids, vision);
-    let runtime = OnnxRuntime::load(Some(&library())).expect("./launch/setup places it");
+    let runtime =
+        OnnxRuntime::load(Some(&library()), Provider::Cpu).expect("./launch/setup places it");
     let options = SessionOptions::default();
     let spec = SequenceSpec {
         links: Place::Device,
+        steps_in: Place::Device,
         guided: false,
         steps: bundle.manifest().denoise.steps,
     };

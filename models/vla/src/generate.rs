@@ -34,12 +34,12 @@ struct Piece {
 }
 
 /// Where image tokens lie.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct ImageTokens<'a> {
     /// `[N, hidden]`.
-    pub embeds: &'a Buffer<f32>,
+    pub embeds: &'a mut Buffer<f32>,
     /// `[D, N, hidden]`, where there are levels.
-    pub levels: Option<&'a Buffer<f32>>,
+    pub levels: Option<&'a mut Buffer<f32>>,
     /// N.
     pub count: usize,
 }
@@ -180,7 +180,7 @@ impl Decoder {
         let same = |piece: &Piece| piece.tokens == tokens;
         let mut piece = match self.many.take() {
             Some(piece) if same(&piece) => piece,
-            _ => self.piece(tokens, images)?,
+            _ => self.piece(tokens, &images)?,
         };
         let start = self.length.min(all - tokens);
         let script = &self.script;
@@ -203,7 +203,6 @@ impl Decoder {
         {
             to.copy_from_slice(&from[start..start + tokens]);
         }
-        // Links in the host's memory are copied to a device again; on the device they are where they were.
         piece.binding.refresh("image_embeds", images.embeds)?;
         if let Some(levels) = images.levels {
             piece.binding.refresh("deepstack", levels)?;
@@ -272,7 +271,8 @@ impl Decoder {
         ] {
             binding.refresh(name, buffer)?;
         }
-        self.session.run(binding).map(drop)
+        self.session.run(binding)?;
+        self.logits.fetch()
     }
 
     /// Buffers for single tokens, which are no image's.
@@ -283,22 +283,26 @@ impl Decoder {
             buffer.write()?.fill(0.0);
             Ok::<_, OnnxError>(buffer)
         };
-        let embeds = host("image_embeds", &[1, hidden])?;
-        let stack = match levels {
+        let mut embeds = host("image_embeds", &[1, hidden])?;
+        let mut stack = match levels {
             0 => None,
             levels => Some(host("deepstack", &[levels, 1, hidden])?),
         };
         let nothing = ImageTokens {
-            embeds: &embeds,
-            levels: stack.as_ref(),
+            embeds: &mut embeds,
+            levels: stack.as_mut(),
             count: 1,
         };
-        let mut piece = self.piece(1, nothing)?;
+        let mut piece = self.piece(1, &nothing)?;
         piece.image_rows.write()?.fill(1);
+        piece.binding.refresh("image_embeds", &mut embeds)?;
+        if let Some(stack) = &mut stack {
+            piece.binding.refresh("deepstack", stack)?;
+        }
         Ok(piece)
     }
 
-    fn piece(&mut self, tokens: usize, images: ImageTokens<'_>) -> Result<Piece, OnnxError> {
+    fn piece(&mut self, tokens: usize, images: &ImageTokens<'_>) -> Result<Piece, OnnxError> {
         let session = &self.session;
         let host = |name, shape: &[usize]| session.buffer::<i64>(name, Place::Host, shape);
         let input_ids = host("input_ids", &[1, tokens])?;
@@ -311,7 +315,7 @@ impl Decoder {
         binding.input("position_ids", &position_ids)?;
         binding.input("start", &start)?;
         binding.input("image_embeds", images.embeds)?;
-        if let Some(levels) = images.levels {
+        if let Some(levels) = &images.levels {
             binding.input("deepstack", levels)?;
         }
         binding.output("logits", &mut self.logits)?;

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tactus_bundle::{Bundle, Graph};
-use tactus_onnx::{Ceiling, OnnxRuntime, Place, Provider};
+use tactus_bundle::{Bundle, Graph, Precision};
+use tactus_onnx::{Ceiling, OnnxRuntime, Place};
 use tactus_types::{CameraFrame, Encoding, Stage};
 
 use crate::{
@@ -89,7 +89,9 @@ pub struct CostReport {
     pub chunk: StageCost,
     /// What a token of the language model costs, where the bundle has a decoder.
     pub decoder: Option<TokenCost>,
-    /// What the machine does at best; measured on a CPU, not known of a GPU.
+    /// Bytes of the device's memory that were taken after the last chunk, by whomever; `None` on the CPU.
+    pub device_memory_bytes: Option<u64>,
+    /// What the machine does at best; not measured for graphs that nobody counted the operations of.
     pub ceiling: Option<Ceiling>,
 }
 
@@ -110,13 +112,11 @@ pub fn measure(
     let mut policy = VlaPolicy::of_bundle(bundle.clone(), options.policy(&joints), Place::Device)?;
     let opened_in = started.elapsed();
     let provider = policy.parts().sequence.provider();
-    let ceiling = match provider {
-        Provider::Cpu => {
-            let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
-            Some(Ceiling::measure(&runtime, options.intra_threads)?)
-        }
-        Provider::Cuda => None,
-    };
+    let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
+    let threads = options.intra_threads;
+    let backbone = bundle.manifest().graph(Graph::Backbone);
+    let precision = backbone.map_or(Precision::Fp32, |graph| graph.precision);
+    let ceiling = Some(Ceiling::measure(&runtime, provider, threads, precision)?);
     let cases = bundle.golden()?;
     // A manifest without a case is refused when it is read.
     let case = cases.first().ok_or(VlaError::NoGoldenCase)?;
@@ -149,6 +149,7 @@ pub fn measure(
         whole.push(took);
         on_chunk();
     }
+    let device_memory_bytes = policy.parts().sequence.device_memory_used();
     let decoder = token_cost(
         &bundle,
         options,
@@ -175,6 +176,7 @@ pub fn measure(
         rest: cost(rest, None),
         chunk: cost(whole, all),
         decoder,
+        device_memory_bytes,
         ceiling,
     })
 }

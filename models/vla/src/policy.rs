@@ -123,6 +123,13 @@ impl VlaPolicy {
             features_every,
         } = options;
         let guided = offers(&bundle, conditioning)?;
+        let steps_in = match conditioning {
+            Conditioning::Guided {
+                jacobian: Jacobian::Identity,
+                ..
+            } => Place::Host,
+            _ => links,
+        };
         let manifest = bundle.manifest();
         let most = manifest.denoise.steps;
         let steps = denoise_steps.unwrap_or(most);
@@ -157,7 +164,7 @@ impl VlaPolicy {
             &tokens,
         )?;
         let index = VisionIndex::new(&grids, vision);
-        let runtime = OnnxRuntime::load(ort_library.as_deref())?;
+        let runtime = OnnxRuntime::load(ort_library.as_deref(), provider)?;
         let session_options = SessionOptions {
             provider,
             required: require_provider,
@@ -170,6 +177,7 @@ impl VlaPolicy {
             &index,
             SequenceSpec {
                 links,
+                steps_in,
                 guided,
                 steps,
             },
@@ -396,7 +404,9 @@ impl VlaPolicy {
             (Stage::Backbone, Sequence::run_backbone),
             (Stage::Context, Sequence::run_context),
         ];
-        for (stage, run) in all.into_iter().skip(if looks { 0 } else { 2 }) {
+        let launched = Instant::now();
+        let ran = all.into_iter().skip(if looks { 0 } else { 2 });
+        for (stage, run) in ran.clone() {
             let took = run(&mut self.sequence).map_err(|e| InferError::from(e).at(stage.name()))?;
             stages.set(stage, took);
         }
@@ -408,11 +418,36 @@ impl VlaPolicy {
             Stage::Denoise,
             took.map_err(|e| InferError::from(e).at(Stage::Denoise.name()))?,
         );
+        self.device_stages(&mut stages, ran.map(|(stage, _)| stage), launched.elapsed());
         Ok(Denoised {
             stages,
             times,
             anchor,
         })
+    }
+
+    /// On a device runs return before they are done, and only the last step waits. So what the graphs before it took is
+    /// asked of the device, and all the rest of the `whole` is the steps': nothing is left out.
+    fn device_stages(
+        &self,
+        stages: &mut StageTimes,
+        ran: impl Iterator<Item = Stage>,
+        whole: Duration,
+    ) {
+        let mut rest = whole;
+        for stage in ran {
+            let graph = match stage {
+                Stage::Vision => Graph::Vision,
+                Stage::Backbone => Graph::Backbone,
+                _ => Graph::Context,
+            };
+            let Some(took) = self.sequence.device_time(graph) else {
+                return;
+            };
+            stages.set(stage, took);
+            rest = rest.saturating_sub(took);
+        }
+        stages.set(Stage::Denoise, rest);
     }
 
     /// Token ids and positions depend on nothing but the instruction, and on the state where the prompt says it, so they are

@@ -151,7 +151,7 @@ impl Reasoner {
             manifest.prompt.lowercase = false;
             manifest.prompt.strip_punctuation = false;
         }
-        let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
+        let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
         runtime.at_least(manifest.min_ort)?;
         let images = Images::new(&manifest)?;
         let grids = images.grids();
@@ -182,7 +182,7 @@ impl Reasoner {
             match options.provider {
                 Provider::Cpu => return Err(OnnxError::Precision { graph }.into()),
                 // There is nothing to fall back to.
-                Provider::Cuda => session_options.required = true,
+                Provider::Cuda | Provider::TensorRt => session_options.required = true,
             }
         }
         let opened = open_all(&runtime, &files, session_options)?;
@@ -336,20 +336,14 @@ impl Reasoner {
         }
         match state.phase {
             Phase::Look => {
-                let Tower {
-                    binding,
-                    pixel_values,
-                    ..
-                } = &mut self.tower;
-                binding.refresh("pixel_values", pixel_values)?;
-                self.vision.run(binding)?;
+                self.tower.run(&mut self.vision)?;
                 state.phase = Phase::Read;
                 Ok(Step::Read)
             }
             Phase::Read => {
                 let images = ImageTokens {
-                    embeds: &self.tower.image_embeds,
-                    levels: self.tower.deepstack.as_ref(),
+                    embeds: &mut self.tower.image_embeds,
+                    levels: self.tower.deepstack.as_mut(),
                     count: self.image_tokens.max(1),
                 };
                 if self.decoder.read(images)? {

@@ -8,17 +8,24 @@
 //! noise --step 0--> a --step 1--> b --step 2--> a --step 3--> result
 //! ```
 //!
+//! On a device the host puts copies and runs of a whole chunk into one stream and waits once, for the result.
+//!
 //! With guidance the steps run through the `denoise_vjp` graph instead, over the same buffers; it is opened only when
 //! it is asked for, since it holds the head's weights a second time.
 //!
 //! Buffers whose shape depends on the prompt's length are made anew when that length changes, which is when the
-//! instruction does. Where prompts say the state, that is with every other chunk: those of some lengths are kept.
+//! instruction does. Where prompts say the state, that is with every other chunk: those of some lengths are kept. So they
+//! are on a device.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use tactus_bundle::{Bundle, Graph, Precision};
 use tactus_onnx::{
-    Binding, Buffer, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions, open_all,
+    Binding, Buffer, Laps, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions,
+    open_all,
 };
 
 use crate::{graphs, graphs::Dims, position::VisionIndex, tower::Tower};
@@ -38,6 +45,32 @@ impl Trajectory {
             step if step == self.steps => 1,
             step => 2 + step % 2,
         }
+    }
+
+    /// Runs step number `step` over `binding`. What the host may look at after it is there then.
+    fn run(
+        &mut self,
+        step: usize,
+        session: &mut Session,
+        binding: &mut Binding,
+    ) -> Result<Duration, OnnxError> {
+        let (from, to) = (self.slot(step), self.slot(step + 1));
+        binding.refresh("x", &mut self.buffers[from])?;
+        let started = Instant::now();
+        session.run(binding)?;
+        self.buffers[to].fetch()?;
+        Ok(started.elapsed())
+    }
+
+    /// The actions before and after `step`.
+    fn around(&mut self, step: usize) -> Result<(&[f32], &mut [f32]), OnnxError> {
+        let (from, to) = (self.slot(step), self.slot(step + 1));
+        let buffers = self.buffers.get_disjoint_mut([from, to]);
+        let [a, b] = buffers.map_err(|_| OnnxError::Run {
+            graph: Graph::Denoise.name(),
+            reason: format!("step {step}: not a step"),
+        })?;
+        Ok((a.read()?, b.write()?))
     }
 }
 
@@ -60,6 +93,9 @@ struct PromptBuffers {
 
 /// Lengths of prompts, beside the present one, whose buffers are kept where prompts say the state.
 const KEPT: usize = 3;
+
+/// Likewise on a device, whatever prompts say: runs over new buffers are captured anew.
+const KEPT_ON_DEVICE: usize = 15;
 
 /// The guided step and what draws it.
 struct Guided {
@@ -88,6 +124,8 @@ pub struct PromptTensors<'a> {
 pub struct SequenceSpec {
     /// Where tensors lie that pass between graphs: [`Place::Device`], or [`Place::Host`] when they are to be looked at.
     pub links: Place,
+    /// Where the actions between steps lie, likewise: guidance by the host changes them.
+    pub steps_in: Place,
     /// Whether the `denoise_vjp` graph is opened too.
     pub guided: bool,
     /// Euler steps, 1 or more.
@@ -100,10 +138,8 @@ pub struct Sequence {
     provider: Provider,
     dims: Dims,
     links: Place,
-    pixel_values: Buffer<f32>,
-    image_embeds: Buffer<f32>,
-    deepstack: Option<Buffer<f32>>,
-    vision: Binding,
+    laps: Option<Laps>,
+    vision: Tower,
     state: Buffer<f32>,
     prefix: Buffer<f32>,
     prefix_mask: Buffer<f32>,
@@ -131,6 +167,7 @@ impl Sequence {
     ) -> Result<Self, OnnxError> {
         let SequenceSpec {
             links,
+            steps_in,
             guided,
             steps,
         } = spec;
@@ -143,7 +180,7 @@ impl Sequence {
             match options.provider {
                 Provider::Cpu => return Err(OnnxError::Precision { graph }),
                 // There is nothing to fall back to.
-                Provider::Cuda => options.required = true,
+                Provider::Cuda | Provider::TensorRt => options.required = true,
             }
         }
         let mut files: Vec<(Graph, PathBuf)> = bundle.graph_paths();
@@ -162,6 +199,7 @@ impl Sequence {
         graphs::check(&sessions, guided_session.as_ref(), dims)?;
 
         let [vision_session, _, context_session, denoise_session] = &sessions;
+        let laps = vision_session.laps(POINTS)?;
         let Dims {
             state,
             horizon,
@@ -171,18 +209,18 @@ impl Sequence {
         let host_f32 = |session: &Session, name: &str, shape: &[usize]| {
             session.buffer::<f32>(name, Place::Host, shape)
         };
-        let Tower {
-            pixel_values,
-            image_embeds,
-            deepstack,
-            binding: vision,
-        } = Tower::bind(vision_session, index, dims, links)?;
+        let kept = match (opened.provider, manifest.prompt.state) {
+            (Provider::Cpu, None) => 0,
+            (Provider::Cpu, Some(_)) => KEPT,
+            (Provider::Cuda | Provider::TensorRt, _) => KEPT_ON_DEVICE,
+        };
+        let vision = Tower::bind(vision_session, index, dims, links)?;
         let x = |name, place| denoise_session.buffer(name, place, &[1, horizon, action]);
         let buffers = [
             x("noise", Place::Host)?,
             x("result", Place::Host)?,
-            x("x", links)?,
-            x("x", links)?,
+            x("x", steps_in)?,
+            x("x", steps_in)?,
         ];
         let mut times = Vec::with_capacity(steps);
         for step in 0..steps {
@@ -211,16 +249,14 @@ impl Sequence {
             sessions,
             dims,
             links,
-            pixel_values,
-            image_embeds,
-            deepstack,
+            laps,
             vision,
             trajectory: Trajectory { buffers, steps },
             times,
             dt,
             guided,
             prompt: None,
-            kept: (Vec::new(), manifest.prompt.state.map_or(0, |_| KEPT)),
+            kept: (Vec::new(), kept),
         })
     }
 
@@ -261,26 +297,12 @@ impl Sequence {
                 }
             }
         };
-        let PromptBuffers {
-            input_ids,
-            image_rows,
-            position_ids,
-            attention_mask,
-            backbone,
-            ..
-        } = &mut buffers;
-        if let Some(mask) = attention_mask {
+        if let Some(mask) = &mut buffers.attention_mask {
             fill(mask, prompt.attention_mask)?;
-            backbone.refresh("attention_mask", mask)?;
         }
-        for (name, buffer, values) in [
-            ("input_ids", input_ids, prompt.input_ids),
-            ("image_rows", image_rows, prompt.image_rows),
-            ("position_ids", position_ids, prompt.position_ids),
-        ] {
-            fill(buffer, values)?;
-            backbone.refresh(name, buffer)?;
-        }
+        fill(&mut buffers.input_ids, prompt.input_ids)?;
+        fill(&mut buffers.image_rows, prompt.image_rows)?;
+        fill(&mut buffers.position_ids, prompt.position_ids)?;
         self.prompt = Some(buffers);
         Ok(())
     }
@@ -300,10 +322,10 @@ impl Sequence {
         let mut features = backbone_session.buffer("features", self.links, &[1, length, width])?;
         let mut backbone = backbone_session.binding()?;
         backbone.input("input_ids", &input_ids)?;
-        backbone.input("image_embeds", &self.image_embeds)?;
+        backbone.input("image_embeds", &self.vision.image_embeds)?;
         backbone.input("image_rows", &image_rows)?;
         backbone.input("position_ids", &position_ids)?;
-        if let Some(deepstack) = &self.deepstack {
+        if let Some(deepstack) = &self.vision.deepstack {
             backbone.input("deepstack", deepstack)?;
         }
         let mut attention_mask = None;
@@ -407,7 +429,7 @@ impl Sequence {
     /// # Errors
     /// [`OnnxError`]; likewise below.
     pub fn pixel_values(&mut self) -> Result<&mut [f32], OnnxError> {
-        self.pixel_values.write()
+        self.vision.pixel_values.write()
     }
 
     /// The normalised state `[columns]`, to be written before [`Sequence::run_context`].
@@ -449,7 +471,7 @@ impl Sequence {
     /// # Errors
     /// [`OnnxError`] when links are on a device.
     pub fn image_embeds(&mut self) -> Result<&mut [f32], OnnxError> {
-        self.image_embeds.write()
+        self.vision.image_embeds.write()
     }
 
     /// DeepStack levels `[D, N, hidden]`, a link; `None` where there are none.
@@ -457,7 +479,11 @@ impl Sequence {
     /// # Errors
     /// [`OnnxError`] when links are on a device.
     pub fn deepstack(&mut self) -> Result<Option<&mut [f32]>, OnnxError> {
-        self.deepstack.as_mut().map(Buffer::write).transpose()
+        self.vision
+            .deepstack
+            .as_mut()
+            .map(Buffer::write)
+            .transpose()
     }
 
     /// Features `[1, S, F]`, a link.
@@ -492,7 +518,8 @@ impl Sequence {
         }
     }
 
-    /// Patches to image tokens. Returns the time inside ONNX Runtime, as do the others.
+    /// Patches to image tokens. Returns the time inside ONNX Runtime, as do the others; on a device, the time to put it
+    /// into the stream, and [`Sequence::device_time`] says the rest once the last step is done.
     ///
     /// # Errors
     /// [`OnnxError`].
@@ -500,11 +527,14 @@ impl Sequence {
         let Self {
             sessions: [session, ..],
             vision,
-            pixel_values,
+            laps,
             ..
         } = self;
-        vision.refresh("pixel_values", pixel_values)?;
-        session.run(vision)
+        mark(laps, Graph::Vision, Edge::Begin);
+        let took = vision.run(session)?;
+        mark(laps, Graph::Vision, Edge::End);
+        vision.fetch()?;
+        Ok(took)
     }
 
     /// Tokens and image tokens to features.
@@ -515,17 +545,34 @@ impl Sequence {
         let Self {
             sessions: [_, session, ..],
             prompt,
-            image_embeds,
-            deepstack,
-            links,
+            vision,
+            laps,
             ..
         } = self;
-        let prompt = prompt_of(prompt, Graph::Backbone)?;
-        refresh_link(*links, &mut prompt.backbone, "image_embeds", image_embeds)?;
-        if let Some(deepstack) = deepstack {
-            refresh_link(*links, &mut prompt.backbone, "deepstack", deepstack)?;
+        let PromptBuffers {
+            backbone: binding,
+            input_ids,
+            image_rows,
+            position_ids,
+            attention_mask,
+            features,
+            ..
+        } = prompt_of(prompt, Graph::Backbone)?;
+        mark(laps, Graph::Backbone, Edge::Begin);
+        binding.refresh("input_ids", input_ids)?;
+        binding.refresh("image_rows", image_rows)?;
+        binding.refresh("position_ids", position_ids)?;
+        if let Some(mask) = attention_mask {
+            binding.refresh("attention_mask", mask)?;
         }
-        session.run(&prompt.backbone)
+        binding.refresh("image_embeds", &mut vision.image_embeds)?;
+        if let Some(deepstack) = &mut vision.deepstack {
+            binding.refresh("deepstack", deepstack)?;
+        }
+        let took = session.run(binding)?;
+        mark(laps, Graph::Backbone, Edge::End);
+        features.fetch()?;
+        Ok(took)
     }
 
     /// Features and state to what the head needs in every step.
@@ -537,15 +584,54 @@ impl Sequence {
             sessions: [_, _, session, _],
             prompt,
             state,
-            links,
+            laps,
             ..
         } = self;
         let PromptBuffers {
-            context, features, ..
+            context,
+            features,
+            context_values,
+            ..
         } = prompt_of(prompt, Graph::Context)?;
+        mark(laps, Graph::Context, Edge::Begin);
         context.refresh("state", state)?;
-        refresh_link(*links, context, "features", features)?;
-        session.run(context)
+        context.refresh("features", features)?;
+        let took = session.run(context)?;
+        mark(laps, Graph::Context, Edge::End);
+        for (_, buffer) in context_values {
+            buffer.fetch()?;
+        }
+        Ok(took)
+    }
+
+    /// Bytes of the device's memory that are taken, by whomever; `None` on the CPU.
+    pub fn device_memory_used(&self) -> Option<u64> {
+        self.sessions[0].device_memory_used()
+    }
+
+    /// How long `graph` took on the device in the last chunk; `None` on the CPU, where its run said so, and for steps.
+    pub fn device_time(&self, graph: Graph) -> Option<Duration> {
+        let point = |edge| point(graph, edge);
+        let laps = self.laps.as_ref()?;
+        laps.between(point(Edge::Begin)?, point(Edge::End)?)
+    }
+
+    /// Euler step number `step`, counted from 0. The last waits for the device.
+    ///
+    /// # Errors
+    /// [`OnnxError`].
+    pub fn run_denoise(&mut self, step: usize) -> Result<Duration, OnnxError> {
+        let [.., session] = &mut self.sessions;
+        let prompt = prompt_of(&mut self.prompt, Graph::Denoise)?;
+        let binding = step_of(&mut prompt.denoise, step, Graph::Denoise)?;
+        binding.refresh("prefix", &mut self.prefix)?;
+        binding.refresh("prefix_mask", &mut self.prefix_mask)?;
+        binding.refresh("time", &mut self.times[step])?;
+        binding.refresh("dt", &mut self.dt)?;
+        for (name, buffer) in &mut prompt.context_values {
+            binding.refresh(name, buffer)?;
+        }
+        self.trajectory.run(step, session, binding)
     }
 
     /// Guided Euler step number `step`, counted from 0, in place of [`Sequence::run_denoise`].
@@ -553,43 +639,20 @@ impl Sequence {
     /// # Errors
     /// [`OnnxError`], also when the guided graph was not opened.
     pub fn run_guided(&mut self, step: usize) -> Result<Duration, OnnxError> {
-        let Self {
-            guided,
-            prompt,
-            prefix,
-            prefix_mask,
-            trajectory,
-            links,
-            ..
-        } = self;
-        let own = guided_of(guided)?;
-        let PromptBuffers {
-            guided,
-            context_values,
-            ..
-        } = prompt_of(prompt, Graph::DenoiseVjp)?;
-        let (Some(binding), Some(guidance)) = (guided.get_mut(step), own.guidance.get(step)) else {
-            return Err(OnnxError::Run {
-                graph: Graph::DenoiseVjp.name(),
-                reason: format!("step {step}: expected less than {}", trajectory.steps),
-            });
-        };
-        binding.refresh("prefix", prefix)?;
-        binding.refresh("prefix_mask", prefix_mask)?;
-        binding.refresh("target", &own.target)?;
-        binding.refresh("weight", &own.weight)?;
-        binding.refresh("guidance", guidance)?;
-        let x = &trajectory.buffers[trajectory.slot(step)];
-        match step {
-            0 => binding.refresh("x", x)?,
-            _ => refresh_link(*links, binding, "x", x)?,
+        let own = guided_of(&mut self.guided)?;
+        let prompt = prompt_of(&mut self.prompt, Graph::DenoiseVjp)?;
+        let binding = step_of(&mut prompt.guided, step, Graph::DenoiseVjp)?;
+        binding.refresh("prefix", &mut self.prefix)?;
+        binding.refresh("prefix_mask", &mut self.prefix_mask)?;
+        binding.refresh("time", &mut self.times[step])?;
+        binding.refresh("dt", &mut self.dt)?;
+        binding.refresh("target", &mut own.target)?;
+        binding.refresh("weight", &mut own.weight)?;
+        binding.refresh("guidance", &mut own.guidance[step])?;
+        for (name, buffer) in &mut prompt.context_values {
+            binding.refresh(name, buffer)?;
         }
-        if *links == Place::Host {
-            for (name, buffer) in context_values {
-                binding.refresh(name, buffer)?;
-            }
-        }
-        own.session.run(binding)
+        self.trajectory.run(step, &mut own.session, binding)
     }
 
     /// The actions before and after `step`, `[H, A]` each, for guidance by the host.
@@ -597,56 +660,38 @@ impl Sequence {
     /// # Errors
     /// [`OnnxError`] when they are links and links are on a device.
     pub fn around(&mut self, step: usize) -> Result<(&[f32], &mut [f32]), OnnxError> {
-        let (from, to) = (self.trajectory.slot(step), self.trajectory.slot(step + 1));
-        let missing = || OnnxError::Run {
-            graph: Graph::Denoise.name(),
-            reason: format!("step {step}: not a step"),
-        };
-        let [a, b] = self
-            .trajectory
-            .buffers
-            .get_disjoint_mut([from, to])
-            .map_err(|_| missing())?;
-        Ok((a.read()?, b.write()?))
+        self.trajectory.around(step)
     }
+}
 
-    /// Euler step number `step`, counted from 0.
-    ///
-    /// # Errors
-    /// [`OnnxError`].
-    pub fn run_denoise(&mut self, step: usize) -> Result<Duration, OnnxError> {
-        let Self {
-            sessions: [.., session],
-            prompt,
-            prefix,
-            prefix_mask,
-            trajectory,
-            links,
-            ..
-        } = self;
-        let PromptBuffers {
-            denoise,
-            context_values,
-            ..
-        } = prompt_of(prompt, Graph::Denoise)?;
-        let binding = denoise.get_mut(step).ok_or_else(|| OnnxError::Run {
-            graph: Graph::Denoise.name(),
-            reason: format!("step {step}: expected less than {}", trajectory.steps),
-        })?;
-        binding.refresh("prefix", prefix)?;
-        binding.refresh("prefix_mask", prefix_mask)?;
-        let x = &trajectory.buffers[trajectory.slot(step)];
-        match step {
-            0 => binding.refresh("x", x)?,
-            _ => refresh_link(*links, binding, "x", x)?,
-        }
-        if *links == Place::Host {
-            for (name, buffer) in context_values {
-                binding.refresh(name, buffer)?;
-            }
-        }
-        session.run(binding)
+/// Beginning or end of a graph's run, on a device.
+#[derive(Debug, Clone, Copy)]
+enum Edge {
+    Begin,
+    End,
+}
+
+/// Points of time that [`point`] numbers.
+const POINTS: usize = 6;
+
+fn point(graph: Graph, edge: Edge) -> Option<usize> {
+    let graphs = [Graph::Vision, Graph::Backbone, Graph::Context];
+    let at = graphs.iter().position(|known| *known == graph)?;
+    Some(2 * at + edge as usize)
+}
+
+fn mark(laps: &Option<Laps>, graph: Graph, edge: Edge) {
+    if let (Some(laps), Some(point)) = (laps, point(graph, edge)) {
+        laps.mark(point);
     }
+}
+
+fn step_of(bindings: &mut [Binding], step: usize, graph: Graph) -> Result<&mut Binding, OnnxError> {
+    let steps = bindings.len();
+    bindings.get_mut(step).ok_or_else(|| OnnxError::Run {
+        graph: graph.name(),
+        reason: format!("step {step}: expected less than {steps}"),
+    })
 }
 
 fn guided_of(guided: &mut Option<Guided>) -> Result<&mut Guided, OnnxError> {
@@ -654,19 +699,6 @@ fn guided_of(guided: &mut Option<Guided>) -> Result<&mut Guided, OnnxError> {
         graph: Graph::DenoiseVjp.name(),
         reason: "the guided graph is not open".into(),
     })
-}
-
-/// A link in the host's memory is copied to a device again before it is read; one on the device is already there.
-fn refresh_link(
-    links: Place,
-    binding: &mut Binding,
-    name: &str,
-    buffer: &Buffer<f32>,
-) -> Result<(), OnnxError> {
-    match links {
-        Place::Host => binding.refresh(name, buffer),
-        Place::Device => Ok(()),
-    }
 }
 
 fn prompt_of(

@@ -1,6 +1,8 @@
 //! The vision graph over bound buffers.
 //!
-//! Decides what is bound to what for a set of images. Does not run it, and does not say when.
+//! Decides what is bound to what for a set of images. Does not say when it runs.
+
+use std::time::Duration;
 
 use tactus_onnx::{Binding, Buffer, OnnxError, Place, Session};
 
@@ -14,8 +16,11 @@ pub(crate) struct Tower {
     pub image_embeds: Buffer<f32>,
     /// `[D, N, hidden]`; `None` where there are no levels.
     pub deepstack: Option<Buffer<f32>>,
-    /// All of them and the indices, which never change.
-    pub binding: Binding,
+    /// What never changes: where patches lie.
+    indices: Vec<(&'static str, Buffer<i64>)>,
+    weight: Option<Buffer<f32>>,
+    /// All of them.
+    binding: Binding,
 }
 
 impl Tower {
@@ -46,6 +51,7 @@ impl Tower {
             binding.output("deepstack", &mut buffer)?;
             deepstack = Some(buffer);
         }
+        let mut indices = Vec::new();
         for (name, columns, values) in index.integers() {
             let shape = match columns {
                 Some(columns) => vec![values.len() / columns, columns],
@@ -54,17 +60,47 @@ impl Tower {
             let mut buffer = session.buffer::<i64>(name, Place::Host, &shape)?;
             fill(&mut buffer, values)?;
             binding.input(name, &buffer)?;
+            indices.push((name, buffer));
         }
+        let mut weight = None;
         if let Some(table) = &index.table {
             let mut buffer = session.buffer("interp_weight", Place::Host, &[patches, 4])?;
             buffer.write()?.copy_from_slice(&table.weight);
             binding.input("interp_weight", &buffer)?;
+            weight = Some(buffer);
         }
         Ok(Self {
             pixel_values,
             image_embeds,
             deepstack,
+            indices,
+            weight,
             binding,
         })
+    }
+
+    /// Runs `session`, which it was bound for; as [`Session::run`].
+    pub fn run(&mut self, session: &mut Session) -> Result<Duration, OnnxError> {
+        let Self {
+            pixel_values,
+            indices,
+            weight,
+            binding,
+            ..
+        } = self;
+        binding.refresh("pixel_values", pixel_values)?;
+        for (name, buffer) in indices {
+            binding.refresh(name, buffer)?;
+        }
+        if let Some(weight) = weight {
+            binding.refresh("interp_weight", weight)?;
+        }
+        session.run(binding)
+    }
+
+    /// Takes image tokens to the host, where their place is there.
+    pub fn fetch(&mut self) -> Result<(), OnnxError> {
+        self.image_embeds.fetch()?;
+        self.deepstack.as_mut().map_or(Ok(()), Buffer::fetch)
     }
 }

@@ -142,7 +142,7 @@ pub fn verify(
 fn guided_step(bundle: &Bundle, options: &RunOptions) -> Result<Option<Session>, VlaError> {
     let mut files = bundle.graph_paths();
     files.retain(|(graph, _)| *graph == Graph::DenoiseVjp);
-    let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
+    let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
     let options = SessionOptions {
         provider: options.provider,
         required: options.require_provider,
@@ -393,6 +393,7 @@ impl Case<'_> {
                 _ => self.load(golden, buffer.write()?)?,
             }
             binding.input(name, &buffer)?;
+            binding.refresh(name, &mut buffer)?;
             buffers.push(buffer);
         }
         let action = &self.manifest.action;
@@ -400,6 +401,7 @@ impl Case<'_> {
         let mut x_next = session.buffer("x_next", Place::Host, &shape)?;
         binding.output("x_next", &mut x_next)?;
         session.run(&binding)?;
+        x_next.fetch()?;
         let tolerance = self.tolerance(Graph::DenoiseVjp);
         self.push_tensor("vjp.x_next", x_next.read()?, tolerance)
     }

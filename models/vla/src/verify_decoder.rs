@@ -43,7 +43,7 @@ pub(crate) fn decoder(
     let (Some(spec), Some(_)) = (&manifest.decoder, case.get("decoder.tokens")) else {
         return Ok(None);
     };
-    let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
+    let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
     let mut files = bundle.graph_paths();
     files.retain(|(graph, _)| *graph == Graph::Decoder);
     let session_options = SessionOptions {
@@ -95,11 +95,6 @@ pub(crate) fn decoder(
         buffer.write()?.copy_from_slice(golden);
         stack = Some(buffer);
     }
-    let images = ImageTokens {
-        embeds: &image_embeds,
-        levels: stack.as_ref(),
-        count,
-    };
     let lengths = (spec.max_length, PIECE);
     let mut decoder = Decoder::new(session, manifest, spec.vocabulary, lengths)?;
     decoder.begin(Script {
@@ -107,7 +102,14 @@ pub(crate) fn decoder(
         image_rows: case.i64("decoder.image_rows")?.to_vec(),
         position_ids: positions.to_vec(),
     })?;
-    while !decoder.read(images)? {}
+    let mut read = || {
+        decoder.read(ImageTokens {
+            embeds: &mut image_embeds,
+            levels: stack.as_mut(),
+            count,
+        })
+    };
+    while !read()? {}
     let mut compared = Compared {
         error: 0.0,
         scale: f64::from(scale),

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tactus_bundle::{DirectBundle, Graph};
 use tactus_onnx::{
-    Dim, Element, OnnxRuntime, Place, Session, SessionOptions, TensorSpec, open_all,
+    Dim, Element, OnnxRuntime, Place, Provider, Session, SessionOptions, TensorSpec, open_all,
 };
 use tactus_vla::{RunOptions, VlaError};
 
@@ -45,7 +45,7 @@ impl Drop for Partial {
 /// # Errors
 /// [`WrapError::Onnx`] when ONNX Runtime does not take it.
 pub fn look(file: &Path, options: &RunOptions) -> Result<Session, WrapError> {
-    let runtime = OnnxRuntime::load(options.ort_library.as_deref())?;
+    let runtime = OnnxRuntime::load(options.ort_library.as_deref(), Provider::Cpu)?;
     let session_options = SessionOptions {
         intra_threads: options.intra_threads,
         ..SessionOptions::default()
