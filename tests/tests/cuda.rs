@@ -162,9 +162,9 @@ fn cuda_a_chunk_is_uploads_captures_one_download_and_one_wait() {
     let refused: Vec<_> = log.iter().filter(|l| l.starts_with("refused")).collect();
     assert!(refused.is_empty(), "forbidden in a capture: {refused:?}");
     let chunks = chunks(&log);
-    // Two pictures of 96x96 in patches; state; noise, prefix and its mask; a step is a capture of its own.
+    // Two pictures of 112x112 in patches; state; noise, prefix and its mask; a step is a capture of its own.
     let expected = [
-        "1 upload 602112",
+        "1 upload 301056",
         "1 launch",
         "1 launch",
         "1 upload 28",

@@ -38,8 +38,8 @@ class VisionConfig:
 
     @property
     def row(self) -> int:
-        """Numbers in one row of `pixel_values`."""
-        return 3 * self.temporal_patch * self.patch**2
+        """Numbers in one row of `pixel_values`: one frame, see `source.PATCH`."""
+        return 3 * self.patch**2
 
 
 @dataclass(frozen=True)

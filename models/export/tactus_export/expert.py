@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tactus_export import layers
 from tactus_export.expert_config import ROPE_BASE, VISION_EPS, ExpertConfig, Stack
 from tactus_export.head import gelu, swish
 from tactus_export.layers import Dense, LayerNorm, PatchDense, RmsNorm, Table, inverse_frequencies, rotate
@@ -50,8 +51,15 @@ class AdaNorm(nn.Module):
 
 
 def normed(x: torch.Tensor, eps: float) -> torch.Tensor:
+    # As it is, ONNX Runtime knows it as one operator.
     wide = x.float()
-    return wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + eps)
+    return wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+
+
+def there(x: torch.Tensor) -> torch.Tensor:
+    """True for each number of `x` [n]. Their sum is how many there are: of the numbers and not of the shape, since ONNX Runtime
+    computes with shapes on the CPU, and a graph with a node there cannot be captured on a GPU."""
+    return x.abs() >= 0
 
 
 def attend(q, k, v, plain: bool, mask=None):
@@ -66,6 +74,8 @@ def attend(q, k, v, plain: bool, mask=None):
         if mask is not None:
             scores = torch.where(mask, scores, torch.full((), float("-inf"), device=scores.device))
         y = torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    elif torch.compiler.is_exporting():
+        y = torch.onnx.ops.attention(q, k, v)[0]
     else:
         y = F.scaled_dot_product_attention(q, k, v)
     return y.transpose(1, 2).flatten(2)
@@ -165,9 +175,7 @@ class TowerLayer(nn.Module):
 
     def forward(self, x):
         h, a = self.layer_norm1(x), self.self_attn
-        split = lambda t: t.view(t.shape[0], t.shape[1], self.heads, -1).transpose(1, 2)
-        y = F.scaled_dot_product_attention(*(split(p(h)) for p in (a.q_proj, a.k_proj, a.v_proj)))
-        x = x + a.out_proj(y.transpose(1, 2).flatten(2))
+        x = x + a.out_proj(layers.attend(a.q_proj(h), a.k_proj(h), a.v_proj(h), self.heads, self.heads))
         return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.layer_norm2(x)), approximate="tanh"))
 
 
@@ -253,8 +261,7 @@ class Context(Turning):
             return
         own, last = (c.expert if c.gemma else c.text), c.text.layers - 1
         self.state_proj = Dense(c.max_state, own.width)
-        layers = [Layer(own, c.gemma, only="" if i < last else "kv") for i in range(c.text.layers)]
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(Layer(own, c.gemma, only="" if i < last else "kv") for i in range(c.text.layers))
         shared = c.text.kv_heads * c.text.head_dim
         self.cross = nn.ModuleDict({str(i): Layer(c.expert, c.gemma, only="kv inner", inner=shared) for i in sorted(c.cross)})
 
@@ -267,7 +274,7 @@ class Context(Turning):
         dtype = self.state_proj.weight.dtype
         past = [(split[:, :, 2 * i].transpose(1, 2).to(dtype), split[:, :, 2 * i + 1].transpose(1, 2).to(dtype)) for i in range(t.layers)]
         x = self.state_proj(F.pad(state, (0, c.max_state - state.shape[-1])).to(dtype))[:, None]
-        angles = self.angles(torch.full((1,), features.shape[1], dtype=torch.long, device=features.device))
+        angles = self.angles(there(features[0, :, 0]).sum()[None])
         out = []
         for i, (layer, before) in enumerate(zip(self.layers, past)):
             if i < t.layers - 1:
@@ -322,13 +329,14 @@ class Denoiser(Turning):
         else:
             h = second(swish(first(torch.cat((h, self.wave(time).to(dtype)), dim=-1)), self.plain))
         rows = torch.arange(c.horizon, device=x.device)
+        prompt = there(context[0][0, 0, :, 0])
         for i, layer in enumerate(self.layers):
             past = tuple(t.to(dtype) for t in context[2 * i : 2 * i + 2])
             cross = i in c.cross
-            read, mask = past[0].shape[2], None
+            mask = None
             if c.causal and not cross:
-                mask = torch.arange(read + c.horizon, device=x.device)[None, :] <= rows[:, None] + read
-            angles = self.angles(rows if cross else rows + read)
+                mask = torch.cat((prompt.expand(c.horizon, -1), rows[None, :] <= rows[:, None]), dim=1)
+            angles = self.angles(rows if cross else rows + prompt.sum())
             h, _ = layer(h, angles, past, condition, mask, cross, self.plain)
         y = self.norm(h) if condition is None else self.norm(h, condition)[0]
         return -self.action_out_proj(y).float()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tactus_export.checkpoint import TextConfig
-from tactus_export.layers import Table, rotate
+from tactus_export.layers import Table
 from tactus_export.text import Attention, Decoder, Layer
 
 
@@ -22,12 +22,9 @@ class CachedAttention(Attention):
     def forward(self, x, cos, sin, mask, places, keys, values):
         """`x` [1, S, hidden], `mask` [S, L], `places` (heads [K, 1], rows [1, S]) -> [1, S, hidden], keys, values."""
         c, length = self.config, x.shape[1]
-        q = self.q_proj(x).view(length, c.heads, c.head_dim)
-        k = self.k_proj(x).view(length, c.kv_heads, c.head_dim)
-        v = self.v_proj(x).view(length, c.kv_heads, c.head_dim).transpose(0, 1)
-        if c.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = (rotate(t.transpose(0, 1), cos[0], sin[0]) for t in (q, k))
+        q, k, v = self.queries_keys_values(x, cos, sin)
+        heads_first = lambda t: t.view(length, -1, c.head_dim).transpose(0, 1)
+        q, k, v = heads_first(q), heads_first(k), heads_first(v)
         keys, values = keys.index_put(places, k), values.index_put(places, v)
         groups = c.heads // c.kv_heads
         # Heads that share keys become rows of one product: keys and values are never repeated.

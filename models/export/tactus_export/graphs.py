@@ -56,7 +56,8 @@ def images_first(features: torch.Tensor, image_rows: torch.Tensor) -> torch.Tens
     x = features[0]
     image = torch.zeros_like(x[:, 0], dtype=torch.long).index_put((image_rows,), torch.ones_like(image_rows))
     other = 1 - image
-    place = torch.where(image > 0, image.cumsum(0) - 1, image_rows.shape[0] + other.cumsum(0) - 1)
+    # The sum and not the length of `image_rows`: a graph that computes with a shape cannot be captured on a GPU.
+    place = torch.where(image > 0, image.cumsum(0) - 1, image.sum() + other.cumsum(0) - 1)
     return torch.zeros_like(x).index_put((place,), x)[None]
 
 
@@ -171,7 +172,7 @@ def _module(name: str, checkpoint: Checkpoint, head: Head, policy, layers: int) 
     levels = {"deepstack": {1: "units"}} if vision.deepstack else {}
     context = context_names(config)
     # Of N1.7's head, keys of image tokens have a fixed number; features are longer than that.
-    length_of = {"all": {2: "length"}, "image": {}, "text": {2: "length"}}
+    length_of = {"all": length, "image": {}, "text": length}
     cached = {"ctx.state": {}} | {key: length_of[sees] for key, sees in zip(context[1:], _seen(config))}
     whole = {1: f"over_{config.image_tokens}"} if config.text_every else length
     step = {"x": {}, "time": {}, "dt": {}, "prefix": {}, "prefix_mask": {}}
@@ -213,7 +214,7 @@ def example(graph: Graph, checkpoint: Checkpoint, head: Head) -> list[torch.Tens
     patches = units * merge
     hidden = checkpoint.text.hidden
     chunk = (1, c.horizon, c.max_action)
-    keys = lambda sees: (1, c.heads, c.image_tokens if sees == "image" else length, c.width // c.heads)
+    keys = lambda sees: (1, c.image_tokens if sees == "image" else length, c.width)
     whole = c.image_tokens + length if c.text_every else length
     text = checkpoint.text
     cache = ((text.kv_heads, 64, text.head_dim), PRECISIONS[graph.precision])

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tactus_export.head_config import HeadConfig
-from tactus_export.layers import Dense, LayerNorm
+from tactus_export.layers import Dense, LayerNorm, attend
 from tactus_export.source import FIRST, PICKED, Leaf
 
 NORM_EPS = 1e-5
@@ -72,6 +72,9 @@ def swish(x: torch.Tensor, plain: bool) -> torch.Tensor:
 
 def norm(x: torch.Tensor, eps: float, plain: bool) -> torch.Tensor:
     """Layer norm without weights, in single precision inside."""
+    if torch.compiler.is_exporting() and not plain:
+        # The operator of ONNX is.
+        return F.layer_norm(x, (x.shape[-1],), eps=eps)
     wide = x.float()
     if not plain:
         return F.layer_norm(wide, (x.shape[-1],), eps=eps).to(x.dtype)
@@ -95,20 +98,17 @@ class Attention(nn.Module):
         self.to_q, self.to_k, self.to_v = Dense(width, width), Dense(source, width), Dense(source, width)
         self.to_out = nn.ModuleList([Dense(width, width)])
 
-    def _split(self, x):
-        return x.view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
-
     def keys_values(self, source):
-        """[1, S, source] -> k, v [1, heads, S, d]."""
-        return self._split(self.to_k(source)), self._split(self.to_v(source))
+        """[1, S, source] -> k, v [1, S, heads * d]."""
+        return self.to_k(source), self.to_v(source)
 
     def forward(self, x, k, v, plain: bool = False):
-        q = self._split(self.to_q(x))
-        if plain:
-            scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
-            y = torch.softmax(scores.float(), dim=-1).to(x.dtype) @ v
-        else:
-            y = F.scaled_dot_product_attention(q, k, v)
+        q = self.to_q(x)
+        if not plain:
+            return self.to_out[0](attend(q, k, v, self.heads, self.heads))
+        q, k, v = (t.view(1, t.shape[1], self.heads, -1).transpose(1, 2) for t in (q, k, v))
+        scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+        y = torch.softmax(scores.float(), dim=-1).to(x.dtype) @ v
         return self.to_out[0](y.transpose(1, 2).reshape(x.shape))
 
 
@@ -143,17 +143,16 @@ class KeysValues(nn.Module):
 
     def __init__(self, c: HeadConfig):
         super().__init__()
-        self.heads = c.heads
         self.attn1 = nn.Module()
         self.attn1.to_k, self.attn1.to_v = Dense(c.features, c.width), Dense(c.features, c.width)
 
     def forward(self, source):
-        split = lambda x: x.view(1, x.shape[1], self.heads, -1).transpose(1, 2)
-        return split(self.attn1.to_k(source)), split(self.attn1.to_v(source))
+        return self.attn1.to_k(source), self.attn1.to_v(source)
 
 
 class DitBlock(nn.Module):
-    """Attention, then feed-forward; the first norm is modulated by time. A cross block gets its keys and values."""
+    """Attention, then feed-forward; the first norm is modulated by time. A cross block gets its keys and values. What the
+    modulation is, [`Dit`] computes for all blocks at once."""
 
     def __init__(self, c: HeadConfig, cross: bool):
         super().__init__()
@@ -164,9 +163,8 @@ class DitBlock(nn.Module):
             del self.attn1.to_k, self.attn1.to_v
         self.ff = FeedForward(c.width, c.inner)
 
-    def forward(self, x, time, cross, plain: bool):
-        scale, shift = self.norm1.linear(swish(time, plain)).chunk(2, dim=-1)
-        h = norm(x, NORM_EPS, plain) * (1 + scale) + shift
+    def forward(self, x, factor, shift, cross, plain: bool):
+        h = norm(x, NORM_EPS, plain) * factor + shift
         k, v = cross if cross is not None else self.attn1.keys_values(h)
         x = x + self.attn1(h, k, v, plain)
         return x + self.ff(norm(x, NORM_EPS, plain), plain)
@@ -189,7 +187,7 @@ class Context(nn.Module):
 
     def forward(self, features, state):
         """`features` [1, S, features]; `state` [1, columns], normalised -> state token [1, 1, width], then k, v
-        [1, heads, S, d] of each cross block."""
+        [1, S, width] of each cross block."""
         dtype = self.state_encoder.layer1.W.dtype
         x = features.to(dtype)
         if self.vlln is not None:
@@ -235,8 +233,14 @@ class Dit(nn.Module):
         """`x` [1, T, width]; `wave` [1, T or 1, 256]: cosines and sines of the time; `cross`: k, v by block."""
         embedder = self.timestep_encoder.timestep_embedder
         time = embedder.linear_2(swish(embedder.linear_1(wave), plain))
-        for i, block in enumerate(self.transformer_blocks):
-            x = block(x, time, cross.get(i), plain)
+        # One product for all blocks: it has a row or few, so that starting it costs more than doing it. The stacked weights are
+        # constants, which ONNX Runtime stacks once, when it opens the graph.
+        linear = [block.norm1.linear for block in self.transformer_blocks]
+        weight, bias = torch.stack([m.weight for m in linear]), torch.stack([m.bias for m in linear])[:, None]
+        scale, shift = (swish(time, plain) @ weight + bias).chunk(2, dim=-1)
+        each = lambda t: t.split(1)
+        for i, (block, factor, move) in enumerate(zip(self.transformer_blocks, each(1 + scale), each(shift))):
+            x = block(x, factor, move, cross.get(i), plain)
         shift, scale = self.proj_out_1(swish(time, plain)).chunk(2, dim=-1)
         return self.proj_out_2(norm(x, OUT_NORM_EPS, plain) * (1 + scale) + shift)
 

@@ -27,7 +27,7 @@ class Dense(Leaf):
 
 
 class PatchDense(Dense):
-    """The patch embedding: a Conv3d over exactly one patch is a matrix."""
+    """The patch embedding: a Conv3d over exactly one patch of a picture is a matrix."""
 
     layout = {"weight": ("weight", PATCH), "bias": ("bias", SAME)}
 
@@ -56,8 +56,9 @@ class RmsNorm(Leaf):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # Not `rsqrt`: as it is, ONNX Runtime knows it as one operator.
         wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        wide = wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight * wide.to(x.dtype)
 
 
@@ -74,7 +75,35 @@ class LayerNorm(Leaf):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         width = (x.shape[-1],)
+        if torch.compiler.is_exporting():
+            # The operator of ONNX is in single precision inside, whatever comes in.
+            return F.layer_norm(x, width, self.weight, self.bias, self.eps)
         return F.layer_norm(x.float(), width, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+
+
+def attend(q, k, v, heads: int, kv_heads: int, mask: torch.Tensor | None = None, causal: bool = False) -> torch.Tensor:
+    """Attention of `heads` queries over `kv_heads` keys and values, which groups of them share.
+
+    `q` [B, T, heads * d]; `k`, `v` [B, S, kv_heads * d]; `mask` [T, S] is added to the scores -> [B, T, heads * d]. One
+    operator of ONNX: what ONNX Runtime has fused kernels for, with heads side by side, so that nothing is transposed."""
+    if torch.compiler.is_exporting():
+        return torch.onnx.ops.attention(
+            q, k, v, mask, is_causal=causal, q_num_heads=heads, kv_num_heads=kv_heads
+        )[0]  # fmt: skip
+    split = lambda t, n: t.view(t.shape[0], t.shape[1], n, -1).transpose(1, 2)
+    q, k, v = split(q, heads), split(k, kv_heads), split(v, kv_heads)
+    k, v = (t.repeat_interleave(heads // kv_heads, dim=1) for t in (k, v))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    return y.transpose(1, 2).flatten(2)
+
+
+def turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rotary embedding, halves convention, of heads side by side. `x` [1, T, heads * d]; `cos`, `sin` [1, T, d / 2]."""
+    if torch.compiler.is_exporting():
+        return torch.onnx.ops.rotary_embedding(x, cos, sin, num_heads=heads)
+    whole = lambda t: torch.cat((t, t), dim=-1)[:, None]
+    y = rotate(x.view(1, x.shape[1], heads, -1).transpose(1, 2), whole(cos), whole(sin))
+    return y.transpose(1, 2).flatten(2)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -85,11 +114,11 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 def same_segment(segment: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive attention mask `[1, 1, P, P]` from segment numbers `[P]`: 0 within a segment, -infinity across."""
+    """Additive attention mask `[P, P]` from segment numbers `[P]`: 0 within a segment, -infinity across."""
     same = segment[:, None] == segment[None, :]
     zero = torch.zeros((), dtype=dtype, device=segment.device)
     never = torch.full((), float("-inf"), dtype=dtype, device=segment.device)
-    return torch.where(same, zero, never)[None, None]
+    return torch.where(same, zero, never)
 
 
 def inverse_frequencies(width: int, theta: float) -> torch.Tensor:

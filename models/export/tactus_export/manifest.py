@@ -57,7 +57,7 @@ encoder_mask = "none"
 
 [vision]
 patch = {vision.patch}
-temporal_patch = {vision.temporal_patch}
+temporal_patch = 1
 merge = {vision.merge}
 window = {vision.window}
 position_table = {vision.position_table}

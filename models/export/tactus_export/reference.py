@@ -94,7 +94,7 @@ class Reference:
         for hook in hooks:
             hook.remove()
         out = {
-            "pixel_values": batch["pixel_values"].float(), **self._indices(grid), "input_ids": ids,
+            "pixel_values": self._still(batch["pixel_values"]), **self._indices(grid), "input_ids": ids,
             "image_rows": is_image.nonzero()[:, 0], "position_ids": positions,
             "image_embeds": seen["embeds"].float(), "features": seen[self.policy["backbone.norm"]].float(),
         }  # fmt: skip
@@ -103,6 +103,13 @@ class Reference:
         if length:
             out["attention_mask"] = mask
         return out
+
+    def _still(self, rows: torch.Tensor) -> torch.Tensor:
+        """[P, colour * frame * y * x], all frames equal -> [P, colour * y * x], single precision."""
+        v = self.checkpoint.vision
+        frames = rows.float().view(len(rows), 3, v.temporal_patch, -1)
+        assert (frames == frames[:, :, :1]).all()
+        return frames[:, :, 0].flatten(1).contiguous()
 
     def planes(self, pictures: list[np.ndarray]) -> list:
         """[h, w, 3] u8 -> what the processor takes."""

@@ -90,8 +90,7 @@ class ReferenceHead:
             for part in "kv":
                 y = self._linear(f"model.transformer_blocks.{i}.attn1.to_{part}", x)
                 read = self.read_by(i, x.shape[1])
-                y = y if read is None else y[:, read]
-                out.append(y.reshape(1, y.shape[1], c.heads, c.width // c.heads).permute(0, 2, 1, 3))
+                out.append(y if read is None else y[:, read])
         return out
 
     def velocity(

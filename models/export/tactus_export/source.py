@@ -1,8 +1,8 @@
 """From which checkpoint tensor each parameter of an export module comes, and how it is laid out.
 
 Decides: names and layouts. A matrix is stored as `[in, out]`, the order in which ONNX's MatMul reads it, so that the
-runtime never transposes weights at load; a Conv3d over one patch is a matrix too; of an embodiment axis one row is
-kept. Does not decide: which modules there are (`vision.py`, `text.py`, `head.py`), where bytes go (`data_file.py`).
+runtime never transposes weights at load; a Conv3d over one patch is a matrix too, and since all frames of a picture that
+stands still are equal, the sum of its frames' matrices is enough; of an embodiment axis one row is kept. Does not decide: which modules there are (`vision.py`, `text.py`, `head.py`), where bytes go (`data_file.py`).
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tactus_export.weights import BLOCK_BYTES, Weights
 # How a stored tensor becomes a parameter.
 SAME = "same"
 TRANSPOSED = "transposed"
-PATCH = "patch"  # [out, colour, (frame,) y, x] -> [colour * frame * y * x, out]
+PATCH = "patch"  # [out, colour, (frame,) y, x] -> [colour * y * x, out], frames added up
 PICKED = "picked"  # [categories, ..] -> [..]
 FIRST = "first"  # [more rows, ..] -> [rows, ..]
 
@@ -52,8 +52,9 @@ class Source:
             case "transposed":
                 ok, expected = stored == want[::-1], list(want[::-1])
             case "patch":
-                ok = len(stored) in (4, 5) and (torch.Size(stored[1:]).numel(), stored[0]) == want
-                expected = f"[{want[1]}, ..] with {want[0]} numbers in each row"
+                still = (stored[1], *stored[-2:]) if len(stored) in (4, 5) else ()
+                ok = (torch.Size(still).numel(), stored[0]) == want
+                expected = f"[{want[1]}, ..] with {want[0]} numbers in each row of one frame"
             case "picked":
                 ok, expected = stored[1:] == want and self.row < stored[0], f"[> {self.row}, {str(list(want))[1:]}"
             case "first":
@@ -76,7 +77,8 @@ class Source:
                 for first in range(0, stored.shape[1], step):
                     yield stored[:, first : first + step].T.contiguous().flatten()
             case "patch":
-                yield stored.flatten(1).T.contiguous().flatten()
+                still = stored.float().sum(2) if stored.dim() == 5 else stored
+                yield still.flatten(1).T.contiguous().flatten()
             case "picked":
                 yield stored[self.row].flatten()
             case "first":

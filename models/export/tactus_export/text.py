@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tactus_export.checkpoint import TextConfig
-from tactus_export.layers import Dense, RmsNorm, Table, inverse_frequencies, rotate
+from tactus_export.layers import Dense, RmsNorm, Table, attend, inverse_frequencies, turn
 
 
 class Attention(nn.Module):
@@ -27,22 +27,24 @@ class Attention(nn.Module):
         if c.qk_norm:
             self.q_norm, self.k_norm = RmsNorm(c.head_dim, c.eps), RmsNorm(c.head_dim, c.eps)
 
-    def forward(self, x, cos, sin, mask):
+    def queries_keys_values(self, x, cos, sin):
+        """`x` [1, S, hidden] -> q [1, S, heads * d], k, v [1, S, kv_heads * d]; q and k with norms and turned."""
         c, length = self.config, x.shape[1]
-        q = self.q_proj(x).view(1, length, c.heads, c.head_dim)
-        k = self.k_proj(x).view(1, length, c.kv_heads, c.head_dim)
-        v = self.v_proj(x).view(1, length, c.kv_heads, c.head_dim).transpose(1, 2)
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if c.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = (rotate(t.transpose(1, 2), cos, sin) for t in (q, k))
-        groups = c.heads // c.kv_heads
-        k, v = (t.repeat_interleave(groups, dim=1) for t in (k, v))
+            each = lambda norm, t: norm(t.view(1, length, -1, c.head_dim)).view(1, length, -1)
+            q, k = each(self.q_norm, q), each(self.k_norm, k)
+        return turn(q, cos, sin, c.heads), turn(k, cos, sin, c.kv_heads), v
+
+    def forward(self, x, cos, sin, mask):
+        c = self.config
+        q, k, v = self.queries_keys_values(x, cos, sin)
         if mask is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = attend(q, k, v, c.heads, c.kv_heads, causal=True)
         else:
             bias, seeing = mask
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias) * seeing
-        return self.o_proj(y.transpose(1, 2).reshape(1, length, c.heads * c.head_dim))
+            y = attend(q, k, v, c.heads, c.kv_heads, bias) * seeing
+        return self.o_proj(y)
 
 
 class Mlp(nn.Module):
@@ -92,13 +94,12 @@ class Decoder(nn.Module):
         return {"inv_freq": torch.stack([torch.where(owner == axis, frequencies, 0.0) for axis in range(3)])}
 
     def rope(self, position_ids: torch.Tensor):
-        """[3, 1, S] (time, row, column) -> cos, sin [1, 1, S, d], single precision."""
+        """[3, 1, S] (time, row, column) -> cos, sin [1, S, d / 2], single precision."""
         angles = (position_ids[..., None].float() * self.inv_freq[:, None, None]).sum(0)
-        angles = torch.cat((angles, angles), dim=-1)[:, None]
         return angles.cos(), angles.sin()
 
     def mask(self, attention_mask: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """[1, S] of 0 and 1 -> additive mask [1, 1, S, S]: query i sees key j <= i that is a token; and [1, 1, S, 1]: 1
+        """[1, S] of 0 and 1 -> additive mask [S, S]: query i sees key j <= i that is a token; and [1, S, 1]: 1
         where a query sees any key. One that sees none (padding on the left) attends to nothing: transformers gives 0
         there. A row of -infinity alone would be up to the runtime's softmax, so that row is left open instead."""
         order = torch.arange(attention_mask.shape[1], device=attention_mask.device)
@@ -108,7 +109,7 @@ class Decoder(nn.Module):
         zero = torch.zeros((), dtype=dtype, device=attention_mask.device)
         never = torch.full((), float("-inf"), dtype=dtype, device=attention_mask.device)
         bias = torch.where(sees | ~seeing, zero, never)
-        return bias[None, None], seeing.to(dtype)[None, None]
+        return bias, seeing.to(dtype)[None]
 
     def forward(self, input_ids, image_embeds, image_rows, position_ids, *more):
         """`input_ids` [1, S], `image_embeds` [N, hidden], `image_rows` [N], `position_ids` [3, 1, S]; then, where there

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tactus_export.checkpoint import VisionConfig
-from tactus_export.layers import Dense, LayerNorm, PatchDense, RmsNorm, Table, inverse_frequencies, rotate, same_segment
+from tactus_export.layers import Dense, LayerNorm, PatchDense, RmsNorm, Table, attend, inverse_frequencies, same_segment, turn
 
 ROPE_THETA = 10000.0
 EPS = 1e-6
@@ -28,12 +28,11 @@ class Attention(nn.Module):
         self.proj = Dense(c.hidden, c.hidden)
 
     def forward(self, x, cos, sin, mask):
-        p, width = x.shape
-        q, k, v = self.qkv(x).view(p, 3, self.heads, width // self.heads).permute(1, 2, 0, 3).unbind(0)
-        # Angles stay in single precision, as in transformers.
-        q, k = (rotate(t.float(), cos, sin).to(x.dtype)[None] for t in (q, k))
-        y = F.scaled_dot_product_attention(q, k, v[None], attn_mask=mask)
-        return self.proj(y[0].transpose(0, 1).reshape(p, width))
+        width = x.shape[-1]
+        qk, v = self.qkv(x)[None].split((2 * width, width), dim=-1)
+        # Angles stay in single precision, as in transformers. Queries and keys are turned at once, as if they were heads.
+        q, k = turn(qk.float(), cos, sin, 2 * self.heads).to(x.dtype).chunk(2, dim=-1)
+        return self.proj(attend(q, k, v, self.heads, self.heads, mask).flatten(0, 1))
 
 
 class GatedMlp(nn.Module):
@@ -126,9 +125,8 @@ class Tower(nn.Module):
         return self.patch_embed.proj.weight.dtype
 
     def rope(self, positions: torch.Tensor):
-        """[P, 2] (row, column) -> cos, sin [P, d], single precision."""
+        """[P, 2] (row, column) -> cos, sin [P, d / 2], single precision."""
         angles = (positions[..., None].float() * self.inv_freq).flatten(1)
-        angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
 
 
@@ -145,7 +143,7 @@ class Qwen25Tower(Tower):
         unit = self.config.merge**2
         reorder = lambda t: t.reshape(-1, unit * t.shape[-1])[window_index].reshape(-1, t.shape[-1])
         x = reorder(self.patch_embed.proj(pixel_values.to(self.dtype)))
-        cos, sin = (reorder(t) for t in self.rope(pos_ids))
+        cos, sin = (reorder(t)[None] for t in self.rope(pos_ids))
         masks = [same_segment(s, self.dtype) for s in (seg_window, seg_full)]
         for i, block in enumerate(self.blocks):
             x = block(x, cos, sin, masks[i in self.config.full_attention])
@@ -168,7 +166,7 @@ class Qwen3Tower(Tower):
         of `pixel_values`. -> image_embeds [N, out], deepstack [D, N, out]."""
         x = self.patch_embed.proj(pixel_values.to(self.dtype))
         x = x + (self.pos_embed(interp_index).float() * interp_weight[..., None]).sum(1).to(self.dtype)
-        cos, sin = self.rope(pos_ids)
+        cos, sin = (t[None] for t in self.rope(pos_ids))
         mask = same_segment(seg_full, self.dtype)
         levels = []
         for i, block in enumerate(self.blocks):

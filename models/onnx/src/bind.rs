@@ -47,7 +47,7 @@ pub enum Place {
     Device,
 }
 
-/// A tensor that is allocated once, row-major, zero at first.
+/// A tensor that is allocated once, row-major; zero at first where the host can read it.
 #[derive(Debug)]
 pub struct Buffer<T: Scalar> {
     graph: &'static str,
@@ -324,9 +324,11 @@ impl Session {
         let outcome = match &binding.options {
             None => self.session.run_binding(&binding.io).map(drop),
             Some(options) => {
-                let _capturing = binding.uncaptured.replace(false).then(capturing);
-                let _calm = _capturing.is_none().then(calm);
+                let uncaptured = binding.uncaptured.get();
+                let _alone = uncaptured.then(capturing);
+                let _calm = (!uncaptured).then(calm);
                 let outcome = self.session.run_binding_with_options(&binding.io, options);
+                binding.uncaptured.set(uncaptured && outcome.is_err());
                 outcome.map(drop)
             }
         };

@@ -468,9 +468,9 @@ fn a_graph_of_another_shape_than_the_manifest_says_is_named() {
             "graph `vision`: output `image_embeds`: expected f32 [32, 256], got f32 [?, 128]",
         ),
         (
-            "temporal_patch = 2",
             "temporal_patch = 1",
-            "graph `vision`: input `pixel_values`: expected f32 [128, 588], got f32 [?, 1176]",
+            "temporal_patch = 2",
+            "graph `vision`: input `pixel_values`: expected f32 [128, 1176], got f32 [?, 588]",
         ),
         (
             "context = { file = \"graphs/context.onnx\"",
