@@ -53,3 +53,8 @@ def declare(folder: Path, options: tiny.Options, family: str) -> Path:
     """Writes statistics, cell and policy anew."""
     tiny.make_declarations(family, folder, options)
     return folder
+
+
+def two_frames(pixel_values: torch.Tensor) -> torch.Tensor:
+    """[P, colour * y * x] of a bundle -> [P, colour * frame * y * x], as the model itself reads a picture that stands still."""
+    return pixel_values.unflatten(1, (3, 1, -1)).repeat(1, 1, 2, 1).flatten(1)

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import FAMILIES, declare, request
+from conftest import FAMILIES, declare, request, two_frames
 from safetensors.numpy import load_file
 
 from tactus_export import bundle, tiny, verify
@@ -35,7 +35,7 @@ def test_golden_tokens_are_what_anyone_would_generate(checkpoints, family):
     grid = [[1, *job.processor.grid(Camera("c", *size))] for _, *size in tiny.CAMERAS[family]]
     out = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=types, image_grid_thw=torch.tensor(grid),
-        pixel_values=torch.from_numpy(g["pixel_values"]), do_sample=False, max_new_tokens=64, min_new_tokens=64,
+        pixel_values=two_frames(torch.from_numpy(g["pixel_values"])), do_sample=False, max_new_tokens=64, min_new_tokens=64,
         output_logits=True, return_dict_in_generate=True, eos_token_id=None,
     )  # fmt: skip
     assert out.sequences[0, ids.shape[1] :].tolist() == g["decoder.tokens"].tolist() and len(g["decoder.tokens"]) == 64

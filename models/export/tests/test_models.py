@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILIES, REPOSITORY, declare, request
+from conftest import FAMILIES, REPOSITORY, declare, request, two_frames
 from safetensors.numpy import load_file
 
 from tactus_export import bundle, graphs, images, pixels, prompt, tiny
@@ -115,7 +115,7 @@ def test_kept_layers_are_the_hidden_state_of_the_whole_model(checkpoints, family
     types = (g["input_ids"] == job.checkpoint.image_token_id).int()
     with torch.no_grad():
         model(
-            input_ids=g["input_ids"], pixel_values=g["pixel_values"], image_grid_thw=torch.tensor(grid),
+            input_ids=g["input_ids"], pixel_values=two_frames(g["pixel_values"]), image_grid_thw=torch.tensor(grid),
             mm_token_type_ids=types, attention_mask=torch.ones_like(types),
         )  # fmt: skip
     near(seen["x"], g["features"])

@@ -20,8 +20,9 @@
 //! - [`leftover`]: what is still planned, at the rows of a chunk; [`guide`]: how a chunk is drawn towards it.
 //! - [`graphs`]: what the four graphs must look like.
 //! - [`sequence`]: the graphs over bound buffers, and the Euler steps.
+//!   [`tower`] (private) is the part of the vision graph, [`trajectory`] (private) that of the steps, and [`device_time`] (private)
+//!   knows when each graph began on a device.
 //! - [`policy`]: [`VlaPolicy`], all of it together.
-//! - [`tower`] (private): the vision graph over bound buffers.
 //! - [`generate`] (private): the decoder graph over its cache; [`sample`]: scores to tokens; [`detokenise`]: tokens to text.
 //! - [`reason`]: [`Reasoner`], the language model as one that speaks.
 //! - [`fast`]: [`FastPolicy`], the language model that acts in FAST tokens; [`explain`]: [`Explainer`], one that thinks
@@ -36,6 +37,7 @@
 
 pub mod decode;
 pub mod detokenise;
+mod device_time;
 pub mod dual_rate;
 pub mod error;
 pub mod explain;
@@ -64,6 +66,7 @@ pub mod resize;
 pub mod sample;
 pub mod sequence;
 mod tower;
+mod trajectory;
 pub mod verify;
 mod verify_decoder;
 

@@ -2,11 +2,7 @@
 //!
 //! Every buffer is allocated once and bound once: patches in, actions out, and what passes from graph to graph stays
 //! where the provider keeps it. Each denoising step has a binding of its own, in which the time is already written
-//! and the action being denoised moves to the other of two buffers, so between steps the host does nothing:
-//!
-//! ```text
-//! noise --step 0--> a --step 1--> b --step 2--> a --step 3--> result
-//! ```
+//! and the action being denoised moves to the other of two buffers, so between steps the host does nothing.
 //!
 //! On a device the host puts copies and runs of a whole chunk into one stream and waits once, for the result.
 //!
@@ -17,62 +13,17 @@
 //! instruction does. Where prompts say the state, that is with every other chunk: those of some lengths are kept. So they
 //! are on a device.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use tactus_bundle::{Bundle, Graph, Precision};
 use tactus_onnx::{
-    Binding, Buffer, Laps, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions,
-    open_all,
+    Binding, Buffer, OnnxError, OnnxRuntime, Place, Provider, Session, SessionOptions, open_all,
 };
 
-use crate::{graphs, graphs::Dims, position::VisionIndex, tower::Tower};
-
-/// The buffers that the action being denoised moves through.
-struct Trajectory {
-    /// Noise, result, and the two it alternates between.
-    buffers: [Buffer<f32>; 4],
-    steps: usize,
-}
-
-impl Trajectory {
-    /// Which buffer holds the action after `step` steps; 0 is the noise.
-    fn slot(&self, step: usize) -> usize {
-        match step {
-            0 => 0,
-            step if step == self.steps => 1,
-            step => 2 + step % 2,
-        }
-    }
-
-    /// Runs step number `step` over `binding`. What the host may look at after it is there then.
-    fn run(
-        &mut self,
-        step: usize,
-        session: &mut Session,
-        binding: &mut Binding,
-    ) -> Result<Duration, OnnxError> {
-        let (from, to) = (self.slot(step), self.slot(step + 1));
-        binding.refresh("x", &mut self.buffers[from])?;
-        let started = Instant::now();
-        session.run(binding)?;
-        self.buffers[to].fetch()?;
-        Ok(started.elapsed())
-    }
-
-    /// The actions before and after `step`.
-    fn around(&mut self, step: usize) -> Result<(&[f32], &mut [f32]), OnnxError> {
-        let (from, to) = (self.slot(step), self.slot(step + 1));
-        let buffers = self.buffers.get_disjoint_mut([from, to]);
-        let [a, b] = buffers.map_err(|_| OnnxError::Run {
-            graph: Graph::Denoise.name(),
-            reason: format!("step {step}: not a step"),
-        })?;
-        Ok((a.read()?, b.write()?))
-    }
-}
+use crate::{
+    device_time::DeviceTime, graphs, graphs::Dims, position::VisionIndex, tower::Tower,
+    trajectory::Trajectory,
+};
 
 /// Buffers and bindings for prompts of one length.
 struct PromptBuffers {
@@ -138,7 +89,7 @@ pub struct Sequence {
     provider: Provider,
     dims: Dims,
     links: Place,
-    laps: Option<Laps>,
+    clock: DeviceTime,
     vision: Tower,
     state: Buffer<f32>,
     prefix: Buffer<f32>,
@@ -199,7 +150,7 @@ impl Sequence {
         graphs::check(&sessions, guided_session.as_ref(), dims)?;
 
         let [vision_session, _, context_session, denoise_session] = &sessions;
-        let laps = vision_session.laps(POINTS)?;
+        let clock = DeviceTime::new(vision_session)?;
         let Dims {
             state,
             horizon,
@@ -215,13 +166,8 @@ impl Sequence {
             (Provider::Cuda | Provider::TensorRt, _) => KEPT_ON_DEVICE,
         };
         let vision = Tower::bind(vision_session, index, dims, links)?;
-        let x = |name, place| denoise_session.buffer(name, place, &[1, horizon, action]);
-        let buffers = [
-            x("noise", Place::Host)?,
-            x("result", Place::Host)?,
-            x("x", steps_in)?,
-            x("x", steps_in)?,
-        ];
+        let shape = [1, horizon, action];
+        let trajectory = Trajectory::new(denoise_session, &shape, steps_in, steps)?;
         let mut times = Vec::with_capacity(steps);
         for step in 0..steps {
             let mut time = host_f32(denoise_session, "time", &[1, horizon])?;
@@ -249,9 +195,9 @@ impl Sequence {
             sessions,
             dims,
             links,
-            laps,
+            clock,
             vision,
-            trajectory: Trajectory { buffers, steps },
+            trajectory,
             times,
             dt,
             guided,
@@ -272,7 +218,7 @@ impl Sequence {
 
     /// Number of Euler steps.
     pub fn steps(&self) -> usize {
-        self.trajectory.steps
+        self.trajectory.steps()
     }
 
     /// Sets the prompt. Makes buffers anew when its length is another than the last one's.
@@ -353,12 +299,10 @@ impl Sequence {
             context_values.push((name, buffer));
         }
 
-        let mut denoise = Vec::with_capacity(self.trajectory.steps);
+        let mut denoise = Vec::with_capacity(self.trajectory.steps());
         for (step, time) in self.times.iter().enumerate() {
             let mut binding = denoise_session.binding()?;
-            let (from, to) = (self.trajectory.slot(step), self.trajectory.slot(step + 1));
-            binding.input("x", &self.trajectory.buffers[from])?;
-            binding.output("x_next", &mut self.trajectory.buffers[to])?;
+            self.trajectory.bind(step, &mut binding)?;
             binding.input("time", time)?;
             binding.input("dt", &self.dt)?;
             binding.input("prefix", &self.prefix)?;
@@ -372,9 +316,7 @@ impl Sequence {
         if let Some(own) = &self.guided {
             for (step, (time, guidance)) in self.times.iter().zip(&own.guidance).enumerate() {
                 let mut binding = own.session.binding()?;
-                let (from, to) = (self.trajectory.slot(step), self.trajectory.slot(step + 1));
-                binding.input("x", &self.trajectory.buffers[from])?;
-                binding.output("x_next", &mut self.trajectory.buffers[to])?;
+                self.trajectory.bind(step, &mut binding)?;
                 binding.input("time", time)?;
                 binding.input("dt", &self.dt)?;
                 binding.input("prefix", &self.prefix)?;
@@ -462,8 +404,7 @@ impl Sequence {
     /// # Errors
     /// [`OnnxError`] when it is a link and links are on a device.
     pub fn x(&mut self, step: usize) -> Result<&mut [f32], OnnxError> {
-        let slot = self.trajectory.slot(step);
-        self.trajectory.buffers[slot].write()
+        self.trajectory.x(step)
     }
 
     /// Image tokens `[N, hidden]`, a link.
@@ -527,12 +468,12 @@ impl Sequence {
         let Self {
             sessions: [session, ..],
             vision,
-            laps,
+            clock,
             ..
         } = self;
-        mark(laps, Graph::Vision, Edge::Begin);
+        clock.begin(Graph::Vision);
         let took = vision.run(session)?;
-        mark(laps, Graph::Vision, Edge::End);
+        clock.end(Graph::Vision);
         vision.fetch()?;
         Ok(took)
     }
@@ -546,7 +487,7 @@ impl Sequence {
             sessions: [_, session, ..],
             prompt,
             vision,
-            laps,
+            clock,
             ..
         } = self;
         let PromptBuffers {
@@ -558,7 +499,7 @@ impl Sequence {
             features,
             ..
         } = prompt_of(prompt, Graph::Backbone)?;
-        mark(laps, Graph::Backbone, Edge::Begin);
+        clock.begin(Graph::Backbone);
         binding.refresh("input_ids", input_ids)?;
         binding.refresh("image_rows", image_rows)?;
         binding.refresh("position_ids", position_ids)?;
@@ -570,7 +511,7 @@ impl Sequence {
             binding.refresh("deepstack", deepstack)?;
         }
         let took = session.run(binding)?;
-        mark(laps, Graph::Backbone, Edge::End);
+        clock.end(Graph::Backbone);
         features.fetch()?;
         Ok(took)
     }
@@ -584,7 +525,7 @@ impl Sequence {
             sessions: [_, _, session, _],
             prompt,
             state,
-            laps,
+            clock,
             ..
         } = self;
         let PromptBuffers {
@@ -593,11 +534,11 @@ impl Sequence {
             context_values,
             ..
         } = prompt_of(prompt, Graph::Context)?;
-        mark(laps, Graph::Context, Edge::Begin);
+        clock.begin(Graph::Context);
         context.refresh("state", state)?;
         context.refresh("features", features)?;
         let took = session.run(context)?;
-        mark(laps, Graph::Context, Edge::End);
+        clock.end(Graph::Context);
         for (_, buffer) in context_values {
             buffer.fetch()?;
         }
@@ -611,9 +552,7 @@ impl Sequence {
 
     /// How long `graph` took on the device in the last chunk; `None` on the CPU, where its run said so, and for steps.
     pub fn device_time(&self, graph: Graph) -> Option<Duration> {
-        let point = |edge| point(graph, edge);
-        let laps = self.laps.as_ref()?;
-        laps.between(point(Edge::Begin)?, point(Edge::End)?)
+        self.clock.of(graph)
     }
 
     /// Euler step number `step`, counted from 0. The last waits for the device.
@@ -661,28 +600,6 @@ impl Sequence {
     /// [`OnnxError`] when they are links and links are on a device.
     pub fn around(&mut self, step: usize) -> Result<(&[f32], &mut [f32]), OnnxError> {
         self.trajectory.around(step)
-    }
-}
-
-/// Beginning or end of a graph's run, on a device.
-#[derive(Debug, Clone, Copy)]
-enum Edge {
-    Begin,
-    End,
-}
-
-/// Points of time that [`point`] numbers.
-const POINTS: usize = 6;
-
-fn point(graph: Graph, edge: Edge) -> Option<usize> {
-    let graphs = [Graph::Vision, Graph::Backbone, Graph::Context];
-    let at = graphs.iter().position(|known| *known == graph)?;
-    Some(2 * at + edge as usize)
-}
-
-fn mark(laps: &Option<Laps>, graph: Graph, edge: Edge) {
-    if let (Some(laps), Some(point)) = (laps, point(graph, edge)) {
-        laps.mark(point);
     }
 }
 
