@@ -252,6 +252,32 @@ fn cuda_without_cudas_libraries_the_reason_names_one_and_what_to_do() {
     }
 }
 
+#[test]
+#[ignore = "needs ONNX Runtime for CUDA: ./tests/run --cuda"]
+fn cuda_every_graph_of_every_family_is_captured() {
+    for family in [
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "qwen3_vl_n1_7",
+        "pi0",
+        "pi05",
+        "smolvla",
+    ] {
+        let double = Double::new();
+        let bundle = checkout().join("models/export/tests/bundles").join(family);
+        let bundle = bundle.display().to_string();
+        // Opens every graph, the guided step and the decoder too. That the numbers are wrong is how a double computes.
+        let output = double.tactus(&["bundle", "verify", &bundle, "--require-cuda"]);
+        let text = said(&output);
+        assert!(text.contains("comparisons FAILED"), "{family}: {text}");
+        assert!(!text.contains("node by node"), "{family}: {text}");
+        let log = double.log();
+        let captures = log.iter().filter(|l| l.contains(" begin ")).count();
+        assert!(captures >= 5, "{family}: {captures} captures");
+        assert!(!log.iter().any(|l| l.starts_with("refused")), "{family}");
+    }
+}
+
 /// What reaches the device in a cell that runs with this strategy, until it has made chunks enough.
 fn live(strategy: &str, end: impl Fn(&[String]) -> bool) -> Vec<String> {
     let double = Double::new();
