@@ -240,15 +240,19 @@ fn cuda_without_a_device_one_warning_and_the_cpu_or_an_error() {
 
 #[test]
 #[ignore = "needs ONNX Runtime for CUDA: ./tests/run --cuda"]
-fn cuda_without_cudas_libraries_the_reason_names_one_and_what_to_do() {
-    let double = Double::new();
-    let gone = double.path("cuda/libcudart.so.13");
-    std::fs::remove_file(gone).expect("removed");
-    let output = double.tactus(&["bundle", "bench", &demo_bundle(), "--require-cuda"]);
-    let text = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    for word in ["libcudart.so.13", "./launch/setup --cuda"] {
-        assert!(text.contains(word), "{text}");
+fn cuda_without_a_library_or_the_driver_the_reason_names_it_and_what_to_do() {
+    for (gone, advice) in [
+        ("libcudart.so.13", "./launch/setup --cuda"),
+        ("libcuda.so.1", "the NVIDIA driver's"),
+    ] {
+        let double = Double::new();
+        std::fs::remove_file(double.path("cuda").join(gone)).expect("removed");
+        let output = double.tactus(&["bundle", "bench", &demo_bundle(), "--require-cuda"]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        for word in [gone, advice] {
+            assert!(text.contains(word), "{text}");
+        }
     }
 }
 

@@ -31,6 +31,16 @@ use crate::{library::OnnxRuntime, session::builder};
 
 /// The CUDA runtimes that an ONNX Runtime is built against, by the name it loads them.
 const RUNTIMES: [&str; 2] = ["libcudart.so.13", "libcudart.so.12"];
+/// How the names of CUDA's libraries begin that ONNX Runtime's provider asks for, and of those that these need.
+const LIBRARIES: [&str; 7] = [
+    "libcudart",
+    "libcublas",
+    "libcurand",
+    "libcufft",
+    "libnvrtc",
+    "libnvJitLink",
+    "libcudnn",
+];
 /// `RTLD_NOLOAD`: only what is loaded already.
 const LOADED_ONLY: c_int = 4;
 /// `cudaStreamNonBlocking`: does not wait for the default stream.
@@ -239,12 +249,13 @@ impl Calls {
     }
 }
 
-/// Loads what lies beside ONNX Runtime, where `./launch/setup --cuda` places CUDA's libraries. The provider asks the
+/// Loads CUDA's libraries that lie beside ONNX Runtime, where `./launch/setup --cuda` places CUDA's libraries. The provider asks the
 /// loader for them by name, which finds a library that is loaded wherever it lies. They need each other, so those that
 /// fail are tried again as long as any succeeds; what is still missing then, the provider names.
 fn preload(folder: &Path) {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_library = |name: &str| name.contains(".so.") && !name.contains("onnxruntime");
+    let is_library =
+        |name: &str| name.contains(".so.") && LIBRARIES.iter().any(|known| name.starts_with(known));
     let mut left: Vec<_> = files
         .filter(|file| is_library(&file.file_name().to_string_lossy()))
         .map(|file| file.path())
