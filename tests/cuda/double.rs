@@ -16,7 +16,8 @@
 //! refused NAME            what CUDA forbids while a stream is being captured
 //! ```
 //!
-//! With `CUDA_DOUBLE_DEVICES=0` there is a driver and no device. Device memory is pages that the host may not touch but
+//! With `CUDA_DOUBLE_DEVICES=0` there is a driver and no device; with `CUDA_DOUBLE_KERNELS=0` a device that is too old for every
+//! kernel. Device memory is pages that the host may not touch but
 //! through copies, so a pointer that is followed where it must not be ends the process.
 //!
 //! The numbers are those of the CUDA 13 headers: `driver_types.h` (error codes, copy kinds, attributes, offsets in
@@ -42,17 +43,19 @@ use std::{
     io::Write as _,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI32, AtomicUsize, Ordering},
     },
 };
 
 type Pointer = *mut c_void;
 
 const OK: c_int = 0;
-/// `cudaErrorInvalidValue`, `cudaErrorMemoryAllocation`, `cudaErrorNoDevice`, `cudaErrorStreamCaptureUnsupported`.
+/// `cudaErrorInvalidValue`, `cudaErrorMemoryAllocation`, `cudaErrorNoDevice`, `cudaErrorNoKernelImageForDevice`,
+/// `cudaErrorStreamCaptureUnsupported`.
 const INVALID: c_int = 1;
 const NO_MEMORY: c_int = 2;
 const NO_DEVICE: c_int = 100;
+const NO_KERNEL: c_int = 209;
 const CAPTURING: c_int = 900;
 
 const MEMORY: usize = 16 << 30;
@@ -226,6 +229,7 @@ macro_rules! says {
             match status {
                 OK => c"no error",
                 NO_DEVICE => c"no CUDA-capable device is detected",
+                NO_KERNEL => c"no kernel image is available for execution on the device",
                 CAPTURING => c"operation not permitted when stream is capturing",
                 _ => c"some error",
             }.as_ptr()
@@ -235,7 +239,7 @@ macro_rules! says {
 
 nothing_to_do! {
     __cudaRegisterFatBinaryEnd __cudaRegisterVar __cudaUnregisterFatBinary cuTensorMapEncodeTiled cudaEventDestroy
-    cudaEventRecordWithFlags cudaFuncSetAttribute cudaGetLastError cudaPeekAtLastError cudaGraphDestroy
+    cudaEventRecordWithFlags cudaFuncSetAttribute cudaGraphDestroy
     cudaGraphExecDestroy cudaKernelSetAttributeForDevice cudaLibraryUnload cudaMemPoolDestroy cudaMemPoolSetAttribute
     cudaMemPoolGetAttribute cudaMemPoolTrimTo cudaMemcpyFromSymbol cudaStreamDestroy cublasDestroy_v2 cublasSetMathMode
     cublasLtDestroy cublasLtMatmulAlgoConfigSetAttribute cublasLtMatmulAlgoInit cublasLtMatmulDescDestroy

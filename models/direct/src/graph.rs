@@ -11,7 +11,7 @@ use tactus_bundle::{
 };
 use tactus_onnx::{
     Binding, Buffer, Dim, Element, OnnxError, OnnxRuntime, Place, Provider, Session,
-    SessionOptions, Side, TensorSpec, check_tensors, open_all,
+    SessionOptions, Side, TensorSpec, after_failed_run, check_tensors, open_all,
 };
 
 /// Numbers of an input that takes pictures.
@@ -100,23 +100,48 @@ pub fn output(manifest: &DirectManifest) -> (TensorSpec, Vec<usize>) {
 }
 
 impl DirectGraph {
-    /// Opens the graph of `bundle`.
+    /// Opens the graph of `bundle`; on a device, runs it once, since one with convolutions opens without the library that
+    /// makes them, and opens it on the CPU where that fails.
     ///
     /// # Errors
     /// [`OnnxError`] when ONNX Runtime does not take it, or it is not as the manifest says.
     pub fn open(
         bundle: &DirectBundle,
         runtime: &OnnxRuntime,
-        options: SessionOptions,
+        mut options: SessionOptions,
     ) -> Result<Self, OnnxError> {
         let manifest = bundle.manifest();
         runtime.at_least(manifest.min_ort)?;
-        let graph = Graph::Policy;
-        if manifest.graph.precision == Precision::Bf16 && options.provider == Provider::Cpu {
-            return Err(OnnxError::Precision {
-                graph: graph.name(),
-            });
+        if manifest.graph.precision == Precision::Bf16 {
+            if options.provider == Provider::Cpu {
+                return Err(OnnxError::Precision {
+                    graph: Graph::Policy.name(),
+                });
+            }
+            // There is nothing to fall back to.
+            options.required = true;
         }
+        let mut opened = Self::bound(bundle, runtime, options)?;
+        if opened.provider() == Provider::Cpu {
+            return Ok(opened);
+        }
+        let Err(error) = opened.run() else {
+            return Ok(opened);
+        };
+        match after_failed_run((opened.provider(), options), &error) {
+            Some(instead) => Self::bound(bundle, runtime, instead),
+            None => Err(error),
+        }
+    }
+
+    /// The graph, opened and checked, with its buffers.
+    fn bound(
+        bundle: &DirectBundle,
+        runtime: &OnnxRuntime,
+        options: SessionOptions,
+    ) -> Result<Self, OnnxError> {
+        let manifest = bundle.manifest();
+        let graph = Graph::Policy;
         let mut opened = open_all(runtime, &[(graph, bundle.graph_path())], options)?;
         let session = opened.sessions.pop().ok_or_else(|| OnnxError::Run {
             graph: graph.name(),

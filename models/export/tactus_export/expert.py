@@ -18,7 +18,7 @@ from torch import nn
 
 from tactus_export import layers
 from tactus_export.expert_config import ROPE_BASE, VISION_EPS, ExpertConfig, Stack
-from tactus_export.head import gelu, swish
+from tactus_export.head import plain_gelu, swish
 from tactus_export.layers import Dense, LayerNorm, PatchDense, RmsNorm, Table, inverse_frequencies, rotate
 from tactus_export.source import SAME, Leaf
 
@@ -120,7 +120,11 @@ class Mlp(nn.Module):
 
     def forward(self, x, plain: bool):
         gate = self.gate_proj(x)
-        return self.down_proj((gelu if self.gemma else swish)(gate, plain) * self.up_proj(x))
+        if not self.gemma:
+            gate = swish(gate, plain)
+        else:
+            gate = plain_gelu(gate) if plain else F.gelu(gate, approximate="tanh")
+        return self.down_proj(gate * self.up_proj(x))
 
 
 class Layer(nn.Module):

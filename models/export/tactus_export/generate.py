@@ -5,7 +5,7 @@ decide: which token comes next, nor how long the cache is (the runtime allocates
 
 S new tokens, N image tokens, D levels of DeepStack, L places of the cache, K heads of keys. The cache of a layer is one
 tensor [K, L, d] for keys and one for values; each comes in and goes out, and the runtime binds both to the same memory:
-the new rows are scattered into it and nothing else is copied. Plain operators only.
+the new rows are scattered into it and nothing else is copied.
 """
 
 import torch
@@ -42,11 +42,6 @@ class CachedLayer(Layer):
         super().__init__(c)
         self.self_attn = CachedAttention(c)
 
-    def forward(self, x, *more):
-        y, keys, values = self.self_attn(self.input_layernorm(x), *more)
-        x = x + y
-        return x + self.mlp(self.post_attention_layernorm(x)), keys, values
-
 
 class Generator(Decoder):
     """All layers, the final norm and the scores of every token of the vocabulary."""
@@ -77,12 +72,14 @@ class Generator(Decoder):
         mask = torch.where(order[None, :] <= rows[:, None], zero, never)
         places = (torch.arange(self.config.kv_heads, device=start.device)[:, None], rows[None, :])
         out = []
-        for i, layer in enumerate(self.layers):
-            x, keys, values = layer(x, cos, sin, mask, places, caches[2 * i], caches[2 * i + 1])
-            out += [keys, values]
-            if i < self.deepstack:
-                x = x + image(blank, levels[i])
-        last = self.norm(x[:, -1:])[0]
+
+        def run(i, layer, x, h):
+            x, y, keys, values = layer(x, h, cos, sin, mask, places, caches[2 * i], caches[2 * i + 1])
+            out.extend((keys, values))
+            return x, y
+
+        x, y = self.stack(x, [image(blank, levels[i]) for i in range(self.deepstack)], run)
+        last = self.norm.after(x[:, -1:], y[:, -1:])[0][0]
         table = self.embed_tokens if self.config.tied else self.lm_head
         # The table from the left, as it is stored: transposed it would be a second copy.
         logits = (table.weight @ last.transpose(0, 1)).transpose(0, 1)

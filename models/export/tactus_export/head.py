@@ -15,13 +15,14 @@ With `plain`, attention, norms and activations are spelt out, so that their deri
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tactus_export.head_config import HeadConfig
-from tactus_export.layers import Dense, LayerNorm, attend
+from tactus_export.layers import Dense, LayerNorm, apart, attend, gelu, layer_norm_after, together
 from tactus_export.source import FIRST, PICKED, Leaf
 
 NORM_EPS = 1e-5
@@ -82,10 +83,46 @@ def norm(x: torch.Tensor, eps: float, plain: bool) -> torch.Tensor:
     return (centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
-def gelu(x: torch.Tensor, plain: bool) -> torch.Tensor:
+@dataclass(frozen=True)
+class Modulation:
+    """What follows a norm: times `factor`, and `shift` added; [1, T or 1, width]."""
+
+    factor: torch.Tensor
+    shift: torch.Tensor
+    eps: float = NORM_EPS
+
+    def norm(self, x, plain: bool) -> torch.Tensor:
+        """-> layer norm of `x`, modulated."""
+        if torch.compiler.is_exporting() and self.uniform and not plain:
+            return F.layer_norm(x, (x.shape[-1],), self.factor.flatten(), self.shift.flatten(), self.eps)
+        return norm(x, self.eps, plain) * self.factor + self.shift
+
+    def after(self, x, y, bias, plain: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """-> layer norm of `x + y + bias`, modulated, and that sum."""
+        if torch.compiler.is_exporting() and not plain:
+            if self.uniform:
+                return layer_norm_after(x, y, bias, self.factor.flatten(), self.shift.flatten(), self.eps)
+            h, x = norm_after(x, y, bias, self.eps, plain)
+            return h * self.factor + self.shift, x
+        x = x + (y + bias)
+        return self.norm(x, plain), x
+
+    @property
+    def uniform(self) -> bool:
+        """The same for every token: weights of the norm itself."""
+        return self.factor.shape[1] == 1
+
+
+def norm_after(x, y, bias, eps: float, plain: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """-> layer norm of `x + y + bias` without weights, and that sum."""
+    if torch.compiler.is_exporting() and not plain:
+        return layer_norm_after(x, y, bias, torch.ones_like(bias), torch.zeros_like(bias), eps)
+    x = x + (y + bias)
+    return norm(x, eps, plain), x
+
+
+def plain_gelu(x: torch.Tensor) -> torch.Tensor:
     """Tanh form."""
-    if not plain:
-        return F.gelu(x, approximate="tanh")
     return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
@@ -98,18 +135,18 @@ class Attention(nn.Module):
         self.to_q, self.to_k, self.to_v = Dense(width, width), Dense(source, width), Dense(source, width)
         self.to_out = nn.ModuleList([Dense(width, width)])
 
-    def keys_values(self, source):
-        """[1, S, source] -> k, v [1, S, heads * d]."""
-        return self.to_k(source), self.to_v(source)
-
-    def forward(self, x, k, v, plain: bool = False):
-        q = self.to_q(x)
+    def forward(self, x, cross=None, plain: bool = False):
+        """`x` [1, T, width] over itself, or over the keys and values `cross` [1, S, heads * d] -> product and bias."""
+        if cross is None:
+            q, k, v = together(x, self.to_q, self.to_k, self.to_v)
+        else:
+            q, (k, v) = self.to_q(x), cross
         if not plain:
-            return self.to_out[0](attend(q, k, v, self.heads, self.heads))
+            return self.to_out[0].pending(attend(q, k, v, self.heads, self.heads))
         q, k, v = (t.view(1, t.shape[1], self.heads, -1).transpose(1, 2) for t in (q, k, v))
         scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
         y = torch.softmax(scores.float(), dim=-1).to(x.dtype) @ v
-        return self.to_out[0](y.transpose(1, 2).reshape(x.shape))
+        return self.to_out[0].pending(y.transpose(1, 2).reshape(x.shape))
 
 
 class FeedForward(nn.Module):
@@ -120,7 +157,9 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([first, nn.Identity(), Dense(inner, width)])
 
     def forward(self, x, plain: bool = False):
-        return self.net[2](gelu(self.net[0].proj(x), plain))
+        """-> product and bias."""
+        proj = self.net[0].proj
+        return self.net[2].pending(plain_gelu(proj(x)) if plain else gelu(*proj.pending(x)))
 
 
 class VlBlock(nn.Module):
@@ -132,10 +171,10 @@ class VlBlock(nn.Module):
         self.attn1 = Attention(width, width, heads)
         self.ff = FeedForward(width, inner)
 
-    def forward(self, x):
-        h = self.norm1(x)
-        x = x + self.attn1(h, *self.attn1.keys_values(h))
-        return x + self.ff(self.norm3(x))
+    def forward(self, x, h):
+        """`h`: the first norm of `x`. -> what the block makes of `x` in two parts, and a bias, whose sum it is."""
+        h, x = self.norm3.after(x, *self.attn1(h))
+        return x, *self.ff(h)
 
 
 class KeysValues(nn.Module):
@@ -146,8 +185,8 @@ class KeysValues(nn.Module):
         self.attn1 = nn.Module()
         self.attn1.to_k, self.attn1.to_v = Dense(c.features, c.width), Dense(c.features, c.width)
 
-    def forward(self, source):
-        return self.attn1.to_k(source), self.attn1.to_v(source)
+    def parts(self) -> tuple[Dense, Dense]:
+        return self.attn1.to_k, self.attn1.to_v
 
 
 class DitBlock(nn.Module):
@@ -163,11 +202,10 @@ class DitBlock(nn.Module):
             del self.attn1.to_k, self.attn1.to_v
         self.ff = FeedForward(c.width, c.inner)
 
-    def forward(self, x, factor, shift, cross, plain: bool):
-        h = norm(x, NORM_EPS, plain) * factor + shift
-        k, v = cross if cross is not None else self.attn1.keys_values(h)
-        x = x + self.attn1(h, k, v, plain)
-        return x + self.ff(norm(x, NORM_EPS, plain), plain)
+    def forward(self, x, h, cross, plain: bool):
+        """`h`: the first norm of `x`, modulated. -> what the block makes of `x` in two parts, and a bias, whose sum it is."""
+        h, x = norm_after(x, *self.attn1(h, cross, plain), NORM_EPS, plain)
+        return x, *self.ff(h, plain)
 
 
 class Context(nn.Module):
@@ -193,15 +231,25 @@ class Context(nn.Module):
         if self.vlln is not None:
             x = self.vlln(x)
         if self.config.vl_layers:
-            for block in self.vl_self_attention.transformer_blocks:
-                x = block(x)
+            blocks = self.vl_self_attention.transformer_blocks
+            h = blocks[0].norm1(x)
+            for i, block in enumerate(blocks):
+                x, y, bias = block(x, h)
+                if i + 1 < len(blocks):
+                    h, x = blocks[i + 1].norm1.after(x, y, bias)
+            x = x + (y + bias)
         state = F.pad(state, (0, self.config.max_state - state.shape[-1])).to(dtype)
         token = self.state_encoder(state)[:, None]
         n = self.config.image_tokens
         parts = {"all": x, "image": x[:, :n], "text": x[:, n:]}
-        blocks = self.model.transformer_blocks.items()
-        pairs = [block(parts[self.config.sees(int(i))]) for i, block in blocks]
-        return (token.float(), *(tensor.float() for pair in pairs for tensor in pair))
+        blocks = self.model.transformer_blocks
+        made = {}
+        for seen, part in parts.items():
+            reading = [i for i in blocks if self.config.sees(int(i)) == seen]
+            if reading:
+                tensors = iter(together(part, *(matrix for i in reading for matrix in blocks[i].parts())))
+                made |= {i: (next(tensors), next(tensors)) for i in reading}
+        return (token.float(), *(tensor.float() for i in blocks for tensor in made[i]))
 
 
 class ActionEncoder(nn.Module):
@@ -233,16 +281,30 @@ class Dit(nn.Module):
         """`x` [1, T, width]; `wave` [1, T or 1, 256]: cosines and sines of the time; `cross`: k, v by block."""
         embedder = self.timestep_encoder.timestep_embedder
         time = embedder.linear_2(swish(embedder.linear_1(wave), plain))
-        # One product for all blocks: it has a row or few, so that starting it costs more than doing it. The stacked weights are
-        # constants, which ONNX Runtime stacks once, when it opens the graph.
+        first, *others = self.modulations(swish(time, plain))
+        h = first.norm(x, plain)
+        for i, (block, following) in enumerate(zip(self.transformer_blocks, others)):
+            x, y, bias = block(x, h, cross.get(i), plain)
+            h, x = following.after(x, y, bias, plain)
+        return self.proj_out_2(h)
+
+    def modulations(self, time: torch.Tensor) -> list[Modulation]:
+        """What follows the first norm of every block, and the norm at the end. `time` [1, T or 1, width]."""
         linear = [block.norm1.linear for block in self.transformer_blocks]
-        weight, bias = torch.stack([m.weight for m in linear]), torch.stack([m.bias for m in linear])[:, None]
-        scale, shift = (swish(time, plain) @ weight + bias).chunk(2, dim=-1)
-        each = lambda t: t.split(1)
-        for i, (block, factor, move) in enumerate(zip(self.transformer_blocks, each(1 + scale), each(shift))):
-            x = block(x, factor, move, cross.get(i), plain)
-        shift, scale = self.proj_out_1(swish(time, plain)).chunk(2, dim=-1)
-        return self.proj_out_2(norm(x, OUT_NORM_EPS, plain) * (1 + scale) + shift)
+        if torch.compiler.is_exporting():
+            # One product for all: it has a row or few, so that starting it costs more than doing it. Side by side, since for a
+            # stack of matrices a list of them would be copied to the device in every run, out of memory of the host that a
+            # captured run does not keep.
+            halves = [[t.chunk(2, dim=-1)[half] for half in (0, 1) for t in kind]
+                      for kind in ([m.weight for m in linear], [m.bias for m in linear])]  # fmt: skip
+            weight, bias = (torch.cat(parts, dim=-1) for parts in halves)
+            scale, shift = (time @ weight + bias).chunk(2, dim=-1)
+            widths = [m.bias.shape[0] // 2 for m in linear]
+            pairs = zip(apart(1 + scale, widths), apart(shift, widths))
+        else:
+            pairs = ((1 + scale, shift) for scale, shift in (m(time).chunk(2, dim=-1) for m in linear))
+        shift, scale = self.proj_out_1(time).chunk(2, dim=-1)
+        return [*(Modulation(factor, shift) for factor, shift in pairs), Modulation(1 + scale, shift, OUT_NORM_EPS)]
 
 
 class Denoiser(nn.Module):

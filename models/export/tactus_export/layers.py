@@ -1,7 +1,10 @@
 """Building blocks that several graphs share.
 
-Decides: how a matrix, a norm, a rotary embedding and attention are written so that ONNX Runtime can fuse them. Norms
-and rotary angles are computed in single precision whatever the graph's precision.
+Decides: how a matrix, a norm, a rotary embedding and attention are written so that a device is started for them as seldom
+as possible: as operators of ONNX, and where it has none, of ONNX Runtime (`com.microsoft`), which has both on the CPU and on
+CUDA. Norms and rotary angles are computed in single precision whatever the graph's precision.
+
+Only what is exported is written so. In PyTorch the same modules are spelled out, and compilers fuse them as they like.
 """
 
 import torch
@@ -24,6 +27,35 @@ class Dense(Leaf):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x @ self.weight
         return y if self.bias is None else y + self.bias
+
+    def pending(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The product, and the bias that is still to be added: a norm that follows, or an activation, does."""
+        return x @ self.weight, self.bias
+
+
+def together(x: torch.Tensor, *parts: Dense) -> tuple[torch.Tensor, ...]:
+    """What each of several matrices makes of `x`, in one product. The joined weights are constants, which ONNX Runtime joins
+    once, when it opens the graph; in PyTorch it would be every time."""
+    if not torch.compiler.is_exporting():
+        return tuple(part(x) for part in parts)
+    y = x @ torch.cat([part.weight for part in parts], dim=-1)
+    if parts[0].bias is not None:
+        y = y + torch.cat([part.bias for part in parts])
+    return apart(y, [part.weight.shape[-1] for part in parts])
+
+
+# Parts that ONNX Runtime splits without a list of them, which it would copy to the device in every run, out of memory of
+# the host that a captured run does not keep.
+PARTS = 32
+
+
+def apart(y: torch.Tensor, widths: list[int]) -> tuple[torch.Tensor, ...]:
+    """The columns of `y`, so many each."""
+    if len(widths) <= PARTS:
+        return y.split(widths, dim=-1)
+    half = len(widths) // 2
+    first, second = y.split([sum(widths[:half]), sum(widths[half:])], dim=-1)
+    return *apart(first, widths[:half]), *apart(second, widths[half:])
 
 
 class PatchDense(Dense):
@@ -61,6 +93,13 @@ class RmsNorm(Leaf):
         wide = wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight * wide.to(x.dtype)
 
+    def after(self, x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None = None):
+        """-> the norm of `x + y + bias`, and that sum."""
+        if torch.compiler.is_exporting():
+            return _sum_and_norm("SkipSimplifiedLayerNormalization", (y, x, self.weight, bias), self.eps)
+        x = x + (y if bias is None else y + bias)
+        return self(x), x
+
 
 class LayerNorm(Leaf):
     """Layer norm with weight and bias, in single precision inside."""
@@ -79,6 +118,43 @@ class LayerNorm(Leaf):
             # The operator of ONNX is in single precision inside, whatever comes in.
             return F.layer_norm(x, width, self.weight, self.bias, self.eps)
         return F.layer_norm(x.float(), width, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+
+    def after(self, x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None = None):
+        """-> the norm of `x + y + bias`, and that sum."""
+        return layer_norm_after(x, y, bias, self.weight, self.bias, self.eps)
+
+
+def layer_norm_after(x, y, bias, weight, shift, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """-> layer norm of `x + y + bias` with `weight` and `shift` [width], and that sum."""
+    if torch.compiler.is_exporting():
+        return _sum_and_norm("SkipLayerNormalization", (y, x, weight, shift, bias), eps)
+    x = x + (y if bias is None else y + bias)
+    return F.layer_norm(x.float(), weight.shape, weight.float(), shift.float(), eps).to(x.dtype), x
+
+
+def _sum_and_norm(operator: str, inputs: tuple, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """An operator of ONNX Runtime that adds and norms. Its second and third output are for training."""
+    while inputs[-1] is None:
+        inputs = inputs[:-1]
+    like, few = inputs[0], (*inputs[0].shape[:-1], 1)
+    normed, _, _, added = torch.onnx.ops.symbolic_multi_out(
+        f"com.microsoft::{operator}", inputs, {"epsilon": eps}, version=1,
+        dtypes=(like.dtype, torch.float32, torch.float32, like.dtype), shapes=(like.shape, few, few, like.shape),
+    )  # fmt: skip
+    return _traced(normed, like), _traced(added, like)
+
+
+def _traced(made: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Symbolic operators are traced as if they were made on the CPU, whatever they read."""
+    return made.to(like.device)
+
+
+def gelu(y: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """GELU of `y + bias`, tanh form."""
+    if torch.compiler.is_exporting():
+        made = torch.onnx.ops.symbolic("com.microsoft::FastGelu", (y, bias), version=1, dtype=y.dtype, shape=y.shape)
+        return _traced(made, y)
+    return F.gelu(y + bias, approximate="tanh")
 
 
 def attend(q, k, v, heads: int, kv_heads: int, mask: torch.Tensor | None = None, causal: bool = False) -> torch.Tensor:

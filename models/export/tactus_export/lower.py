@@ -70,6 +70,10 @@ def finish(model: ir.Model, path: Path) -> None:
     proto.graph.ClearField("metadata_props")
     # Shapes of intermediate values help nobody; ONNX Runtime infers its own.
     proto.graph.ClearField("value_info")
+    for node in proto.graph.node:
+        if node.op_type in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
+            # What only training reads is not made.
+            node.output[1:3] = ["", ""]
     for part in (*proto.graph.node, *proto.graph.initializer, *proto.graph.input, *proto.graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tactus_export.checkpoint import TextConfig
-from tactus_export.layers import Dense, RmsNorm, Table, attend, inverse_frequencies, turn
+from tactus_export.layers import Dense, RmsNorm, Table, attend, inverse_frequencies, together, turn
 
 
 class Attention(nn.Module):
@@ -30,7 +30,7 @@ class Attention(nn.Module):
     def queries_keys_values(self, x, cos, sin):
         """`x` [1, S, hidden] -> q [1, S, heads * d], k, v [1, S, kv_heads * d]; q and k with norms and turned."""
         c, length = self.config, x.shape[1]
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        q, k, v = together(x, self.q_proj, self.k_proj, self.v_proj)
         if c.qk_norm:
             each = lambda norm, t: norm(t.view(1, length, -1, c.head_dim)).view(1, length, -1)
             q, k = each(self.q_norm, q), each(self.k_norm, k)
@@ -44,7 +44,7 @@ class Attention(nn.Module):
         else:
             bias, seeing = mask
             y = attend(q, k, v, c.heads, c.kv_heads, bias) * seeing
-        return self.o_proj(y)
+        return (self.o_proj(y),)
 
 
 class Mlp(nn.Module):
@@ -70,9 +70,12 @@ class Layer(nn.Module):
         self.input_layernorm = RmsNorm(c.hidden, c.eps)
         self.post_attention_layernorm = RmsNorm(c.hidden, c.eps)
 
-    def forward(self, x, cos, sin, mask):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(self, x, h, *more):
+        """`h`: the first norm of `x` [1, S, hidden]. -> what the layer makes of `x`, in two parts whose sum it is, so that
+        whoever norms it adds them; and what else attention returns."""
+        y, *rest = self.self_attn(h, *more)
+        h, x = self.post_attention_layernorm.after(x, y)
+        return x, self.mlp(h), *rest
 
 
 class Decoder(nn.Module):
@@ -119,11 +122,21 @@ class Decoder(nn.Module):
         x = self.embed_tokens(input_ids)[0].index_put((image_rows,), image_embeds.to(dtype))[None]
         cos, sin = (t.to(dtype) for t in self.rope(position_ids))
         mask = self.mask(more[-1], dtype) if self.padded else None
+        blank = torch.zeros_like(x[0])
+        added = [blank.index_put((image_rows,), levels[i].to(dtype))[None] for i in range(self.deepstack)]
+        x, y = self.stack(x, added, lambda i, layer, x, h: layer(x, h, cos, sin, mask))
+        return (x + y if isinstance(self.norm, nn.Identity) else self.norm.after(x, y)[0]).float()
+
+    def stack(self, x: torch.Tensor, added: list[torch.Tensor], run) -> tuple[torch.Tensor, torch.Tensor]:
+        """All layers, `run(number, layer, x, its first norm)` each. `added` [1, S, hidden]: what the first layers have added
+        to them. -> two parts whose sum the last one makes."""
+        y = None
         for i, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, mask)
-            if i < self.deepstack:
-                x = x + torch.zeros_like(x[0]).index_put((image_rows,), levels[i].to(dtype))[None]
-        return self.norm(x).float()
+            h, x = (layer.input_layernorm(x), x) if y is None else layer.input_layernorm.after(x, y)
+            x, y = run(i, layer, x, h)
+            if i < len(added):
+                x, y = x + y, added[i]
+        return x, y
 
 
 def axes(sections: tuple[int, ...], interleaved: bool) -> torch.Tensor:

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tactus_export.checkpoint import VisionConfig
-from tactus_export.layers import Dense, LayerNorm, PatchDense, RmsNorm, Table, attend, inverse_frequencies, same_segment, turn
+from tactus_export.layers import (
+    Dense, LayerNorm, PatchDense, RmsNorm, Table, attend, gelu, inverse_frequencies, same_segment, together, turn
+)  # fmt: skip
 
 ROPE_THETA = 10000.0
 EPS = 1e-6
@@ -32,7 +34,7 @@ class Attention(nn.Module):
         qk, v = self.qkv(x)[None].split((2 * width, width), dim=-1)
         # Angles stay in single precision, as in transformers. Queries and keys are turned at once, as if they were heads.
         q, k = turn(qk.float(), cos, sin, 2 * self.heads).to(x.dtype).chunk(2, dim=-1)
-        return self.proj(attend(q, k, v, self.heads, self.heads, mask).flatten(0, 1))
+        return self.proj.pending(attend(q, k, v, self.heads, self.heads, mask).flatten(0, 1))
 
 
 class GatedMlp(nn.Module):
@@ -45,7 +47,8 @@ class GatedMlp(nn.Module):
         self.down_proj = Dense(c.intermediate, c.hidden)
 
     def forward(self, x):
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = together(x, self.gate_proj, self.up_proj)
+        return self.down_proj.pending(F.silu(gate) * up)
 
 
 class PlainMlp(nn.Module):
@@ -57,7 +60,7 @@ class PlainMlp(nn.Module):
         self.linear_fc2 = Dense(c.intermediate, c.hidden)
 
     def forward(self, x):
-        return self.linear_fc2(F.gelu(self.linear_fc1(x), approximate="tanh"))
+        return self.linear_fc2.pending(gelu(*self.linear_fc1.pending(x)))
 
 
 class Block(nn.Module):
@@ -70,9 +73,10 @@ class Block(nn.Module):
         self.attn = Attention(c)
         self.mlp = mlp(c)
 
-    def forward(self, x, cos, sin, mask):
-        x = x + self.attn(self.norm1(x), cos, sin, mask)
-        return x + self.mlp(self.norm2(x))
+    def forward(self, x, h, cos, sin, mask):
+        """`h`: the first norm of `x`. -> what the block makes of `x` in two parts, and a bias, whose sum it is."""
+        h, x = self.norm2.after(x, *self.attn(h, cos, sin, mask))
+        return x, *self.mlp(h)
 
 
 class Qwen25Merger(nn.Module):
@@ -120,6 +124,15 @@ class Tower(nn.Module):
         """Values of the buffers."""
         return {"inv_freq": inverse_frequencies(self.config.hidden // self.config.heads // 2, ROPE_THETA)}
 
+    def stack(self, x: torch.Tensor, run) -> torch.Tensor:
+        """All blocks, `run(number, block, x, its first norm)` each."""
+        h = self.blocks[0].norm1(x)
+        for i, block in enumerate(self.blocks):
+            x, y, bias = run(i, block, x, h)
+            if i + 1 < len(self.blocks):
+                h, x = self.blocks[i + 1].norm1.after(x, y, bias)
+        return x + (y + bias)
+
     @property
     def dtype(self) -> torch.dtype:
         return self.patch_embed.proj.weight.dtype
@@ -145,8 +158,7 @@ class Qwen25Tower(Tower):
         x = reorder(self.patch_embed.proj(pixel_values.to(self.dtype)))
         cos, sin = (reorder(t)[None] for t in self.rope(pos_ids))
         masks = [same_segment(s, self.dtype) for s in (seg_window, seg_full)]
-        for i, block in enumerate(self.blocks):
-            x = block(x, cos, sin, masks[i in self.config.full_attention])
+        x = self.stack(x, lambda i, block, x, h: block(x, h, cos, sin, masks[i in self.config.full_attention]))
         merged = self.merger(x)
         # The inverse permutation, without a sort.
         return torch.zeros_like(merged).index_put((window_index,), merged).float()
@@ -168,12 +180,17 @@ class Qwen3Tower(Tower):
         x = x + (self.pos_embed(interp_index).float() * interp_weight[..., None]).sum(1).to(self.dtype)
         cos, sin = (t[None] for t in self.rope(pos_ids))
         mask = same_segment(seg_full, self.dtype)
-        levels = []
-        for i, block in enumerate(self.blocks):
-            x = block(x, cos, sin, mask)
-            if i in self.config.deepstack:
-                levels.append(self.deepstack_merger_list[self.config.deepstack.index(i)](x))
-        return self.merger(x).float(), torch.stack(levels).float()
+        levels = {}
+
+        def run(i, block, x, h):
+            if i - 1 in self.config.deepstack:
+                levels[i - 1] = x
+            return block(x, h, cos, sin, mask)
+
+        x = self.stack(x, run)
+        levels[len(self.blocks) - 1] = x
+        mergers = zip(self.deepstack_merger_list, self.config.deepstack)
+        return self.merger(x).float(), torch.stack([merger(levels[i]) for merger, i in mergers]).float()
 
 
 def tower(c: VisionConfig) -> Tower:

@@ -22,6 +22,7 @@ use crate::{
     error::OnnxError,
     library::OnnxRuntime,
     session::{Provider, builder, register},
+    trial::square,
 };
 
 /// Side of the matrices. Large enough that what is not arithmetic vanishes, small enough for a cache.
@@ -194,42 +195,6 @@ fn bandwidth(threads: usize) -> f64 {
         fastest = fastest.min(started.elapsed().as_secs_f64());
     }
     READ_BYTES as f64 / fastest
-}
-
-/// An ONNX file of the graph `z = op(x, y)` for square matrices of `side` (128 to 16383) with elements of type `element`; the
-/// numbers are those of onnx.proto.
-fn square(op: &str, element: usize, side: usize) -> Vec<u8> {
-    let text = |number: u8, value: &[u8]| [&[number << 3 | 2, value.len() as u8], value].concat();
-    let number = |number: u8, value: usize| match value {
-        0..128 => vec![number << 3, value as u8],
-        _ => vec![number << 3, (value % 128) as u8 | 128, (value / 128) as u8],
-    };
-    let side = text(1, &number(1, side));
-    let shape = [side.clone(), side].concat();
-    let tensor = [number(1, element), text(2, &shape)].concat();
-    let value = |name: &str| [text(1, name.as_bytes()), text(2, &text(1, &tensor))].concat();
-    let node = [
-        text(1, b"x"),
-        text(1, b"y"),
-        text(2, b"z"),
-        text(4, op.as_bytes()),
-    ]
-    .concat();
-    let graph = [
-        text(1, &node),
-        text(2, b"square"),
-        text(11, &value("x")),
-        text(11, &value("y")),
-        text(12, &value("z")),
-    ]
-    .concat();
-    // A length above 127 takes two bytes.
-    let length = match graph.len() {
-        short @ 0..128 => vec![short as u8],
-        long => vec![(long % 128) as u8 | 128, (long / 128) as u8],
-    };
-    let opset = text(8, &number(2, 17));
-    [number(1, 8), opset, vec![7 << 3 | 2], length, graph].concat()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! - [`error`]: every way this can fail.
 //! - [`library`]: [`OnnxRuntime`], the loaded library.
 //! - `device`: the one stream of a process on a GPU, and [`Laps`] of what runs in it.
+//! - `trial`: whether that GPU computes at all.
 //! - [`session`]: [`Session`]; opening all graphs of a bundle on one [`Provider`].
 //! - [`signature`]: names, types and shapes of a graph's tensors, and their check.
 //! - [`bind`]: [`Buffer`], [`Binding`] and the run.
@@ -23,6 +24,7 @@ pub mod error;
 pub mod library;
 pub mod session;
 pub mod signature;
+mod trial;
 
 pub use bind::{Binding, Buffer, Place, Scalar};
 pub use cache::Cache;
@@ -30,5 +32,5 @@ pub use ceiling::Ceiling;
 pub use device::Laps;
 pub use error::OnnxError;
 pub use library::OnnxRuntime;
-pub use session::{Provider, Session, SessionOptions, Sessions, open_all};
+pub use session::{Provider, Session, SessionOptions, Sessions, after_failed_run, open_all};
 pub use signature::{Dim, Element, Side, TensorSpec, check_tensors};

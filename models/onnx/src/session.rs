@@ -1,14 +1,17 @@
 //! Opening graphs: one provider for all of them, said aloud; a stated number of threads; no spinning.
 //!
 //! "CUDA is available" means only that a library was compiled with it. What counts is whether registering it and
-//! creating a session succeed, and either can fail: libraries missing, no driver, no device. So all graphs are tried
-//! on CUDA, and at the first failure there is one warning and all of them are opened on the CPU instead. Graphs that
-//! share buffers are never split between providers. TensorRT is tried the same way, and CUDA after it.
+//! creating a session succeed and a product can be made, and each can fail: libraries missing, no driver, no device, a
+//! device too old. So all graphs are tried on CUDA, and at the first failure there is one warning and all of them are
+//! opened on the CPU instead. Graphs that share buffers are never split between providers. TensorRT is tried the same way,
+//! and CUDA after it.
 //!
 //! On CUDA a graph is opened so that its runs can be captured: the first run of a binding records what ONNX Runtime puts
 //! into the stream, and every later one puts all of it there at once. ONNX Runtime refuses that for a graph of which a
-//! node runs on the CPU; such a graph is opened without, which is slower and said aloud. TensorFloat-32 is off: its
-//! ten bits are about 1e-3, and a single-precision graph may differ from PyTorch by 1e-4.
+//! node runs on the CPU; such a graph is opened without, which is slower and said aloud. So is a wrapped graph, silently.
+//! TensorFloat-32 is off: its
+//! ten bits are about 1e-3, and a single-precision graph may differ from PyTorch by 1e-4. Norms sum in single precision:
+//! 1.31 does in any case, older ONNX Runtimes only when asked to.
 
 use std::{
     path::{Path, PathBuf},
@@ -30,6 +33,7 @@ use crate::{
     error::OnnxError,
     library::OnnxRuntime,
     signature::TensorSpec,
+    trial::computes,
 };
 
 /// What executes the graphs.
@@ -191,6 +195,26 @@ pub fn open_all(
     }
 }
 
+/// What stands in for the provider on which a graph was opened and did not run, as one with convolutions does not where
+/// cuDNN is missing: the CPU, with the one warning. `None` where there is nothing to fall back to, or it is not wanted.
+pub fn after_failed_run(
+    (ran_on, options): (Provider, SessionOptions),
+    error: &OnnxError,
+) -> Option<SessionOptions> {
+    if ran_on == Provider::Cpu || options.required {
+        return None;
+    }
+    let reason = match error {
+        OnnxError::Run { reason, .. } => one_line(reason).to_owned(),
+        other => other.to_string(),
+    };
+    warn_once(options.provider, Provider::Cpu, reason);
+    Some(SessionOptions {
+        provider: Provider::Cpu,
+        ..options
+    })
+}
+
 /// Says why `used` runs the graphs in the place of `wanted`; the same reason is said once in a process, which opens a policy
 /// and its words one after the other.
 fn warn_once(wanted: Provider, used: Provider, reason: String) {
@@ -213,7 +237,11 @@ fn open_on(
     let stream = match (provider, files.first()) {
         (Provider::Cpu, _) | (_, None) => None,
         (Provider::Cuda | Provider::TensorRt, Some((graph, file))) => {
-            let stream = Stream::new(runtime).map_err(|reason| OnnxError::Open {
+            let computing = Stream::new(runtime).and_then(|stream| {
+                computes(runtime, stream)?;
+                Ok(stream)
+            });
+            let stream = computing.map_err(|reason| OnnxError::Open {
                 graph: graph.name(),
                 file: file.clone(),
                 provider: provider.name(),
@@ -256,7 +284,10 @@ fn open(
         let _calm = stream.map(|_| calm());
         builder.commit_from_file(file).map_err(|e| e.to_string())
     };
-    let mut captures = provider == Provider::Cuda;
+    // In a captured run, an operator that hands the device a list (of matrices, of parts) through the host's memory reads it
+    // there in every later run, when ONNX Runtime has long given that memory back. Exported graphs have none of those; of a graph
+    // that somebody else made nobody knows.
+    let mut captures = provider == Provider::Cuda && graph != Graph::Policy;
     let mut session = commit(captures);
     if let (Err(refused), true) = (&session, captures) {
         captures = false;
@@ -305,6 +336,7 @@ pub(crate) fn register(
     // SAFETY: as above.
     unsafe { CUDA::default().with_compute_stream(handle) }
         .with_tf32(false)
+        .with_skip_layer_norm_strict_mode(true)
         .with_cuda_graph(captures)
         .register(builder)
         .map_err(|e| e.to_string())
