@@ -1,10 +1,11 @@
 """Building blocks that several graphs share.
 
-Decides: how a matrix, a norm, a rotary embedding and attention are written so that a device is started for them as seldom
-as possible: as operators of ONNX, and where it has none, of ONNX Runtime (`com.microsoft`), which has both on the CPU and on
-CUDA. Norms and rotary angles are computed in single precision whatever the graph's precision.
+Decides: how a matrix, a norm, a rotary embedding and attention are written so that ONNX Runtime can fuse them. Norms
+and rotary angles are computed in single precision whatever the graph's precision.
 
-Only what is exported is written so. In PyTorch the same modules are spelled out, and compilers fuse them as they like.
+Graphs of half precision are for devices, where starting a kernel is what a small one costs: there a sum with its norm, and a
+bias with its GELU, are an operator of ONNX Runtime (`com.microsoft`). Those of single precision have ONNX's operators only,
+which are quicker on a CPU. In PyTorch the same modules are spelled out, and compilers fuse them as they like.
 """
 
 import torch
@@ -31,6 +32,11 @@ class Dense(Leaf):
     def pending(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The product, and the bias that is still to be added: a norm that follows, or an activation, does."""
         return x @ self.weight, self.bias
+
+
+def for_device(x: torch.Tensor) -> bool:
+    """Whether what is made of `x` is exported to run on a device."""
+    return torch.compiler.is_exporting() and x.dtype != torch.float32
 
 
 def together(x: torch.Tensor, *parts: Dense) -> tuple[torch.Tensor, ...]:
@@ -95,7 +101,7 @@ class RmsNorm(Leaf):
 
     def after(self, x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None = None):
         """-> the norm of `x + y + bias`, and that sum."""
-        if torch.compiler.is_exporting():
+        if for_device(x):
             return _sum_and_norm("SkipSimplifiedLayerNormalization", (y, x, self.weight, bias), self.eps)
         x = x + (y if bias is None else y + bias)
         return self(x), x
@@ -126,9 +132,11 @@ class LayerNorm(Leaf):
 
 def layer_norm_after(x, y, bias, weight, shift, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """-> layer norm of `x + y + bias` with `weight` and `shift` [width], and that sum."""
-    if torch.compiler.is_exporting():
+    if for_device(x):
         return _sum_and_norm("SkipLayerNormalization", (y, x, weight, shift, bias), eps)
     x = x + (y if bias is None else y + bias)
+    if torch.compiler.is_exporting():
+        return F.layer_norm(x, weight.shape, weight, shift, eps), x
     return F.layer_norm(x.float(), weight.shape, weight.float(), shift.float(), eps).to(x.dtype), x
 
 
@@ -151,7 +159,7 @@ def _traced(made: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 def gelu(y: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """GELU of `y + bias`, tanh form."""
-    if torch.compiler.is_exporting():
+    if for_device(y):
         made = torch.onnx.ops.symbolic("com.microsoft::FastGelu", (y, bias), version=1, dtype=y.dtype, shape=y.shape)
         return _traced(made, y)
     return F.gelu(y + bias, approximate="tanh")
