@@ -78,14 +78,14 @@ class Options:
     policy: dict[str, object] = field(default_factory=dict)
 
 
-# RoboAlign's: Qwen2.5-VL-7B cut after 18 layers, the head of GR00T N1.5 on its width. About eleven gigabytes in bf16;
-# making it takes twice that in memory for the largest table, and some minutes.
+# RoboAlign's: Qwen2.5-VL-7B cut after 18 layers, the head of GR00T N1.5 on its width. About twelve gigabytes in bf16;
+# making it takes as much memory, and some minutes. Every golden token reads all weights once more, so there are few.
 FULL = Options(
     hidden=3584, intermediate=18944, layers=18, vocabulary=152064, heads=28, kv_heads=4, vision_hidden=1280,
     vision_intermediate=3420, vision_depth=32, vision_heads=16, full_attention=(7, 15, 23, 31), dtype=torch.bfloat16,
     shard="4GB", width=1536, horizon=16, embodiments=1, head_layers=16, head_heads=32, future=32, vl_layers=4,
     vl_heads=56, vl_inner=4, max_pixels=12845056, cameras=(("scene", 224, 224), ("wrist", 224, 224)),
-    policy={"backbone.layers": 18, "embodiment": 0},
+    policy={"backbone.layers": 18, "embodiment": 0, "golden.decoder_steps": 2},
 )  # fmt: skip
 
 

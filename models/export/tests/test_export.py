@@ -129,7 +129,8 @@ def test_half_precision_with_given_images(checkpoints, tmp_path, capsys):
         # On a device a sum and its norm are one kernel; in the bundles of single precision they are ONNX's (test_decoder.py).
         fused = {node.op_type for node in graph.node if node.domain == "com.microsoft"}
         norm = "SkipSimplifiedLayerNormalization" if path.stem in ("backbone", "decoder") else "SkipLayerNormalization"
-        assert norm in fused, (path.stem, fused)
+        # This head's context has no block of its own.
+        assert path.stem == "context" or norm in fused, (path.stem, fused)
 
 
 def test_brain_float_is_not_run(checkpoints, tmp_path, capsys):

@@ -90,10 +90,11 @@ pub fn export(
     options: &ExportOptions,
     mut on_progress: impl FnMut(usize, usize),
 ) -> Result<Exported, ExportError> {
-    video::check(options.codec)?;
     let folder = &options.folder;
     let contents = files.iter().map(|file| episodes(file));
     let contents: Vec<Content> = contents.collect::<Result<_, _>>()?;
+    // Only now: whoever gets an encoder for a recording that cannot be exported has got it for nothing.
+    video::check(options.codec)?;
     let all = contents.iter().map(|c| c.episodes.len()).sum();
     let mut exported = Exported {
         open: contents.iter().map(|c| c.open).sum(),
