@@ -50,8 +50,8 @@ pub fn degrade(bundle: &Path, out: &Path, noise: f64, seed: u64) -> anyhow::Resu
         manifest.name
     );
     let changed = BTreeMap::from([(WEIGHTS.to_owned(), weights)]);
-    copy(bundle, out, &changed, |table| {
-        table.insert("name".into(), name.into());
+    copy(bundle, out, &changed, |manifest| {
+        manifest.insert("name", toml_edit::value(name));
     })?;
     let copy = Bundle::open(out)?;
     Ok(format!("{}: bundle {}", out.display(), copy.id()))

@@ -63,9 +63,9 @@ pub fn reference(
     let learnt = learn(&columns, outline.state.gripper, &cameras, &samples)?;
     bar.finish_and_clear();
     let changed = BTreeMap::from([(FILE.to_owned(), learnt.to_bytes()?)]);
-    copy(bundle, out, &changed, |table| {
-        let section = toml::Table::from_iter([("file".to_owned(), FILE.into())]);
-        table.insert("reference".into(), section.into());
+    copy(bundle, out, &changed, |manifest| {
+        let section = toml_edit::Table::from_iter([("file", FILE)]);
+        manifest.insert("reference", section.into());
     })?;
     let copy = AnyBundle::open(out)?;
     Ok(format!(
