@@ -52,7 +52,7 @@ class Chain:
 
     def captured(self, known: dict[str, torch.Tensor]):
         """The whole chunk as one CUDA graph. -> what runs it again. Not `reduce-overhead`, which captures each module by
-        itself and would overwrite the context between two steps."""
+        itself and may overwrite the context between two steps."""
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
