@@ -17,8 +17,8 @@
 //! ```
 //!
 //! With `CUDA_DOUBLE_DEVICES=0` there is a driver and no device; with `CUDA_DOUBLE_KERNELS=0` a device that is too old for every
-//! kernel. Device memory is pages that the host may not touch but
-//! through copies, so a pointer that is followed where it must not be ends the process.
+//! kernel. Device memory is pages that the host may not touch but through copies, so a pointer that is followed where it must
+//! not be ends the process.
 //!
 //! The numbers are those of the CUDA 13 headers: `driver_types.h` (error codes, copy kinds, attributes, offsets in
 //! `cudaDeviceProp`), `cublasLt.h`.

@@ -120,10 +120,10 @@ class Mlp(nn.Module):
 
     def forward(self, x, plain: bool):
         gate = self.gate_proj(x)
-        if not self.gemma:
-            gate = swish(gate, plain)
-        else:
+        if self.gemma:
             gate = plain_gelu(gate) if plain else F.gelu(gate, approximate="tanh")
+        else:
+            gate = swish(gate, plain)
         return self.down_proj(gate * self.up_proj(x))
 
 

@@ -99,13 +99,10 @@ class Modulation:
 
     def after(self, x, y, bias, plain: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """-> layer norm of `x + y + bias`, modulated, and that sum."""
-        if torch.compiler.is_exporting() and not plain:
-            if self.uniform:
-                return layer_norm_after(x, y, bias, self.factor.flatten(), self.shift.flatten(), self.eps)
-            h, x = norm_after(x, y, bias, self.eps, plain)
-            return h * self.factor + self.shift, x
-        x = x + (y + bias)
-        return self.norm(x, plain), x
+        if torch.compiler.is_exporting() and self.uniform and not plain:
+            return layer_norm_after(x, y, bias, self.factor.flatten(), self.shift.flatten(), self.eps)
+        h, x = norm_after(x, y, bias, self.eps, plain)
+        return h * self.factor + self.shift, x
 
     @property
     def uniform(self) -> bool:

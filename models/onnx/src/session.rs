@@ -8,10 +8,11 @@
 //!
 //! On CUDA a graph is opened so that its runs can be captured: the first run of a binding records what ONNX Runtime puts
 //! into the stream, and every later one puts all of it there at once. ONNX Runtime refuses that for a graph of which a
-//! node runs on the CPU; such a graph is opened without, which is slower and said aloud. So is a wrapped graph, silently.
-//! TensorFloat-32 is off: its
-//! ten bits are about 1e-3, and a single-precision graph may differ from PyTorch by 1e-4. Norms sum in single precision:
-//! 1.31 does in any case, older ONNX Runtimes only when asked to.
+//! node runs on the CPU; such a graph is opened without, which is slower and said aloud. A wrapped graph is opened without in
+//! any case.
+//!
+//! TensorFloat-32 is off: its ten bits are about 1e-3, and a single-precision graph may differ from PyTorch by 1e-4. Norms
+//! that add are asked to sum in single precision: older ONNX Runtimes do not by themselves.
 
 use std::{
     path::{Path, PathBuf},
