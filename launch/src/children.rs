@@ -5,15 +5,16 @@
 //! live policy: engine and cameras first, then the arm host, which brakes, and the device last. The black box
 //! ends before all of them, so that an orderly end is no reason to write it.
 
-use std::fs::File;
+mod running;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
+use self::running::Running;
 use crate::cell::{Cell, CellHost};
 use crate::cli::{ControlWord, PolicyArgs};
 use crate::trust;
@@ -24,23 +25,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A role that ran this long starts with the first pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-/// How long a role may take to end.
-const END_WITHIN: Duration = Duration::from_secs(2);
-
-/// A role and what runs it.
-struct Running {
-    role: &'static str,
-    /// What it is called: the role, and of two arms which one's.
-    label: String,
-    args: Vec<String>,
-    /// What its own arguments are besides those of every role.
-    extra: Vec<String>,
-    log: PathBuf,
-    child: Option<Child>,
-    started: Instant,
-    pause: Duration,
-    restart_at: Option<Instant>,
-}
 
 /// The processes of a cell.
 pub struct Children {
@@ -435,85 +419,6 @@ fn roles_of(
 impl Drop for Children {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-impl Running {
-    fn start(&mut self) -> anyhow::Result<()> {
-        use std::os::unix::process::CommandExt;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .with_context(|| format!("log {}", self.log.display()))?;
-        let exe = std::env::current_exe().context("where this program lies")?;
-        // A group of its own: Ctrl-C at the terminal reaches only us, and we end the roles in order.
-        let child = Command::new(exe)
-            .args(&self.args)
-            .args(&self.extra)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("role `{}`", self.label))?;
-        self.child = Some(child);
-        self.started = Instant::now();
-        Ok(())
-    }
-
-    fn ended(&mut self) -> Option<Ended> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
-        let last_words = std::fs::read_to_string(&self.log)
-            .ok()
-            .and_then(|text| {
-                text.lines()
-                    .rev()
-                    .find(|l| !l.trim().is_empty())
-                    .map(str::to_owned)
-            })
-            .unwrap_or_default();
-        Some(Ended {
-            role: self.role,
-            label: self.label.clone(),
-            how: status.to_string(),
-            last_words,
-        })
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        let pid = i32::try_from(self.child.as_ref()?.id()).ok()?;
-        Pid::from_raw(pid)
-    }
-
-    fn signal(&self) {
-        if let Some(pid) = self.pid()
-            && let Err(e) = kill_process(pid, Signal::TERM)
-        {
-            tracing::debug!("role `{}` is gone already: {e}", self.role);
-        }
-    }
-
-    fn wait(&mut self) {
-        let Some(child) = self.child.as_mut() else {
-            return;
-        };
-        let until = Instant::now() + END_WITHIN;
-        while Instant::now() < until {
-            if !matches!(child.try_wait(), Ok(None)) {
-                self.child = None;
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        tracing::warn!(
-            "role `{}` did not end within {END_WITHIN:?}: killed",
-            self.label
-        );
-        if let Err(e) = child.kill().and_then(|()| child.wait().map(drop)) {
-            tracing::error!("role `{}`: {e}", self.role);
-        }
-        self.child = None;
     }
 }
 

@@ -1,59 +1,37 @@
 //! [`VlaPolicy`]: an observation and a request in, a chunk of absolute actions with due times out.
+//!
+//! Decides in which order a chunk is made and what of the time is whose. `open` makes it ready; `inputs` says what a chunk is
+//! made from.
+
+mod inputs;
+mod open;
 
 use std::{
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
-use tactus_bundle::{Anchor, Bundle, Graph};
-use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
+use tactus_bundle::{Bundle, Graph};
 use tactus_types::{
-    Action, ActionChunk, ArmInfo, CameraFrame, Conditioning, Encoding, Generation,
-    InferenceRequest, Jacobian, JointState, JointVec, Observation, Policy, PolicyError, Stage,
-    StageTimes, Time, TimedAction,
+    Action, ActionChunk, CameraFrame, InferenceRequest, Observation, Policy, PolicyError, Stage,
+    StageTimes,
 };
 
+use self::inputs::Steps;
+pub(crate) use self::inputs::{Noise, check_observation};
+pub use self::open::VlaOptions;
 use crate::{
     dual_rate::Features,
-    error::{InferError, VlaError},
+    error::InferError,
     gripper::open_before,
-    guide::{Pull, guidance_weight, identity_step, soft_mask},
+    guide::{Pull, guidance_weight, identity_step},
     images::Images,
-    leftover::{RowTimes, commanded_at, planned_rows},
+    leftover::RowTimes,
     normalise::{ActionColumns, StateColumns},
     patch::Grid,
-    position::{VisionIndex, position_ids},
     prompt::Prompter,
-    sequence::{PromptTensors, Sequence, SequenceSpec},
+    sequence::Sequence,
 };
-
-/// How a policy is opened.
-#[derive(Debug, Clone)]
-pub struct VlaOptions<'a> {
-    /// `libonnxruntime.so`; `None` looks for the checkout's.
-    pub ort_library: Option<PathBuf>,
-    /// Threads of one operator, 1 or more. Leave cores to the control loop.
-    pub intra_threads: usize,
-    /// Provider to try first.
-    pub provider: Provider,
-    /// Whether another provider than that is an error, and not a warning.
-    pub require_provider: bool,
-    /// The arm's joints, in the order of every joint vector.
-    pub joints: &'a [String],
-    /// The arm they belong to, for policies whose actions are tool poses; `None` where there is none, as in verification.
-    pub arm: Option<&'a ArmInfo>,
-    /// What requests will ask for. Guidance with the exact derivative takes a graph of its own.
-    pub conditioning: Conditioning,
-    /// Fewer denoising steps than the bundle says: quicker, and further from what the policy was verified at. `None` is
-    /// the bundle's own number.
-    pub denoise_steps: Option<usize>,
-    /// How long features serve chunks after their own, where the bundle permits it; zero: every chunk has its own.
-    pub features_every: Duration,
-}
 
 /// A bundle, ready to infer.
 pub struct VlaPolicy {
@@ -74,135 +52,7 @@ pub struct VlaPolicy {
     pull: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-/// How the steps of one chunk run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Steps {
-    /// As they are; committed rows are in the prefix.
-    Plain,
-    /// Through the guided graph.
-    Guided,
-    /// As they are, corrected by the host after each with the identity for the derivative.
-    Identity { beta: f64 },
-}
-
 impl VlaPolicy {
-    /// Opens the bundle in `bundle_dir`: checks every file, finds the joints by name, opens and checks the graphs,
-    /// and infers once on grey images, so that the first real inference is not the slow one.
-    ///
-    /// # Errors
-    /// [`VlaError`] for the first thing that is wrong.
-    pub fn open(bundle_dir: impl AsRef<Path>, options: VlaOptions<'_>) -> Result<Self, VlaError> {
-        Self::open_bundle(Bundle::open(bundle_dir)?, options)
-    }
-
-    /// As [`VlaPolicy::open`], for a bundle that is open.
-    ///
-    /// # Errors
-    /// As [`VlaPolicy::open`].
-    pub fn open_bundle(bundle: Bundle, options: VlaOptions<'_>) -> Result<Self, VlaError> {
-        let mut policy = Self::of_bundle(bundle, options, Place::Device)?;
-        policy.warm_up()?;
-        Ok(policy)
-    }
-
-    /// As [`VlaPolicy::open`], for an open bundle, without the first inference; `links` as in [`Sequence::open`].
-    pub(crate) fn of_bundle(
-        bundle: Bundle,
-        options: VlaOptions<'_>,
-        links: Place,
-    ) -> Result<Self, VlaError> {
-        let VlaOptions {
-            ort_library,
-            intra_threads,
-            provider,
-            require_provider,
-            joints,
-            arm,
-            conditioning,
-            denoise_steps,
-            features_every,
-        } = options;
-        let guided = offers(&bundle, conditioning)?;
-        let steps_in = match conditioning {
-            Conditioning::Guided {
-                jacobian: Jacobian::Identity,
-                ..
-            } => Place::Host,
-            _ => links,
-        };
-        let manifest = bundle.manifest();
-        let most = manifest.denoise.steps;
-        let steps = denoise_steps.unwrap_or(most);
-        if !(1..=most).contains(&steps) {
-            return Err(VlaError::Steps {
-                bundle: bundle.dir().to_path_buf(),
-                most,
-                actual: steps,
-            });
-        }
-        let oldest = manifest.action.max_feature_age;
-        if features_every > oldest {
-            return Err(VlaError::FeatureAge {
-                bundle: bundle.dir().to_path_buf(),
-                most: oldest,
-                actual: features_every,
-            });
-        }
-        let state_columns = StateColumns::new(&bundle, joints)?;
-        let action_columns = ActionColumns::new(&bundle, joints, arm)?;
-        let images = Images::new(manifest)?;
-        let grids = images.grids();
-        let vision = &manifest.vision;
-        let tokens: Vec<usize> = grids
-            .iter()
-            .map(|grid| grid.patches() / (vision.merge * vision.merge))
-            .collect();
-        let prompter = Prompter::open(
-            &bundle.tokenizer_path(),
-            &manifest.prompt,
-            manifest.backbone.padding.as_ref(),
-            &tokens,
-        )?;
-        let index = VisionIndex::new(&grids, vision);
-        let runtime = OnnxRuntime::load(ort_library.as_deref(), provider)?;
-        let session_options = SessionOptions {
-            provider,
-            required: require_provider,
-            intra_threads,
-        };
-        let sequence = Sequence::open(
-            &bundle,
-            &runtime,
-            session_options,
-            &index,
-            SequenceSpec {
-                links,
-                steps_in,
-                guided,
-                steps,
-            },
-        )?;
-        Ok(Self {
-            cameras: manifest
-                .cameras
-                .iter()
-                .map(|camera| camera.name.as_str().into())
-                .collect(),
-            arm_joints: joints.len(),
-            images,
-            grids,
-            prompter,
-            instruction: None,
-            said: None,
-            state_columns,
-            action_columns,
-            sequence,
-            features: Features::new(features_every),
-            bundle,
-            pull: None,
-        })
-    }
-
     /// Denoising steps of a chunk.
     pub fn steps(&self) -> usize {
         self.sequence.steps()
@@ -221,60 +71,6 @@ impl VlaPolicy {
     /// The bundle behind the policy.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
-    }
-
-    /// Infers once on grey images at rest and returns what each stage took. The first run of a process allocates
-    /// and is slower than those that follow; `tactus doctor` asks again.
-    ///
-    /// # Errors
-    /// [`PolicyError`] as [`Policy::infer`].
-    pub fn warm_up(&mut self) -> Result<StageTimes, PolicyError> {
-        let zero = JointVec::zeros(self.arm_joints);
-        let frame = |camera: &tactus_bundle::CameraSpec| CameraFrame {
-            camera: camera.name.as_str().into(),
-            captured_at: Time::ZERO,
-            received_at: Time::ZERO,
-            seq: 0,
-            width: camera.width as u32,
-            height: camera.height as u32,
-            encoding: Encoding::Rgb8,
-            data: vec![128; camera.width * camera.height * 3].into(),
-        };
-        let state = JointState {
-            captured_at: Time::ZERO,
-            seq: 0,
-            epoch: 0,
-            q: zero,
-            dq: zero,
-            opening: 0.0,
-            torque: true,
-        };
-        let observation = Observation {
-            observed_at: Time::ZERO,
-            frames: self.bundle.manifest().cameras.iter().map(frame).collect(),
-            state,
-        };
-        let request = InferenceRequest {
-            id: 0,
-            generation: Generation::default(),
-            instruction: "hold still".into(),
-            observe_after: Time::ZERO,
-            deadline: Time::ZERO,
-            expected_delay: Duration::ZERO,
-            leftover: [TimedAction {
-                due: Time::ZERO,
-                action: Action {
-                    q: zero,
-                    opening: 0.0,
-                },
-            }]
-            .into_iter()
-            .collect(),
-            conditioning: Conditioning::None,
-            seed: 0,
-        };
-        let chunk = self.infer_anyway(&observation, &request)?;
-        Ok(chunk.stages)
     }
 
     /// As [`Policy::infer`], with the noise given instead of seeded: `[horizon * columns]`, standard normal.
@@ -450,103 +246,6 @@ impl VlaPolicy {
         stages.set(Stage::Denoise, rest);
     }
 
-    /// Token ids and positions depend on nothing but the instruction, and on the state where the prompt says it, so they are
-    /// made when these change.
-    fn set_prompt(&mut self, instruction: &Arc<str>, state: &JointState) -> Result<(), InferError> {
-        let normalised = self.sequence.state()?;
-        self.state_columns.normalise(state, normalised);
-        let said = self.prompter.state_words(normalised);
-        if self.instruction.as_ref() == Some(instruction) && self.said == said {
-            return Ok(());
-        }
-        self.forget_instruction();
-        let tokens = self
-            .prompter
-            .encode(instruction, said.as_deref().unwrap_or_default())?;
-        let manifest = self.bundle.manifest();
-        let position_ids = position_ids(
-            manifest.backbone.position_ids,
-            &tokens.ids,
-            &tokens.attention_mask,
-            self.prompter.image_token(),
-            &self.grids,
-            manifest.vision.merge,
-        );
-        self.sequence.set_prompt(PromptTensors {
-            input_ids: &tokens.ids,
-            image_rows: &tokens.image_rows,
-            position_ids: &position_ids,
-            attention_mask: &tokens.attention_mask,
-        })?;
-        self.instruction = Some(Arc::clone(instruction));
-        self.said = said;
-        Ok(())
-    }
-
-    /// The next inference makes its prompt anew.
-    pub(crate) fn forget_instruction(&mut self) {
-        self.instruction = None;
-        self.features.forget();
-    }
-
-    fn set_inputs(
-        &mut self,
-        observation: &Observation,
-        request: &InferenceRequest,
-        (times, anchor): (RowTimes, &Action),
-        noise: Noise<'_>,
-    ) -> Result<Steps, InferError> {
-        self.state_columns
-            .normalise(&observation.state, self.sequence.state()?);
-        noise.write(self.sequence.noise()?);
-        let action = &self.bundle.manifest().action;
-        let hand_over = observation.observed_at + request.expected_delay;
-        let decided = times.due_by(hand_over, action.horizon);
-        let planned = |rows| planned_rows(request.leftover.as_slice(), times, rows);
-        let (values, mask) = self.sequence.prefix()?;
-        values.fill(0.0);
-        mask.fill(0.0);
-        let (planned, beta, jacobian) = match request.conditioning {
-            Conditioning::None => return Ok(Steps::Plain),
-            Conditioning::Prefix => {
-                let committed = planned(decided.min(action.max_prefix));
-                let rows = values.chunks_exact_mut(action.width);
-                self.action_columns.normalise(&committed, anchor, rows)?;
-                mask.iter_mut()
-                    .take(committed.len())
-                    .for_each(|row| *row = 1.0);
-                return Ok(Steps::Plain);
-            }
-            Conditioning::Guided { beta, jacobian } => (planned(action.horizon), beta, jacobian),
-        };
-        if planned.is_empty() {
-            return Ok(Steps::Plain);
-        }
-        // Columns that the head was padded with are drawn to 0, which is what it was padded with.
-        let mut target = vec![0.0; action.horizon * action.width];
-        let rows = target.chunks_exact_mut(action.width);
-        self.action_columns.normalise(&planned, anchor, rows)?;
-        let weight = soft_mask(action.horizon, decided, planned.len());
-        match jacobian {
-            Jacobian::Identity => {
-                self.pull = Some((target, weight));
-                Ok(Steps::Identity { beta })
-            }
-            Jacobian::Exact if self.sequence.is_guided() => {
-                let steps = self.sequence.steps() as f64;
-                let guidance = |step| guidance_weight(step as f64 / steps, beta) as f32;
-                let (to, of) = self.sequence.pull(guidance)?;
-                to.copy_from_slice(&target);
-                of.copy_from_slice(&weight);
-                Ok(Steps::Guided)
-            }
-            Jacobian::Exact => Err(InferError::Conditioning {
-                expected: "what the policy was opened for",
-                actual: "guidance with the exact derivative".into(),
-            }),
-        }
-    }
-
     /// All denoising steps; the time inside ONNX Runtime.
     fn denoise(&mut self, steps: Steps) -> Result<Duration, tactus_onnx::OnnxError> {
         let count = self.sequence.steps();
@@ -569,21 +268,6 @@ impl VlaPolicy {
             }
         }
         Ok(took)
-    }
-
-    /// Where the arm was at the observation, for actions that count from there.
-    fn anchor(
-        &self,
-        observation: &Observation,
-        request: &InferenceRequest,
-    ) -> Result<Action, InferError> {
-        let JointState { q, opening, .. } = observation.state;
-        match self.bundle.manifest().action.anchor {
-            Anchor::Measured => Ok(Action { q, opening }),
-            Anchor::Command => commanded_at(request.leftover.as_slice(), observation.observed_at)
-                .filter(|command| command.q.len() == q.len())
-                .ok_or(InferError::NoCommand),
-        }
     }
 
     pub(crate) fn parts(&mut self) -> Parts<'_> {
@@ -613,104 +297,7 @@ pub(crate) struct Parts<'a> {
     pub sequence: &'a mut Sequence,
 }
 
-/// Whether the observation holds what the bundle asks for: its cameras in its order, finite joints of the arm.
-pub(crate) fn check_observation(
-    cameras: &[Arc<str>],
-    arm_joints: usize,
-    observation: &Observation,
-) -> Result<(), InferError> {
-    let error = |field: &str, expected: String, actual: String| {
-        Err(InferError::Observation {
-            field: field.into(),
-            expected,
-            actual,
-        })
-    };
-    let frames: Vec<&str> = observation
-        .frames
-        .iter()
-        .map(|frame| &*frame.camera)
-        .collect();
-    if !frames
-        .iter()
-        .copied()
-        .eq(cameras.iter().map(|name| &**name))
-    {
-        return error("frames", cameras.join(", "), frames.join(", "));
-    }
-    let JointState { q, opening, .. } = &observation.state;
-    if q.len() != arm_joints {
-        return error(
-            "state.q",
-            format!("{} joints", arm_joints),
-            q.len().to_string(),
-        );
-    }
-    if !(q.is_finite() && opening.is_finite()) {
-        return error(
-            "state",
-            "finite numbers".into(),
-            format!("{q:?}, opening {opening}"),
-        );
-    }
-    Ok(())
-}
-
 type Run = fn(&mut Sequence) -> Result<Duration, tactus_onnx::OnnxError>;
-
-/// Whether the guided graph has to be opened for `conditioning`.
-fn offers(bundle: &Bundle, conditioning: Conditioning) -> Result<bool, VlaError> {
-    let error = |asked, expected| VlaError::Conditioning {
-        bundle: bundle.dir().to_path_buf(),
-        asked,
-        expected,
-    };
-    let manifest = bundle.manifest();
-    match conditioning {
-        Conditioning::Prefix if manifest.action.max_prefix == 0 => Err(error(
-            "rtc-prefix",
-            "a policy trained with committed actions (`action.max_prefix` above 0)",
-        )),
-        Conditioning::Guided {
-            jacobian: Jacobian::Exact,
-            ..
-        } => match manifest
-            .graphs()
-            .any(|(graph, _)| graph == Graph::DenoiseVjp)
-        {
-            true => Ok(true),
-            false => Err(error("rtc-guided", "the graph `denoise_vjp`")),
-        },
-        Conditioning::None | Conditioning::Prefix | Conditioning::Guided { .. } => Ok(false),
-    }
-}
-
-/// Where the noise comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Noise<'a> {
-    /// Standard normal numbers of this seed.
-    Seed(u64),
-    /// These numbers.
-    Given(&'a [f32]),
-}
-
-impl Noise<'_> {
-    fn write(self, out: &mut [f32]) {
-        match self {
-            Self::Seed(seed) => {
-                let random = ChaCha8Rng::seed_from_u64(seed).sample_iter(StandardNormal);
-                out.iter_mut()
-                    .zip(random)
-                    .for_each(|(out, value)| *out = value);
-            }
-            Self::Given(values) => {
-                out.iter_mut()
-                    .zip(values)
-                    .for_each(|(out, value)| *out = *value);
-            }
-        }
-    }
-}
 
 impl Policy for VlaPolicy {
     fn infer(

@@ -23,12 +23,15 @@
 //! the gripper its stroke; of joint steps and velocities it is that times the rows that add up. Tool poses are compared as the numbers that they are: a bundle is verified without an arm. For
 //! the same reason a golden case of tool poses with committed rows has no row from pixels or from JPEG files.
 
+mod rows;
+
 use std::path::{Path, PathBuf};
 
-use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Precision, Scaling};
+use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Scaling};
 use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
 use tactus_types::{Action, Conditioning, Encoding};
 
+use self::rows::{BOUNDARY, HALF, mean_error};
 use crate::{
     decode::decode,
     error::{InferError, VlaError},
@@ -39,17 +42,13 @@ use crate::{
     patch::Patcher,
     policy::{Noise, Parts, VlaOptions, VlaPolicy},
     position::{VisionIndex, position_ids},
-    report::{VerifyReport, VerifyRow, cosine, largest},
+    report::{VerifyReport, VerifyRow, largest},
     resample::Resample,
     resize::Size,
     sequence::PromptTensors,
     verify_decoder::{self, Compared},
 };
 
-/// Tolerance of a boundary that has its own golden input.
-const BOUNDARY: f64 = 1e-4;
-/// Tolerance of the output of a graph of half precision.
-const HALF: f64 = 1e-2;
 /// Tolerance of the mean over an image's pixels, in grey levels. The standard leaves decoders free in how they round and
 /// in how they enlarge the colour planes; what that does to actions is what counts, and is a row of its own.
 const DECODE: f64 = 1.0;
@@ -476,77 +475,6 @@ impl Case<'_> {
             manifest: self.manifest,
         }
     }
-
-    /// Tolerance of what `graph` makes.
-    fn tolerance(&self, graph: Graph) -> f64 {
-        match self.manifest.graph(graph).map(|file| file.precision) {
-            None | Some(Precision::Fp32) => BOUNDARY,
-            Some(Precision::Fp16 | Precision::Bf16) => HALF,
-        }
-    }
-
-    /// Copies the golden tensor `name` into a graph's input.
-    fn load(&self, name: &str, into: &mut [f32]) -> Result<(), VlaError> {
-        let golden = self.case.f32(name)?;
-        if golden.len() != into.len() {
-            return Err(self.input().shape(name, into.len(), golden.len()));
-        }
-        into.copy_from_slice(golden);
-        Ok(())
-    }
-
-    fn push_tensor(&mut self, name: &str, ours: &[f32], tolerance: f64) -> Result<(), VlaError> {
-        let golden = self.case.f32(name)?;
-        let scale = golden
-            .iter()
-            .fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
-        // A golden tensor of zeros is compared absolutely.
-        let scale = if scale == 0.0 { 1.0 } else { scale };
-        self.push(name.into(), largest(ours, golden), scale, tolerance);
-        if let Some(row) = self.rows.last_mut() {
-            row.cosine = cosine(ours, golden);
-        }
-        Ok(())
-    }
-
-    fn push_actions(
-        &mut self,
-        boundary: &str,
-        ours: &[f64],
-        ranges: &[f64],
-        tolerance: f64,
-    ) -> Result<(), VlaError> {
-        let golden = self.case.f32("actions")?;
-        if golden.len() != ours.len() {
-            return Err(self.input().shape("actions", ours.len(), golden.len()));
-        }
-        let values = ours.iter();
-        // The column with the largest error relative to its own range is the row's.
-        let worst = values
-            .zip(golden)
-            .zip(ranges)
-            .map(|((ours, golden), range)| ((ours - f64::from(*golden)).abs(), *range))
-            .max_by(|(a, of_a), (b, of_b)| (a / of_a).total_cmp(&(b / of_b)));
-        let (error, range) = worst.unwrap_or((f64::NAN, 1.0));
-        self.push(boundary.into(), error, range, tolerance);
-        Ok(())
-    }
-
-    fn push(&mut self, boundary: String, max_abs: f64, scale: f64, tolerance: f64) {
-        let max_rel_to_scale = max_abs / scale;
-        self.rows.push(VerifyRow {
-            case: Path::new(&self.case.file)
-                .file_stem()
-                .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
-            boundary,
-            max_abs,
-            scale,
-            max_rel_to_scale,
-            cosine: None,
-            tolerance,
-            passed: max_rel_to_scale <= tolerance,
-        });
-    }
 }
 
 /// The columns of `actions`, one after the other: joints in the bundle's order, the opening.
@@ -556,14 +484,4 @@ fn flat(actions: &[Action], columns: &ActionColumns) -> Vec<f64> {
         values.take(columns.len()).collect::<Vec<_>>()
     };
     actions.iter().flat_map(of).collect()
-}
-
-/// Mean difference of the bytes of two images; NaN when their lengths differ.
-fn mean_error(ours: &[u8], golden: &[u8]) -> f64 {
-    if ours.len() != golden.len() {
-        return f64::NAN;
-    }
-    let both = ours.iter().zip(golden);
-    let total: u64 = both.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
-    total as f64 / ours.len().max(1) as f64
 }

@@ -5,31 +5,34 @@
 //!   liveliness    --atomics-------->    |  ArmCycle::tick, Driver::apply
 //! ```
 //! The control thread takes no lock, makes no Zenoh call and does not free what it received: chunks go back to the
-//! messenger to be dropped there. What it decides is in `tactus-control`; this module moves values and measures.
+//! messenger to be dropped there. What it decides is in `tactus-control`; this module moves values and measures: here the
+//! role is put together, `control` is its thread, `alive` what that knows of the others.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+mod alive;
+mod control;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_control::enable::REST_RAD_PER_SEC;
-use tactus_control::{
-    ArmCycle, ArmSpec, Counters, Discard, Order, Partner, PartnerMode, Seam, TickInput,
-};
+use rtrb::RingBuffer;
+use tactus_control::{ArmCycle, ArmSpec, Counters, Discard, Seam};
 use tactus_types::{
-    ArmInfo, Budget, Clock, Command, Driver, Generation, InferenceRequest, JointState, LeaseHolder,
-    Mode, OperatorSetpoint, Time,
+    ArmInfo, Budget, Clock, Command, Driver, Generation, JointState, LeaseHolder, Mode,
+    OperatorSetpoint, Time,
 };
 use tactus_wire::{
-    Asked, Cell, ChunkReply, Delivery, EngineStatus, Members, ModeReport, ModeWord, Name, Role,
-    Session, SessionError, Sparse, Subscriber, Topic,
+    Asked, Cell, ChunkReply, Delivery, EngineStatus, Members, Name, Role, Session, SessionError,
+    Sparse, Topic,
 };
 
+use self::alive::{Alive, hear_partner};
+use self::control::Control;
 use crate::account::Account;
 use crate::messenger::{Messenger, MessengerOptions};
-use crate::orders::{self, Answer, Door, Orders};
-use crate::realtime::{Grant, Realtime, RealtimeSpec};
-use crate::tick::{Tick, Ticker};
+use crate::orders::{self, Answer, Door};
+use crate::realtime::{Realtime, RealtimeSpec};
+use crate::tick::Tick;
 use crate::witness::witness;
 
 /// Chunks and refusals that may wait for a tick. More than two never do in health.
@@ -38,8 +41,6 @@ const INBOUND: usize = 8;
 const REQUESTS: usize = 4;
 /// Ticks that may wait for the messenger: four seconds at 500 Hz.
 const EVENTS: usize = 2048;
-/// A stopping arm host gives up braking after this.
-const STOP_WITHIN: Duration = Duration::from_millis(500);
 
 /// How the arm host role is configured.
 #[derive(Debug, Clone)]
@@ -124,84 +125,6 @@ pub(crate) struct TickRecord {
     pub lost: u64,
 }
 
-/// What is alive, written by Zenoh's threads.
-struct Alive {
-    engine: AtomicBool,
-    /// One bit per camera of [`ArmOptions::cameras`].
-    cameras: AtomicU64,
-    /// When the engine's host was last heard, nanoseconds of the cell's clock.
-    heard: AtomicU64,
-    partner: HeardPartner,
-}
-
-/// The other arm of a pair, as it was heard last.
-#[derive(Default)]
-struct HeardPartner {
-    alive: AtomicBool,
-    /// One more than the place of its mode in [`PartnerMode::ALL`]; 0 before it said anything.
-    mode: AtomicU8,
-    /// When it said so, nanoseconds of the cell's clock.
-    heard: AtomicU64,
-}
-
-impl HeardPartner {
-    fn seen<'a>(&self, name: &'a Arc<str>, now: Time) -> Partner<'a> {
-        // The time first: a report between the two makes it seem older than it is, never newer.
-        let heard = self.heard.load(Ordering::Acquire);
-        let mode = usize::from(self.mode.load(Ordering::Acquire)).checked_sub(1);
-        Partner {
-            name,
-            alive: self.alive.load(Ordering::Relaxed),
-            mode: mode.and_then(|i| PartnerMode::ALL.get(i)).copied(),
-            silent: now.since(Time::from_nanos(heard)),
-        }
-    }
-
-    fn hears(&self, mode: ModeWord, now: Time) {
-        let place = PartnerMode::ALL
-            .iter()
-            .position(|m| *m == partner_mode(mode));
-        let code = place.and_then(|i| u8::try_from(i + 1).ok()).unwrap_or(0);
-        self.mode.store(code, Ordering::Release);
-        self.heard.store(now.as_nanos(), Ordering::Release);
-    }
-}
-
-fn partner_mode(mode: ModeWord) -> PartnerMode {
-    match mode {
-        ModeWord::Boot => PartnerMode::Boot,
-        ModeWord::Ready => PartnerMode::Ready,
-        ModeWord::Policy => PartnerMode::Policy,
-        ModeWord::Goto => PartnerMode::Goto,
-        ModeWord::Align | ModeWord::Teleop => PartnerMode::Teleop,
-        ModeWord::Hold => PartnerMode::Hold,
-        ModeWord::Stopped => PartnerMode::Stopped,
-    }
-}
-
-/// Listens to what the arm host of `partner` says of itself.
-fn hear_partner(
-    session: &Session,
-    cell: &Cell,
-    partner: &Name,
-    alive: &Arc<Alive>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Subscriber, SessionError> {
-    let (to, ears, refused) = (alive.clone(), clock.clone(), Sparse::default());
-    let key = cell.key(&Topic::ArmMode(partner.clone()));
-    session.subscribe(
-        &key,
-        move |report: Result<Delivery<ModeReport>, _>| match report {
-            Ok(delivery) => to.partner.hears(delivery.message.mode, ears.now()),
-            Err(e) => {
-                if let Some(times) = refused.told() {
-                    tracing::warn!(times, "mode of the other arm refused: {e}");
-                }
-            }
-        },
-    )
-}
-
 /// Runs the arm host role until `stop` is set: then it brakes, holds, and returns what it measured.
 ///
 /// # Errors
@@ -225,12 +148,7 @@ pub fn run_arm(
     let (to_control, inbound) = RingBuffer::new(INBOUND);
     let (events_in, events) = RingBuffer::new(EVENTS);
     let (requests_in, requests) = RingBuffer::new(REQUESTS);
-    let alive = Arc::new(Alive {
-        engine: AtomicBool::new(false),
-        cameras: AtomicU64::new(0),
-        heard: AtomicU64::new(0),
-        partner: HeardPartner::default(),
-    });
+    let alive = Arc::new(Alive::default());
 
     // A ring has one producer; Zenoh may call from any of its threads. The lock is on their side only.
     let to_control = Mutex::new(to_control);
@@ -372,168 +290,4 @@ pub fn digest(spec: &ArmSpec) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })
-}
-
-/// The control thread's own state.
-struct Control {
-    cycle: ArmCycle,
-    driver: Box<dyn Driver>,
-    inbound: Consumer<Box<Delivery<ChunkReply>>>,
-    orders: Orders,
-    events: Producer<Event>,
-    requests: Producer<InferenceRequest>,
-    period: Duration,
-    dropped_events: u64,
-    messenger: std::thread::Thread,
-    alive: Arc<Alive>,
-    cameras: Vec<Arc<str>>,
-    partner: Option<Arc<str>>,
-    clock: Arc<dyn Clock>,
-    driver_error: Option<Arc<str>>,
-    /// The measured arm rests too, as of the last tick; so does one that reports nothing.
-    arm_rests: bool,
-}
-
-impl Control {
-    fn run(&mut self, granted: &Realtime, realtime: &RealtimeSpec, stop: &AtomicBool) {
-        let RealtimeSpec { cpu, spin, .. } = *realtime;
-        tracing::info!(
-            fifo = granted.fifo == Grant::Granted,
-            memory_locked = granted.locked == Grant::Granted,
-            ?cpu,
-            ?spin,
-            "control thread"
-        );
-        for missing in granted.missing() {
-            tracing::warn!("control thread: expect more lateness without {missing}");
-        }
-        let mut ticker = Ticker::new(self.period, self.clock.now()).spinning(spin);
-        let mut stopping_since = None;
-        loop {
-            let tick = ticker.wait(self.clock.as_ref());
-            if stop.load(Ordering::Relaxed) && stopping_since.is_none() {
-                stopping_since = Some(tick.woke);
-                // Stop is accepted in every mode.
-                let _ = self
-                    .cycle
-                    .order(&Order::Stop, &TickInput::default(), tick.woke);
-                self.tell(Event::Asked(Asked::Stop));
-            }
-            self.tick(tick);
-            if let Some(since) = stopping_since
-                && ((self.cycle.at_rest() && self.arm_rests)
-                    || tick.woke.since(since) > STOP_WITHIN)
-            {
-                break;
-            }
-        }
-    }
-
-    fn tick(&mut self, tick: Tick) {
-        let now = tick.instant(self.period);
-        let state = self.driver.state();
-        self.arm_rests = state.is_none_or(|s| s.dq.max_abs() < REST_RAD_PER_SEC);
-        let reply = self.inbound.pop().ok();
-        let seen = self.alive.cameras.load(Ordering::Relaxed);
-        let dead_camera = self
-            .cameras
-            .iter()
-            .enumerate()
-            .find(|(i, _)| seen >> i & 1 == 0)
-            .map(|(_, name)| name);
-        let driver_error = self.driver_error.take();
-        let setpoint = self.orders.setpoint();
-        let input = TickInput {
-            state: state.as_ref(),
-            chunk: match reply.as_deref() {
-                Some(Delivery {
-                    message: ChunkReply::Chunk(chunk),
-                    ..
-                }) => Some(chunk),
-                _ => None,
-            },
-            refusal: match reply.as_deref() {
-                Some(Delivery {
-                    message: ChunkReply::Refusal(refusal),
-                    ..
-                }) => Some(refusal),
-                _ => None,
-            },
-            operator: setpoint.as_ref(),
-            engine_alive: self.alive.engine.load(Ordering::Relaxed),
-            engine_silent: now.since(Time::from_nanos(self.alive.heard.load(Ordering::Relaxed))),
-            dead_camera,
-            driver_error: driver_error.as_ref(),
-            partner: self
-                .partner
-                .as_ref()
-                .map(|name| self.alive.partner.seen(name, now)),
-        };
-        let (answered, asked) = self.orders.take(&mut self.cycle, &input, now);
-        let output = self.cycle.tick(&input, now);
-        let switched = output.switched.and_then(|s| self.orders.switched(s));
-        let decided_at = self.clock.now();
-        let mut record = TickRecord {
-            tick,
-            state,
-            command: output.command,
-            applied_at: decided_at,
-            decided_in: decided_at.since(tick.woke),
-            applied_in: Duration::ZERO,
-            mode: self.cycle.mode().clone(),
-            mode_changed: output.mode_changed,
-            seam: output.seam,
-            generation: self.cycle.generation(),
-            instruction: self.cycle.instruction().clone(),
-            counters: self.cycle.counters,
-            lease: self.cycle.lease_holder(now).cloned(),
-            now,
-            operator: setpoint,
-            engine_alive: input.engine_alive,
-            engine_silent: input.engine_silent,
-            dead_camera: dead_camera.cloned(),
-            driver_error: driver_error.clone(),
-            lost: self.dropped_events,
-        };
-        for asked in asked.into_iter().flatten() {
-            self.tell(Event::Asked(asked));
-        }
-        if let Some(command) = &output.command {
-            if let Err(e) = self.driver.apply(command) {
-                self.driver_error = Some(e.to_string().into());
-                record.command = None;
-            }
-            record.applied_at = self.clock.now();
-            record.applied_in = record.applied_at.since(decided_at);
-        }
-        let mut urgent = output.request.is_some() || reply.is_some();
-        for answered in answered.into_iter().chain([switched]).flatten() {
-            urgent = true;
-            let mode = ModeWord::from(self.cycle.mode());
-            self.tell(Event::Answer(answered.in_mode(mode)));
-        }
-        if let Some(request) = output.request {
-            // Of one that the messenger does not take, the requester finds out by the deadline.
-            let _ = self.requests.push(request);
-        }
-        if let Some(delivery) = reply {
-            let at = record.applied_at;
-            self.tell(Event::Reply {
-                delivery,
-                accepted: output.accepted,
-                at,
-            });
-        }
-        self.tell(Event::Tick(record));
-        if urgent {
-            self.messenger.unpark();
-        }
-    }
-
-    /// Hands `event` to the messenger; one that has fallen four seconds behind loses events, and they are counted.
-    fn tell(&mut self, event: Event) {
-        if self.events.push(event).is_err() {
-            self.dropped_events += 1;
-        }
-    }
 }
