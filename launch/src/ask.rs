@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use tactus_bundle::{Bundle, CameraSpec};
+use tactus_pixels::jpeg_size;
 use tactus_types::{CameraFrame, Encoding, Time};
-use tactus_vla::decode::jpeg_size;
 use tactus_vla::sample::{Choice, Sampling};
 use tactus_vla::{Finish, Reasoner, ReasonerOptions, Stop};
 

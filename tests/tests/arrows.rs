@@ -38,18 +38,22 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         ],
         "models/bundle" => &["runtime/types"],
         "models/onnx" => &["runtime/types", "models/bundle"],
+        // Pictures are decoded and resized the same way for every family.
+        "models/pixels" => &["runtime/types", "models/bundle"],
         "models/vla" => &[
             "runtime/types",
             "runtime/kinematics",
             "models/bundle",
             "models/fast",
             "models/onnx",
+            "models/pixels",
         ],
-        // Pictures, columns and what actions mean are the same for every family.
+        // Columns and what actions mean are the same for both families.
         "models/direct" => &[
             "runtime/types",
             "models/bundle",
             "models/onnx",
+            "models/pixels",
             "models/vla",
         ],
         // Where the families meet.
@@ -61,7 +65,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
             "models/openpi",
         ],
         "models/fast" | "models/preflight" => &[],
-        "models/openpi" => &["runtime/types"],
+        "models/openpi" => &["runtime/types", "models/bundle", "models/pixels"],
         "calibration/latency" | "calibration/drift" => &[],
         "calibration/data" => &["runtime/types"],
         "calibration/joints" => &["runtime/types", "runtime/kinematics", "calibration/data"],

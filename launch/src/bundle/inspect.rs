@@ -2,7 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use tactus_bundle::{Action, Anchor, BinaryGripper, Bundle, Manifest, Scaling, Vision};
-use tactus_vla::resize::{Size, seen_size};
+use tactus_pixels::Size;
+use tactus_vla::resize::seen_size;
 
 /// The page.
 pub fn page(bundle: &Bundle) -> String {

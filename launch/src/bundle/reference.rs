@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use tactus_bundle::{AnyBundle, CameraSpec};
+use tactus_pixels::decode;
 use tactus_preflight::{Look, Reference, Sample, learn};
 use tactus_record::lerobot::episodes::{Content, Episode, episodes};
 use tactus_record::lerobot::rows::{Rows, rows};
 use tactus_types::CameraFrame;
-use tactus_vla::decode::decode;
 use tactus_vla::joints::find;
 
 use super::copy::copy;

@@ -11,8 +11,8 @@ use ratatui::style::{Color, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
 use tactus_bundle::CameraSpec;
+use tactus_pixels::decode;
 use tactus_types::{CameraFrame, Time};
-use tactus_vla::decode::decode;
 
 use super::draw::panel;
 

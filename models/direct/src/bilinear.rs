@@ -4,7 +4,7 @@
 //! torch's `interpolate(mode="bilinear", align_corners=False)` do. Sums are in single precision and rounded to a byte once,
 //! at the end: within one grey level of all of them.
 
-use tactus_vla::resize::Size;
+use tactus_pixels::Size;
 
 /// Resampling from one size to another; keeps weights and buffers between pictures.
 #[derive(Debug, Clone)]

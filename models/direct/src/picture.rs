@@ -8,12 +8,8 @@ use tactus_bundle::{
     CameraSpec, Processor,
     direct::manifest::{Colours, Filter, Fit, Picture},
 };
+use tactus_pixels::{DecodeError, Resample, Size, decode};
 use tactus_types::CameraFrame;
-use tactus_vla::{
-    decode::{DecodeError, decode},
-    resample::Resample,
-    resize::Size,
-};
 
 use crate::bilinear::Bilinear;
 
@@ -113,7 +109,7 @@ impl PicturePath {
         };
         let (seen, shown) = parts(from, to, picture.fit);
         let (a, b) = (seen.size, shown.size);
-        let bicubic = |by| Scaler::Bicubic(Box::new(Resample::new(a, b, by)));
+        let bicubic = |by| Scaler::Bicubic(Box::new(Resample::bicubic(a, b, by)));
         let bilinear = |antialias| Scaler::Bilinear(Box::new(Bilinear::new(a, b, antialias)));
         let scaler = match picture.filter {
             _ if a == b => Scaler::Same,

@@ -6,26 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use tactus_bundle::{CameraSpec, Processor};
+use tactus_pixels::{DecodeError, Resample, Size, decode};
 use tactus_types::{CameraFrame, Encoding, Time};
-use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
-use zune_jpeg::JpegDecoder;
 
 /// Longest side of a frame, pixels.
 pub const MAX_SIDE: usize = 4096;
-
-/// Why a frame has no pixels.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("camera `{camera}`: expected {expected}, got {actual}")]
-pub struct PixelsError {
-    /// Name of the camera.
-    pub camera: String,
-    /// What the frame should be.
-    pub expected: String,
-    /// What it is.
-    pub actual: String,
-}
 
 /// Which frame was made ready.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,25 +21,33 @@ struct Which {
     data: Arc<[u8]>,
 }
 
+/// Pictures of one size into the middle of a black picture of another.
+#[derive(Debug)]
+struct Padded {
+    from: Size,
+    inner: Size,
+    resample: Resample,
+    scaled: Vec<u8>,
+}
+
 /// One camera's pixels, in buffers that are used again.
 #[derive(Debug, Default)]
 pub struct Pixels {
-    /// Width and height wanted; `None` as they come.
-    size: Option<(usize, usize)>,
+    /// Size wanted; `None` as they come.
+    size: Option<Size>,
     /// What `rgb` was made of, and what that took.
     ready: Option<(Which, Duration)>,
     decoded: Vec<u8>,
-    scaled: Vec<u8>,
+    padded: Option<Padded>,
     rgb: Vec<u8>,
     shape: (usize, usize),
-    resizer: Resizer,
 }
 
 impl Pixels {
     /// Pictures of `size`, width and height; `None` leaves them as they are.
     pub fn new(size: Option<(usize, usize)>) -> Self {
         Self {
-            size,
+            size: size.map(|(width, height)| Size { width, height }),
             ..Self::default()
         }
     }
@@ -61,8 +55,8 @@ impl Pixels {
     /// Decodes and resizes `frame`, unless that is done; what it took.
     ///
     /// # Errors
-    /// [`PixelsError`] when the frame is not what it says it is.
-    pub fn prepare(&mut self, frame: &CameraFrame) -> Result<Duration, PixelsError> {
+    /// [`DecodeError`] when the frame is not what it says it is.
+    pub fn prepare(&mut self, frame: &CameraFrame) -> Result<Duration, DecodeError> {
         let same = |(which, _): &&(Which, Duration)| {
             which.seq == frame.seq
                 && which.captured_at == frame.captured_at
@@ -73,25 +67,27 @@ impl Pixels {
         }
         self.ready = None;
         let started = Instant::now();
-        let (width, height) = self.decode(frame)?;
-        let from: &[u8] = match frame.encoding {
-            Encoding::Jpeg => &self.decoded,
-            Encoding::Rgb8 => &frame.data,
+        let from = size_of(frame)?;
+        if frame.encoding == Encoding::Jpeg {
+            self.decoded.resize(from.rgb_len(), 0);
+        }
+        let camera = CameraSpec {
+            name: frame.camera.to_string(),
+            width: from.width,
+            height: from.height,
         };
-        self.shape = self.size.unwrap_or((width, height));
-        if self.shape == (width, height) {
-            self.rgb.clear();
-            self.rgb.extend_from_slice(from);
+        let rgb = decode(frame, &camera, &mut self.decoded)?;
+        let to = self.size.unwrap_or(from);
+        self.shape = (to.width, to.height);
+        self.rgb.clear();
+        if from == to {
+            self.rgb.extend_from_slice(rgb);
         } else {
-            let resized = pad(
-                &mut self.resizer,
-                from,
-                (width, height),
-                self.shape,
-                &mut self.scaled,
-                &mut self.rgb,
-            );
-            resized.map_err(|actual| wrong(frame, "a frame that can be resized", actual))?;
+            let padded = match self.padded.take() {
+                Some(padded) if padded.from == from => padded,
+                _ => Padded::new(from, to),
+            };
+            self.padded.insert(padded).run(rgb, to, &mut self.rgb);
         }
         let which = Which {
             seq: frame.seq,
@@ -112,100 +108,55 @@ impl Pixels {
     pub fn shape(&self) -> (usize, usize) {
         self.shape
     }
+}
 
-    /// Width and height of `frame`; a JPEG's pixels are in `decoded` then.
-    fn decode(&mut self, frame: &CameraFrame) -> Result<(usize, usize), PixelsError> {
-        let said = (frame.width as usize, frame.height as usize);
-        let legal = |(width, height): (usize, usize)| {
-            (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height)
+/// What size `frame` says that it has.
+fn size_of(frame: &CameraFrame) -> Result<Size, DecodeError> {
+    let size = Size {
+        width: frame.width as usize,
+        height: frame.height as usize,
+    };
+    let legal = 1..=MAX_SIDE;
+    match legal.contains(&size.width) && legal.contains(&size.height) {
+        true => Ok(size),
+        false => Err(DecodeError::Size {
+            camera: frame.camera.to_string(),
+            what: "frame size",
+            expected: format!("sides of 1 to {MAX_SIDE}"),
+            actual: size.to_string(),
+        }),
+    }
+}
+
+impl Padded {
+    fn new(from: Size, to: Size) -> Self {
+        let across = from.width as f64 / to.width as f64;
+        let ratio = across.max(from.height as f64 / to.height as f64);
+        // Cut off, as openpi-client does.
+        let inner = |side: usize, most: usize| ((side as f64 / ratio) as usize).clamp(1, most);
+        let inner = Size {
+            width: inner(from.width, to.width),
+            height: inner(from.height, to.height),
         };
-        if !legal(said) {
-            let actual = format!("{}x{}", said.0, said.1);
-            return Err(wrong(frame, format!("sides of 1 to {MAX_SIDE}"), actual));
+        Self {
+            resample: Resample::bilinear(from, inner, Processor::Pil),
+            scaled: vec![0; inner.rgb_len()],
+            from,
+            inner,
         }
-        let length = said.0 * said.1 * 3;
-        if frame.encoding == Encoding::Rgb8 {
-            return match frame.data.len() {
-                actual if actual == length => Ok(said),
-                actual => Err(wrong(frame, format!("{length} bytes"), actual.to_string())),
-            };
-        }
-        let jpeg = |e: zune_jpeg::errors::DecodeErrors| wrong(frame, "a JPEG file", e.to_string());
-        // Strict: the lenient decoder fills what a cut-off file lacks with grey.
-        let options = DecoderOptions::new_fast()
-            .jpeg_set_out_colorspace(ColorSpace::RGB)
-            .set_strict_mode(true);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&frame.data[..]), options);
-        decoder.decode_headers().map_err(jpeg)?;
-        let actual = decoder
-            .info()
-            .map(|info| (usize::from(info.width), usize::from(info.height)));
-        if actual != Some(said) || decoder.output_buffer_size() != Some(length) {
-            let expected = format!("a JPEG file of {}x{} in colour", said.0, said.1);
-            return Err(wrong(
-                frame,
-                expected,
-                format!("{:?}", actual.unwrap_or_default()),
-            ));
-        }
-        self.decoded.resize(length, 0);
-        decoder.decode_into(&mut self.decoded).map_err(jpeg)?;
-        Ok(said)
     }
-}
 
-fn wrong(
-    frame: &CameraFrame,
-    expected: impl Into<String>,
-    actual: impl Into<String>,
-) -> PixelsError {
-    PixelsError {
-        camera: frame.camera.to_string(),
-        expected: expected.into(),
-        actual: actual.into(),
-    }
-}
-
-/// `from` resized into the middle of a black picture of `shape`.
-fn pad(
-    resizer: &mut Resizer,
-    from: &[u8],
-    (from_width, from_height): (usize, usize),
-    (width, height): (usize, usize),
-    scaled: &mut Vec<u8>,
-    to: &mut Vec<u8>,
-) -> Result<(), String> {
-    let ratio = (from_width as f64 / width as f64).max(from_height as f64 / height as f64);
-    let inner = |side: usize| ((side as f64 / ratio) as usize).max(1);
-    let (inner_width, inner_height) = (inner(from_width), inner(from_height));
-    scaled.resize(inner_width * inner_height * 3, 0);
-    {
-        let (w, h) = (from_width as u32, from_height as u32);
-        let source = ImageRef::new(w, h, from, PixelType::U8x3).map_err(|e| e.to_string())?;
-        let (w, h) = (inner_width as u32, inner_height as u32);
-        let mut target =
-            Image::from_slice_u8(w, h, scaled, PixelType::U8x3).map_err(|e| e.to_string())?;
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        resizer
-            .resize(&source, &mut target, &options)
-            .map_err(|e| e.to_string())?;
-    }
-    to.clear();
-    to.resize(width * height * 3, 0);
-    let (left, top) = (
-        width.saturating_sub(inner_width) / 2,
-        height.saturating_sub(inner_height) / 2,
-    );
-    let rows = to.chunks_exact_mut(width * 3).skip(top);
-    for (row, line) in rows.zip(scaled.chunks_exact(inner_width * 3)) {
-        if let Some(row) = row
-            .get_mut(left * 3..)
-            .and_then(|row| row.get_mut(..line.len()))
-        {
-            row.copy_from_slice(line);
+    /// Fills `out`, which is empty, with a picture of `to`.
+    fn run(&mut self, rgb: &[u8], to: Size, out: &mut Vec<u8>) {
+        self.resample.run(rgb, &mut self.scaled);
+        out.resize(to.rgb_len(), 0);
+        let left = (to.width - self.inner.width) / 2;
+        let top = (to.height - self.inner.height) / 2;
+        let rows = out.chunks_exact_mut(to.width * 3).skip(top);
+        for (row, line) in rows.zip(self.scaled.chunks_exact(self.inner.width * 3)) {
+            row[left * 3..][..line.len()].copy_from_slice(line);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -265,8 +216,7 @@ mod tests {
         let (above, rest) = pixels.rgb().split_at(2 * 7 * 3);
         let (inner, below) = rest.split_at(BY_PIL.len());
         assert!(above.iter().chain(below).all(|v| *v == 0), "black around");
-        let most = inner.iter().zip(BY_PIL).map(|(a, b)| a.abs_diff(b)).max();
-        assert!(most <= Some(1), "largest difference {most:?}");
+        assert_eq!(inner, BY_PIL);
     }
 
     #[test]
@@ -275,7 +225,7 @@ mod tests {
         let short = frame(4, 4, Encoding::Rgb8, vec![0; 47]);
         assert_eq!(
             pixels.prepare(&short).map_err(|e| e.to_string()),
-            Err("camera `scene`: expected 48 bytes, got 47".into())
+            Err("camera `scene`: bytes of a raw frame: expected 48, got 47".into())
         );
         let huge = frame(100_000, 4, Encoding::Rgb8, vec![]);
         assert!(pixels.prepare(&huge).is_err());

@@ -9,19 +9,18 @@ use std::path::{Path, PathBuf};
 use divan::Bencher;
 use tactus_bundle::{Bundle, CameraSpec, GoldenCase, Processor};
 use tactus_onnx::{OnnxRuntime, Place, Provider, SessionOptions};
+use tactus_pixels::{Resample, Size, decode};
 use tactus_types::{
     CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState, JointVec,
     Leftover, Observation, Policy, Time,
 };
 use tactus_vla::{
     VlaOptions, VlaPolicy,
-    decode::decode,
     images::Images,
     patch::{Grid, Patcher},
     position::{VisionIndex, mrope},
     prompt::Prompter,
-    resample::Resample,
-    resize::{Size, smart_resize},
+    resize::smart_resize,
     sequence::{PromptTensors, Sequence, SequenceSpec},
 };
 
@@ -60,12 +59,12 @@ fn frames(bundle: &Bundle, case: &GoldenCase) -> Vec<CameraFrame> {
     bundle.manifest().cameras.iter().map(frame).collect()
 }
 
-/// Both cameras: JPEG files to `pixel_values`.
-#[divan::bench]
-fn preprocess(bencher: Bencher) {
+/// Both cameras: JPEG files to `pixel_values`, on so many threads.
+#[divan::bench(args = [1, 2])]
+fn preprocess(bencher: Bencher, threads: usize) {
     let (bundle, case) = demo();
     let mut frames = frames(&bundle, &case);
-    let mut images = Images::new(bundle.manifest()).expect("sizes");
+    let mut images = Images::new(bundle.manifest(), threads).expect("sizes");
     let mut pixel_values = vec![0.0; images.pixel_values_len()];
     bencher.bench_local(|| {
         // New frames: the same ones would not be decoded again.
@@ -75,9 +74,9 @@ fn preprocess(bencher: Bencher) {
 }
 
 /// Two cameras of this size with raw images, for a policy that sees them at Qwen2.5-VL's usual sizes: 640x480 becomes
-/// 644x476, and 224x224 stays.
-#[divan::bench(name = "preprocess_raw", args = [(224, 224), (640, 480)])]
-fn raw(bencher: Bencher, (width, height): (usize, usize)) {
+/// 644x476, and 224x224 stays. The last number is that of threads.
+#[divan::bench(name = "preprocess_raw", args = [(224, 224, 1), (640, 480, 1), (640, 480, 2)])]
+fn raw(bencher: Bencher, (width, height, threads): (usize, usize, usize)) {
     let (bundle, _) = demo();
     let mut manifest = bundle.manifest().clone();
     manifest.vision.max_pixels = 12_845_056;
@@ -98,7 +97,7 @@ fn raw(bencher: Bencher, (width, height): (usize, usize)) {
         data: pixels.clone().into(),
     };
     let mut frames: Vec<CameraFrame> = manifest.cameras.iter().map(frame).collect();
-    let mut images = Images::new(&manifest).expect("sizes");
+    let mut images = Images::new(&manifest, threads).expect("sizes");
     let mut pixel_values = vec![0.0; images.pixel_values_len()];
     bencher.bench_local(|| {
         frames.iter_mut().for_each(|frame| frame.seq += 1);
@@ -138,7 +137,7 @@ fn resize_one(bencher: Bencher) {
     let (bundle, case) = demo();
     let (from, to) = sizes(&bundle);
     let rgb = case.u8("rgb.scene").expect("pixels");
-    let mut resample = Resample::new(from, to, Processor::Pil);
+    let mut resample = Resample::bicubic(from, to, Processor::Pil);
     let mut out = vec![0; to.rgb_len()];
     bencher.bench_local(|| resample.run(rgb, &mut out));
 }
@@ -157,7 +156,7 @@ fn resize_vga(bencher: Bencher) {
         },
     );
     let rgb: Vec<u8> = (0..from.rgb_len()).map(|i| (i * 7 % 251) as u8).collect();
-    let mut resample = Resample::new(from, to, Processor::Pil);
+    let mut resample = Resample::bicubic(from, to, Processor::Pil);
     let mut out = vec![0; to.rgb_len()];
     bencher.bench_local(|| resample.run(&rgb, &mut out));
 }
@@ -270,7 +269,7 @@ fn inference(bencher: Bencher) {
 
 fn prompter(bundle: &Bundle) -> (Prompter, Vec<Grid>) {
     let manifest = bundle.manifest();
-    let grids = Images::new(manifest).expect("sizes").grids();
+    let grids = Images::new(manifest, 1).expect("sizes").grids();
     let units = manifest.vision.merge * manifest.vision.merge;
     let tokens: Vec<usize> = grids.iter().map(|grid| grid.patches() / units).collect();
     let prompter = Prompter::open(&bundle.tokenizer_path(), &manifest.prompt, None, &tokens);

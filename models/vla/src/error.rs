@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use tactus_bundle::BundleError;
 use tactus_kinematics::KinematicsError;
 use tactus_onnx::OnnxError;
+use tactus_pixels::DecodeError;
 use tactus_types::PolicyError;
 
-use crate::{
-    decode::DecodeError, prompt::PromptError, represent::RepresentError, sample::SampleError,
-};
+use crate::{prompt::PromptError, represent::RepresentError, sample::SampleError};
 
 /// Why a bundle cannot be run here.
 #[derive(Debug, thiserror::Error)]

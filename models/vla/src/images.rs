@@ -1,4 +1,7 @@
 //! All cameras of a bundle: frames to `pixel_values`, over buffers that are allocated once.
+//!
+//! Large pictures that come at the same time are made ready side by side, on as many threads as an operator of a graph may
+//! have. Small ones are not worth a thread.
 
 use std::{
     sync::Arc,
@@ -6,15 +9,14 @@ use std::{
 };
 
 use tactus_bundle::{CameraSpec, Manifest, Scaling, Vision};
-use tactus_types::CameraFrame;
+use tactus_pixels::{DecodeError, Resample, Size, decode};
+use tactus_types::{CameraFrame, Encoding};
 
 use crate::{
-    decode::{DecodeError, decode},
     error::VlaError,
     letterbox::Letterbox,
     patch::{Grid, Patcher},
-    resample::Resample,
-    resize::{Size, seen_size},
+    resize::seen_size,
 };
 
 /// A picture at the size that the policy sees it at.
@@ -29,7 +31,7 @@ impl Seen {
     fn new(from: Size, to: Size, vision: &Vision) -> Self {
         match vision.scaling {
             Scaling::Bicubic(processor) => Self::Bytes(
-                Box::new(Resample::new(from, to, processor)),
+                Box::new(Resample::bicubic(from, to, processor)),
                 vec![0; to.rgb_len()],
             ),
             Scaling::Letterbox { place, bars } => {
@@ -79,15 +81,20 @@ struct CameraPath {
 }
 
 impl CameraPath {
-    /// Decodes and resizes `frame`, unless that is done already.
-    fn prepare(&mut self, frame: &CameraFrame) -> Result<ImageTimes, DecodeError> {
+    /// What it took to decode and resize `frame`, where that is done already.
+    fn prepared(&self, frame: &CameraFrame) -> Option<ImageTimes> {
         let same = |(ready, _): &&(CameraFrame, ImageTimes)| {
             ready.seq == frame.seq
                 && ready.captured_at == frame.captured_at
                 && Arc::ptr_eq(&ready.data, &frame.data)
         };
-        if let Some((_, times)) = self.ready.as_ref().filter(same) {
-            return Ok(*times);
+        self.ready.as_ref().filter(same).map(|(_, times)| *times)
+    }
+
+    /// Decodes and resizes `frame`, unless that is done already.
+    fn prepare(&mut self, frame: &CameraFrame) -> Result<ImageTimes, DecodeError> {
+        if let Some(times) = self.prepared(frame) {
+            return Ok(times);
         }
         self.ready = None;
         let started = Instant::now();
@@ -109,6 +116,101 @@ impl CameraPath {
         self.ready = Some((frame.clone(), times));
         Ok(times)
     }
+
+    /// All of it; `rows` are the camera's.
+    fn run(
+        &mut self,
+        patcher: &Patcher,
+        frame: &CameraFrame,
+        rows: &mut [f32],
+    ) -> Result<ImageTimes, DecodeError> {
+        let mut times = self.prepare(frame)?;
+        let started = Instant::now();
+        if !self.seen.cut(patcher, self.grid, rows) {
+            return Err(DecodeError::Size {
+                camera: self.spec.name.clone(),
+                what: "patches",
+                expected: format!("{} patches", self.grid.patches()),
+                actual: format!("{} numbers", rows.len()),
+            });
+        }
+        times.patch += started.elapsed();
+        Ok(times)
+    }
+}
+
+/// Bytes of a picture that is worth a thread, a JPEG's counted twice, since it is decoded too. To start a thread takes some
+/// 0.05 ms, and so many bytes a quarter of a millisecond.
+const WORTH_A_THREAD: usize = 300_000;
+
+/// One camera's part of a chunk.
+struct Job<'a> {
+    camera: &'a mut CameraPath,
+    frame: &'a CameraFrame,
+    rows: &'a mut [f32],
+}
+
+impl Job<'_> {
+    /// Whether it is worth a thread of its own.
+    fn is_large(&self) -> bool {
+        let times = match self.frame.encoding {
+            Encoding::Rgb8 => 1,
+            Encoding::Jpeg => 2,
+        };
+        times * self.camera.from.rgb_len() >= WORTH_A_THREAD
+            && self.camera.prepared(self.frame).is_none()
+    }
+}
+
+/// Runs `jobs` one after the other.
+fn in_turn(jobs: Vec<Job<'_>>, patcher: &Patcher) -> Result<ImageTimes, DecodeError> {
+    let mut times = ImageTimes::default();
+    for job in jobs {
+        times += job.camera.run(patcher, job.frame, job.rows)?;
+    }
+    Ok(times)
+}
+
+/// Runs `jobs` on `threads` threads, this one among them.
+fn side_by_side(
+    mut jobs: Vec<Job<'_>>,
+    threads: usize,
+    patcher: &Patcher,
+) -> Result<ImageTimes, DecodeError> {
+    let mut ahead = ImageTimes::default();
+    for job in &jobs {
+        ahead += job.camera.prepared(job.frame).unwrap_or_default();
+    }
+    // Each thread gets as many of the large ones as the others, give or take one.
+    jobs.sort_by_key(|job| !job.is_large());
+    let mut parts: Vec<Vec<Job<'_>>> = (0..threads).map(|_| Vec::new()).collect();
+    for (i, job) in jobs.into_iter().enumerate() {
+        parts[i % threads].push(job);
+    }
+    let started = Instant::now();
+    let sum = std::thread::scope(|scope| {
+        let mine = parts.pop().unwrap_or_default();
+        let start = |part| {
+            std::thread::Builder::new()
+                .name("pictures".into())
+                .spawn_scoped(scope, move || in_turn(part, patcher))
+                .map_err(|e| DecodeError::Thread {
+                    reason: e.to_string(),
+                })
+        };
+        let others: Vec<_> = parts.into_iter().map(start).collect();
+        let mut sum = in_turn(mine, patcher)?;
+        for other in others {
+            let times = other?.join().map_err(|_| DecodeError::Thread {
+                reason: "it panicked".into(),
+            })?;
+            sum += times?;
+        }
+        Ok::<_, DecodeError>(sum)
+    })?;
+    let mut times = sum.less(ahead).within(started.elapsed());
+    times += ahead;
+    Ok(times)
 }
 
 /// Preprocessing of a bundle's cameras.
@@ -116,6 +218,7 @@ pub struct Images {
     cameras: Vec<CameraPath>,
     patcher: Patcher,
     row_len: usize,
+    threads: usize,
 }
 
 /// Time that preprocessing of all frames took.
@@ -127,12 +230,42 @@ pub struct ImageTimes {
     pub patch: Duration,
 }
 
+impl std::ops::AddAssign for ImageTimes {
+    fn add_assign(&mut self, other: Self) {
+        self.decode += other.decode;
+        self.patch += other.patch;
+    }
+}
+
+impl ImageTimes {
+    fn less(self, other: Self) -> Self {
+        Self {
+            decode: self.decode.saturating_sub(other.decode),
+            patch: self.patch.saturating_sub(other.patch),
+        }
+    }
+
+    /// As shares of `whole`, for what was done side by side.
+    fn within(self, whole: Duration) -> Self {
+        let sum = (self.decode + self.patch).as_secs_f64();
+        let share = match sum > 0.0 {
+            true => self.decode.as_secs_f64() / sum,
+            false => 0.0,
+        };
+        let decode = whole.mul_f64(share);
+        Self {
+            decode,
+            patch: whole - decode,
+        }
+    }
+}
+
 impl Images {
-    /// Preprocessing as `manifest` declares it.
+    /// Preprocessing as `manifest` declares it, on at most `threads` threads.
     ///
     /// # Errors
     /// [`VlaError::ImageSize`] when a camera's images cannot be resized to a size the policy takes.
-    pub fn new(manifest: &Manifest) -> Result<Self, VlaError> {
+    pub fn new(manifest: &Manifest, threads: usize) -> Result<Self, VlaError> {
         let vision = &manifest.vision;
         let camera = |spec: &CameraSpec| {
             let from = Size {
@@ -166,6 +299,7 @@ impl Images {
                 .collect::<Result<_, VlaError>>()?,
             patcher: Patcher::new(vision),
             row_len: vision.row_len(),
+            threads,
         })
     }
 
@@ -196,35 +330,32 @@ impl Images {
 
     /// Writes the patches of `frames`, one per camera in prompt order, into `pixel_values`
     /// (`[patches of all images, row_len]`, as long as [`Images::pixel_values_len`]). The times are those of all frames,
-    /// those prepared ahead included.
+    /// those prepared ahead included; of frames made ready side by side, what it took all of them.
     ///
     /// # Errors
-    /// [`DecodeError`] for the first frame that is not its camera's.
+    /// [`DecodeError`] for a frame that is not its camera's.
     pub fn run(
         &mut self,
         frames: &[CameraFrame],
         pixel_values: &mut [f32],
     ) -> Result<ImageTimes, DecodeError> {
-        let mut times = ImageTimes::default();
         let mut rest = pixel_values;
+        let mut jobs = Vec::with_capacity(frames.len());
         for (camera, frame) in self.cameras.iter_mut().zip(frames) {
-            let prepared = camera.prepare(frame)?;
-            times.decode += prepared.decode;
-            times.patch += prepared.patch;
-            let started = Instant::now();
             let length = (camera.grid.patches() * self.row_len).min(rest.len());
             let (rows, others) = std::mem::take(&mut rest).split_at_mut(length);
             rest = others;
-            if !camera.seen.cut(&self.patcher, camera.grid, rows) {
-                return Err(DecodeError::Size {
-                    camera: camera.spec.name.clone(),
-                    what: "patches",
-                    expected: format!("{} numbers", camera.grid.patches() * self.row_len),
-                    actual: rows.len().to_string(),
-                });
-            }
-            times.patch += started.elapsed();
+            jobs.push(Job {
+                camera,
+                frame,
+                rows,
+            });
         }
-        Ok(times)
+        let large = jobs.iter().filter(|job| job.is_large()).count();
+        let threads = self.threads.min(large);
+        match threads {
+            0 | 1 => in_turn(jobs, &self.patcher),
+            threads => side_by_side(jobs, threads, &self.patcher),
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use tactus_bundle::{Letterbox as Place, Vision};
 
-use crate::resize::Size;
+use tactus_pixels::Size;
 
 /// What a place on one axis is made of: two inputs and the share of the second.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,11 +6,10 @@
 //! or whether an action may be executed.
 //!
 //! The modules read as the path:
-//! - [`decode`]: JPEG to pixels.
 //! - [`resize`]: the size the policy sees an image at.
-//! - [`resample`]: pixels to that size, as PIL or torchvision would; [`letterbox`]: into a square with bars.
+//! - [`letterbox`]: pixels to that size, in a square with bars; to the others, and out of JPEG: `tactus-pixels`.
 //! - [`patch`]: pixels to normalised patches in 2x2-merge order.
-//! - [`images`]: the four above, for all cameras of a bundle.
+//! - [`images`]: all of that, for all cameras of a bundle.
 //! - [`prompt`]: instruction to token ids.
 //! - [`position`]: positions of tokens and patches, attention windows.
 //! - [`joints`]: the bundle's joints found, by name, in the arm's.
@@ -35,7 +34,6 @@
 //! - [`error`]: every way opening or inferring can fail.
 #![forbid(unsafe_code)]
 
-pub mod decode;
 pub mod detokenise;
 mod device_time;
 pub mod dual_rate;
@@ -61,7 +59,6 @@ pub mod prompt;
 pub mod reason;
 pub mod report;
 pub mod represent;
-pub mod resample;
 pub mod resize;
 pub mod sample;
 pub mod sequence;

@@ -7,7 +7,7 @@
 
 use tactus_bundle::Vision;
 
-use crate::resize::Size;
+use tactus_pixels::Size;
 
 /// Patches of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

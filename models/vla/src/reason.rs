@@ -153,7 +153,7 @@ impl Reasoner {
         }
         let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
         runtime.at_least(manifest.min_ort)?;
-        let images = Images::new(&manifest)?;
+        let images = Images::new(&manifest, options.intra_threads)?;
         let grids = images.grids();
         let merge = manifest.vision.merge;
         let tokens: Vec<usize> = grids

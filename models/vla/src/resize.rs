@@ -1,29 +1,8 @@
 //! The size that the policy sees an image at: Qwen2-VL's `smart_resize` rule, or one square for all. How pixels get there is
-//! [`crate::resample`] and [`crate::letterbox`].
+//! [`tactus_pixels::resample`] and [`crate::letterbox`].
 
 use tactus_bundle::{Scaling, Vision};
-
-/// Width and height of an image, pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Width.
-    pub width: usize,
-    /// Height.
-    pub height: usize,
-}
-
-impl Size {
-    /// Bytes of an RGB image of this size.
-    pub fn rgb_len(self) -> usize {
-        self.width * self.height * 3
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
-}
+use tactus_pixels::Size;
 
 /// The size that the policy sees an image of `size` at; `None` for one that it cannot be shown.
 pub fn seen_size(size: Size, vision: &Vision) -> Option<Size> {

@@ -29,11 +29,11 @@ use std::path::{Path, PathBuf};
 
 use tactus_bundle::{Bundle, GoldenCase, Graph, Manifest, Scaling};
 use tactus_onnx::{OnnxRuntime, Place, Provider, Session, SessionOptions, open_all};
+use tactus_pixels::{Resample, Size, decode};
 use tactus_types::{Action, Conditioning, Encoding};
 
 use self::rows::{BOUNDARY, HALF, mean_error};
 use crate::{
-    decode::decode,
     error::{InferError, VlaError},
     golden::GoldenInput,
     gripper::is_open,
@@ -43,8 +43,6 @@ use crate::{
     policy::{Noise, Parts, VlaOptions, VlaPolicy},
     position::{VisionIndex, position_ids},
     report::{VerifyReport, VerifyRow, largest},
-    resample::Resample,
-    resize::Size,
     sequence::PromptTensors,
     verify_decoder::{self, Compared},
 };
@@ -212,7 +210,7 @@ impl Case<'_> {
             let golden = self.case.u8(&format!("resized.{name}"))?;
             let mut resized = vec![0; to.rgb_len()];
             if rgb.len() == from.rgb_len() {
-                Resample::new(from, to, processor).run(rgb, &mut resized);
+                Resample::bicubic(from, to, processor).run(rgb, &mut resized);
             }
             let error = largest(&resized, golden);
             self.push(format!("resize/{name}"), error, 1.0, 1.0);

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::{SafeTensors, tensor::TensorView};
-use tactus_bundle::{Processor, Scaling, Vision};
+use tactus_bundle::{Bundle, CameraSpec, Processor, Scaling, Vision};
+use tactus_pixels::{Resample, Size};
+use tactus_types::{CameraFrame, Encoding, Time};
 use tactus_vla::{
+    images::Images,
     patch::{Grid, Patcher},
-    resample::Resample,
-    resize::{Size, smart_resize},
+    resize::smart_resize,
 };
 
 /// Distances between kept numbers.
@@ -111,7 +113,7 @@ fn of_real_cameras_are_the_processors_own() {
         );
 
         let mut resized = vec![0; to.rgb_len()];
-        Resample::new(from, to, processor_of(processor)).run(&image(from), &mut resized);
+        Resample::bicubic(from, to, processor_of(processor)).run(&image(from), &mut resized);
         let ours = resized.iter().step_by(RESIZED);
         let view = tensor("resized");
         assert_eq!(ours.len(), view.data().len(), "{case}");
@@ -142,4 +144,93 @@ fn of_real_cameras_are_the_processors_own() {
     let mean = off as f64 / f64::from(kept);
     assert!(mean <= 1e-3, "{off} of {kept} bytes are a grey level off");
     println!("{off} of {kept} bytes are a grey level off");
+}
+
+/// Pictures of these sizes and encodings, each another, for the demo's policy at Qwen2.5-VL's usual sizes.
+fn several(frames: &[(usize, usize, Encoding)], threads: usize) -> (Images, Vec<CameraFrame>) {
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/bundle");
+    let bundle = Bundle::open(bundle).expect("the demo bundle");
+    let mut manifest = bundle.manifest().clone();
+    manifest.vision.max_pixels = 12_845_056;
+    manifest.cameras.clear();
+    let mut out = Vec::new();
+    for (i, (width, height, encoding)) in frames.iter().enumerate() {
+        let name = format!("camera {i}");
+        let value = |at: usize| (at * (7 + i) % 251) as u8;
+        let rgb: Vec<u8> = (0..width * height * 3).map(value).collect();
+        let mut data = Vec::new();
+        match encoding {
+            Encoding::Rgb8 => data = rgb,
+            Encoding::Jpeg => jpeg_encoder::Encoder::new(&mut data, 90)
+                .encode(
+                    &rgb,
+                    *width as u16,
+                    *height as u16,
+                    jpeg_encoder::ColorType::Rgb,
+                )
+                .expect("encodes"),
+        }
+        out.push(CameraFrame {
+            camera: name.as_str().into(),
+            captured_at: Time::ZERO,
+            received_at: Time::ZERO,
+            seq: 0,
+            width: *width as u32,
+            height: *height as u32,
+            encoding: *encoding,
+            data: data.into(),
+        });
+        manifest.cameras.push(CameraSpec {
+            name,
+            width: *width,
+            height: *height,
+        });
+    }
+    (Images::new(&manifest, threads).expect("sizes"), out)
+}
+
+const FOUR: [(usize, usize, Encoding); 4] = [
+    (640, 480, Encoding::Rgb8),
+    (224, 224, Encoding::Jpeg),
+    (640, 480, Encoding::Jpeg),
+    (848, 480, Encoding::Rgb8),
+];
+
+#[test]
+fn pictures_side_by_side_are_those_made_in_turn() {
+    let patches = |threads: usize, ahead: Option<usize>| {
+        let (mut images, frames) = several(&FOUR, threads);
+        let mut out = vec![f32::NAN; images.pixel_values_len()];
+        if let Some(camera) = ahead {
+            images.prepare(&frames[camera]);
+        }
+        let times = images.run(&frames, &mut out).expect("frames");
+        assert!(
+            !times.decode.is_zero() && !times.patch.is_zero(),
+            "{times:?}"
+        );
+        out
+    };
+    let in_turn = patches(1, None);
+    assert!(in_turn.iter().all(|v| v.is_finite()));
+    for threads in 2..=5 {
+        for ahead in [None, Some(0), Some(1)] {
+            // Not `assert_eq`, which would print both.
+            assert!(patches(threads, ahead) == in_turn, "{threads}, {ahead:?}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_is_cut_off_is_refused_on_whichever_thread() {
+    for threads in 1..=4 {
+        for (broken, camera) in [(0, "camera 0"), (2, "camera 2"), (3, "camera 3")] {
+            let (mut images, mut frames) = several(&FOUR, threads);
+            let half = frames[broken].data.len() / 2;
+            frames[broken].data = frames[broken].data[..half].into();
+            let mut out = vec![0.0; images.pixel_values_len()];
+            let refused = images.run(&frames, &mut out).expect_err("half a picture");
+            assert!(refused.to_string().contains(camera), "{threads}: {refused}");
+        }
+    }
 }

@@ -112,7 +112,7 @@ impl VlaPolicy {
         }
         let state_columns = StateColumns::new(&bundle, joints)?;
         let action_columns = ActionColumns::new(&bundle, joints, arm)?;
-        let images = Images::new(manifest)?;
+        let images = Images::new(manifest, intra_threads)?;
         let grids = images.grids();
         let vision = &manifest.vision;
         let tokens: Vec<usize> = grids

@@ -31,6 +31,12 @@ pub enum DecodeError {
         /// What the decoder said.
         reason: String,
     },
+    /// The thread that makes pictures ready.
+    #[error("a thread for pictures: {reason}")]
+    Thread {
+        /// What became of it.
+        reason: String,
+    },
 }
 
 /// Width and height of a JPEG file, pixels.

@@ -2,10 +2,30 @@
 
 use tactus_bundle::Processor;
 
-/// Half the width of the filter at scale 1, pixels.
-const SUPPORT: f64 = 2.0;
 /// Bits that PIL keeps after the point.
 const PIL_BITS: u32 = 22;
+
+/// A filter at scale 1.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    /// Half its width, pixels.
+    support: f64,
+    /// What an input counts by its distance from the middle, pixels.
+    weight: fn(f64) -> f64,
+}
+
+/// Keys 1981, eq. 15 with a = -0.5.
+pub(super) const BICUBIC: Kernel = Kernel {
+    support: 2.0,
+    weight: catmull_rom,
+};
+
+/// A triangle.
+pub(super) const BILINEAR: Kernel = Kernel {
+    support: 1.0,
+    weight: |x| (1.0 - x.abs()).max(0.0),
+};
+
 /// Along one side: for every output pixel, where its inputs start and what each of them counts.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
@@ -18,16 +38,16 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    pub(super) fn new(from: usize, to: usize, processor: Processor) -> Self {
+    pub(super) fn new(from: usize, to: usize, kernel: Kernel, processor: Processor) -> Self {
         let scale = from as f64 / to as f64;
         let widened = scale.max(1.0);
-        let support = SUPPORT * widened;
+        let support = kernel.support * widened;
         let mut rows: Vec<(usize, Vec<f64>)> = Vec::with_capacity(to);
         for i in 0..to {
             let centre = (i as f64 + 0.5) * scale;
             let first = ((centre - support + 0.5).max(0.0)) as usize;
             let last = ((centre + support + 0.5) as usize).min(from);
-            let weight = |j: usize| catmull_rom((j as f64 - centre + 0.5) / widened);
+            let weight = |j: usize| (kernel.weight)((j as f64 - centre + 0.5) / widened);
             let weights: Vec<f64> = (first..last).map(weight).collect();
             let sum: f64 = weights.iter().sum();
             rows.push((first, weights.iter().map(|w| w / sum).collect()));
@@ -70,7 +90,6 @@ fn bits_of_16(largest: f64) -> u32 {
     (0..PIL_BITS).take_while(|bits| fits(bits + 1)).count() as u32
 }
 
-/// The filter. Source: Keys 1981, eq. 15 with a = -0.5.
 fn catmull_rom(x: f64) -> f64 {
     const A: f64 = -0.5;
     let x = x.abs();

@@ -1,7 +1,7 @@
-//! Bicubic resampling with antialiasing, equal to what the policy's reference processor does.
+//! Bicubic and bilinear resampling with antialiasing, equal to what the policy's reference processor does.
 //!
-//! PIL and torchvision (on 8-bit tensors) use the same filter: Catmull-Rom (Keys 1981 with a = -0.5), its support
-//! widened when shrinking, one direction after the other, rounded to bytes in between. They differ in two things:
+//! PIL and torchvision (on 8-bit tensors) use the same filters: Catmull-Rom (Keys 1981 with a = -0.5) and a triangle, their
+//! support widened when shrinking, one direction after the other, rounded to bytes in between. They differ in two things:
 //! - how coarsely coefficients are rounded: PIL keeps 22 bits after the point (`Resample.c`), torchvision as many as fit
 //!   into 16 bits with the largest coefficient (`UpSampleKernel.cpp`). Both then add up integers; here the same rounded
 //!   coefficients are added up in single precision, which is exact for torchvision's and off by less than 1e-4 of a grey
@@ -21,11 +21,11 @@ use tactus_bundle::Processor;
 
 use self::{
     across::Across,
-    axis::Axis,
+    axis::{Axis, Kernel},
     down::Down,
     registers::{Plain, Registers},
 };
-use crate::resize::Size;
+use crate::size::Size;
 
 /// Lines that are filtered side by side, and numbers of a line that are turned at once.
 const LANES: usize = 16;
@@ -45,8 +45,17 @@ pub struct Resample {
 }
 
 impl Resample {
-    /// Resampling from `from` to `to`, neither of which is empty, as `processor` does it.
-    pub fn new(from: Size, to: Size, processor: Processor) -> Self {
+    /// Bicubic resampling from `from` to `to`, neither of which is empty, as `processor` does it.
+    pub fn bicubic(from: Size, to: Size, processor: Processor) -> Self {
+        Self::new(from, to, axis::BICUBIC, processor)
+    }
+
+    /// Bilinear resampling, likewise.
+    pub fn bilinear(from: Size, to: Size, processor: Processor) -> Self {
+        Self::new(from, to, axis::BILINEAR, processor)
+    }
+
+    fn new(from: Size, to: Size, kernel: Kernel, processor: Processor) -> Self {
         let columns_first = match processor {
             Processor::Pil => columns_first(from, to),
             Processor::Torchvision => false,
@@ -54,8 +63,8 @@ impl Resample {
         let width = 3 * if columns_first { from.width } else { to.width };
         Self {
             columns_first,
-            across: Across::new(Axis::new(from.width, to.width, processor), from, to),
-            down: Down::new(Axis::new(from.height, to.height, processor), width),
+            across: Across::new(Axis::new(from.width, to.width, kernel, processor), from, to),
+            down: Down::new(Axis::new(from.height, to.height, kernel, processor), width),
             between: vec![0; LANES * width],
             #[cfg(target_arch = "x86_64")]
             wide: pulp::x86::V3::try_new(),
@@ -168,7 +177,7 @@ mod tests {
 
     fn resampled(from: Size, to: Size, processor: Processor, rgb: &[u8]) -> Vec<u8> {
         let mut out = vec![0; to.rgb_len()];
-        Resample::new(from, to, processor).run(rgb, &mut out);
+        Resample::bicubic(from, to, processor).run(rgb, &mut out);
         out
     }
 
@@ -239,7 +248,7 @@ mod tests {
             prop_assume!(from != to);
             let rgb: Vec<u8> = (0..from.rgb_len()).map(|i| (i * i * 31 / 7 % 256) as u8 ^ seed).collect();
             let mut plain = vec![0; to.rgb_len()];
-            Resample::new(from, to, processor).filter(Plain, &rgb, &mut plain);
+            Resample::bicubic(from, to, processor).filter(Plain, &rgb, &mut plain);
             prop_assert_eq!(resampled(from, to, processor, &rgb), plain);
         }
 

@@ -5,7 +5,7 @@ use super::{
     axis::Axis,
     registers::{Registers, plus},
 };
-use crate::resize::Size;
+use crate::size::Size;
 
 /// Pixels that are made along [`LANES`] lines before the next ones, so that their inputs stay in the nearest cache.
 const PIXELS: usize = 64;
