@@ -255,7 +255,8 @@ impl ImageTimes {
         let decode = whole.mul_f64(share);
         Self {
             decode,
-            patch: whole - decode,
+            // Rounding may make the share a nanosecond more than the whole.
+            patch: whole.saturating_sub(decode),
         }
     }
 }
