@@ -1,4 +1,4 @@
-//! JPEG to pixels. A frame that is not exactly what the bundle's camera promises is refused: a robot does not act on
+//! JPEG to pixels. A frame that is not exactly what its camera promises is refused: a robot does not act on
 //! half an image, nor on one of another size.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ pub enum DecodeError {
         camera: String,
         /// Which size.
         what: &'static str,
-        /// Size in the bundle.
+        /// What the camera promises.
         expected: String,
         /// Size of the image.
         actual: String,
@@ -29,12 +29,6 @@ pub enum DecodeError {
         /// Name of the camera.
         camera: String,
         /// What the decoder said.
-        reason: String,
-    },
-    /// The thread that makes pictures ready.
-    #[error("a thread for pictures: {reason}")]
-    Thread {
-        /// What became of it.
         reason: String,
     },
 }

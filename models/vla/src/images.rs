@@ -4,7 +4,7 @@
 //! have. Small ones are not worth a thread.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -162,17 +162,8 @@ impl Job<'_> {
     }
 }
 
-/// Runs `jobs` one after the other.
-fn in_turn(jobs: Vec<Job<'_>>, patcher: &Patcher) -> Result<ImageTimes, DecodeError> {
-    let mut times = ImageTimes::default();
-    for job in jobs {
-        times += job.camera.run(patcher, job.frame, job.rows)?;
-    }
-    Ok(times)
-}
-
-/// Runs `jobs` on `threads` threads, this one among them.
-fn side_by_side(
+/// Runs `jobs` on this thread and others, `threads` in all: each takes the next one when it is done.
+fn run_all(
     mut jobs: Vec<Job<'_>>,
     threads: usize,
     patcher: &Patcher,
@@ -181,32 +172,36 @@ fn side_by_side(
     for job in &jobs {
         ahead += job.camera.prepared(job.frame).unwrap_or_default();
     }
-    // Each thread gets as many of the large ones as the others, give or take one.
-    jobs.sort_by_key(|job| !job.is_large());
-    let mut parts: Vec<Vec<Job<'_>>> = (0..threads).map(|_| Vec::new()).collect();
-    for (i, job) in jobs.into_iter().enumerate() {
-        parts[i % threads].push(job);
+    // The last is taken first.
+    jobs.sort_by_key(Job::is_large);
+    let jobs = Mutex::new(jobs);
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        let mut sum = ImageTimes::default();
+        while let Some(job) = next() {
+            sum += job.camera.run(patcher, job.frame, job.rows)?;
+        }
+        Ok(sum)
+    };
+    if threads < 2 {
+        return work();
     }
     let started = Instant::now();
-    let sum = std::thread::scope(|scope| {
-        let mine = parts.pop().unwrap_or_default();
-        let start = |part| {
-            std::thread::Builder::new()
-                .name("pictures".into())
-                .spawn_scoped(scope, move || in_turn(part, patcher))
-                .map_err(|e| DecodeError::Thread {
-                    reason: e.to_string(),
-                })
+    let mut sum = ImageTimes::default();
+    std::thread::scope(|scope| {
+        let thread = |_| {
+            let thread = std::thread::Builder::new().name("pictures".into());
+            // Where there is no thread to be had, this one does its part.
+            thread.spawn_scoped(scope, work).ok()
         };
-        let others: Vec<_> = parts.into_iter().map(start).collect();
-        let mut sum = in_turn(mine, patcher)?;
+        let others: Vec<_> = (1..threads).filter_map(thread).collect();
+        sum += work()?;
         for other in others {
-            let times = other?.join().map_err(|_| DecodeError::Thread {
-                reason: "it panicked".into(),
-            })?;
-            sum += times?;
+            sum += other
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
-        Ok::<_, DecodeError>(sum)
+        Ok::<_, DecodeError>(())
     })?;
     let mut times = sum.less(ahead).within(started.elapsed());
     times += ahead;
@@ -353,10 +348,30 @@ impl Images {
             });
         }
         let large = jobs.iter().filter(|job| job.is_large()).count();
-        let threads = self.threads.min(large);
-        match threads {
-            0 | 1 => in_turn(jobs, &self.patcher),
-            threads => side_by_side(jobs, threads, &self.patcher),
+        run_all(jobs, self.threads.min(large), &self.patcher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_side_by_side_takes_its_whole_time_once() {
+        let ms = Duration::from_millis;
+        let times = |decode, patch| ImageTimes {
+            decode: ms(decode),
+            patch: ms(patch),
+        };
+        assert_eq!(times(6, 2).within(ms(4)), times(3, 1));
+        // Raw pictures are not decoded.
+        assert_eq!(times(0, 2).within(ms(4)), times(0, 4));
+        assert_eq!(times(0, 0).within(ms(0)), times(0, 0));
+        assert_eq!(times(5, 2).less(times(6, 1)), times(0, 1));
+        for nanos in 0..1000 {
+            let whole = Duration::from_nanos(nanos);
+            let within = times(7, 3).within(whole);
+            assert_eq!(within.decode + within.patch, whole);
         }
     }
 }

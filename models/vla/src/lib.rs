@@ -7,7 +7,7 @@
 //!
 //! The modules read as the path:
 //! - [`resize`]: the size the policy sees an image at.
-//! - [`letterbox`]: pixels to that size, in a square with bars; to the others, and out of JPEG: `tactus-pixels`.
+//! - `tactus-pixels`: JPEG to pixels, and those to that size; [`letterbox`]: into a square with bars.
 //! - [`patch`]: pixels to normalised patches in 2x2-merge order.
 //! - [`images`]: all of that, for all cameras of a bundle.
 //! - [`prompt`]: instruction to token ids.
