@@ -44,6 +44,7 @@ class Gate:
         self.motors, self.epoch = motors, epoch
         self.goal, self.opening = list(motors.q), motors.opening
         self.tick, self.fed = None, 0
+        self.enabling, self.found = False, None
         self.lock = threading.Lock()
 
     def counts(self, command, published):
@@ -63,7 +64,9 @@ class Gate:
         with self.lock:
             if not self.counts(command, published):
                 return
+            found = self.found_at(command)
             self.tick, self.fed = command.tick, wire.now()
+            self.enabling, self.found = command.torque == device.TORQUE_ON, found
             if command.torque == device.TORQUE_OFF:
                 self.motors.torque = False
             elif command.torque == device.TORQUE_ON and not self.motors.torque:
@@ -72,7 +75,24 @@ class Gate:
                 self.motors.torque = True
                 return
             if self.motors.torque:
-                self.goal, self.opening = list(command.q), command.opening
+                self.goal = list(command.q)
+                if found is None:
+                    self.opening = command.opening
+
+    def found_at(self, command):
+        """The opening that whoever commands began with, until it asks for another: where it measured the fingers, and not
+        what they press with."""
+        begins = (
+            self.tick is None
+            or command.tick <= self.tick
+            or self.enabling
+            or command.torque == device.TORQUE_ON
+            or not self.motors.torque
+        )
+        if begins:
+            return command.opening
+        same = self.found is not None and abs(command.opening - self.found) <= 0.01
+        return self.found if same else None
 
     def step(self, secs):
         with self.lock:

@@ -16,22 +16,24 @@ from grpc_tools import protoc
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _compile():
-    """Compiles the .proto files into a folder of their own, which lives as long as this process."""
+def _compiled(*names):
+    """The modules of these names, of the .proto files: compiled into a folder that is gone once they are imported."""
     proto = ROOT / "runtime/wire/proto"
-    out = tempfile.mkdtemp(prefix="tactus-proto-")
     files = sorted(str(p.relative_to(proto)) for p in proto.rglob("*.proto"))
     well_known = pathlib.Path(protoc.__file__).parent / "_proto"
-    if protoc.main(["protoc", f"-I{proto}", f"-I{well_known}", f"--python_out={out}", *files]):
-        raise SystemExit(f"{proto} cannot be compiled")
-    sys.path.insert(0, out)
+    with tempfile.TemporaryDirectory(prefix="tactus-proto-") as out:
+        if protoc.main(["protoc", f"-I{proto}", f"-I{well_known}", f"--python_out={out}", *files]):
+            raise SystemExit(f"{proto} cannot be compiled")
+        sys.path.insert(0, out)
+        try:
+            return [importlib.import_module(name) for name in names]
+        finally:
+            sys.path.remove(out)
 
 
-_compile()
-device = importlib.import_module("tactus.v1.device_pb2")
-camera = importlib.import_module("tactus.v1.camera_pb2")
-header = importlib.import_module("tactus.v1.header_pb2")
-image = importlib.import_module("foxglove.CompressedImage_pb2")
+device, camera, header, image = _compiled(
+    "tactus.v1.device_pb2", "tactus.v1.camera_pb2", "tactus.v1.header_pb2", "foxglove.CompressedImage_pb2"
+)
 
 
 def clock_id():

@@ -41,7 +41,8 @@ pub fn arm(args: &ArmArgs) -> anyhow::Result<()> {
 /// The newest of what the arm host says, and when.
 #[derive(Default)]
 pub struct Seen {
-    mode: Option<(ModeReport, Instant)>,
+    /// The newest report of its mode, and when it came.
+    pub mode: Option<(ModeReport, Instant)>,
     /// The arm's own newest state.
     pub state: Option<JointState>,
 }

@@ -274,6 +274,8 @@ impl Children {
                 running.restart_at = None;
                 if let Err(e) = running.start() {
                     tracing::error!("{e:#}");
+                    running.pause = (running.pause * 2).min(LONGEST_PAUSE);
+                    running.restart_at = Some(Instant::now() + running.pause);
                 }
             }
         }
@@ -435,4 +437,40 @@ pub fn free_endpoint(cell: &Cell) -> anyhow::Result<String> {
         None => "tcp",
     };
     Ok(format!("{protocol}/{}", free_address()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_that_cannot_be_started_is_started_later() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let logs = dir.path().join("logs");
+        let role = Running {
+            role: "camera",
+            label: "camera".into(),
+            // Whatever this test's own program makes of it.
+            args: vec!["--list".into()],
+            extra: vec![],
+            log: logs.join("camera.log"),
+            child: None,
+            started: Instant::now(),
+            pause: FIRST_PAUSE,
+            restart_at: Some(Instant::now()),
+        };
+        let mut children = Children {
+            running: vec![role],
+            logs: logs.clone(),
+        };
+        assert!(children.supervise().is_empty());
+        let role = &mut children.running[0];
+        assert!(role.child.is_none(), "there is nowhere to log to");
+        assert_eq!(role.pause, FIRST_PAUSE * 2);
+        assert!(role.restart_at.is_some(), "it is tried again");
+        role.restart_at = Some(Instant::now());
+        std::fs::create_dir(logs).expect("a folder");
+        children.supervise();
+        assert!(children.running[0].child.is_some());
+    }
 }

@@ -44,13 +44,17 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
         (Some(verb), _) => on_the_bench(verb),
         (None, Some(role)) => {
             let cell = cell::load_arm(&role.cell)?;
-            match &cell.hardware {
-                Some(CellDevice::Servos(arm)) => serve(role, &cell, arm),
-                Some(CellDevice::Ur(arm)) => ur::serve(role, &cell, arm),
-                Some(CellDevice::Franka(arm)) => franka::serve(role, &cell, arm),
-                Some(CellDevice::FrankaNode(arm)) => franka_node::serve(role, &cell, arm),
-                Some(CellDevice::Ros(arm)) => ros::serve(role, &cell, arm),
-                None => bail!("cell file {}: no section [device]", role.cell.display()),
+            let Some(arm) = &cell.hardware else {
+                bail!("cell file {}: no section [device]", role.cell.display());
+            };
+            // Before anything is joined: what is wrong with the file is said at once.
+            let options = options(&cell)?;
+            match arm {
+                CellDevice::Servos(arm) => serve(role, &cell, &options, arm),
+                CellDevice::Ur(arm) => ur::serve(role, &cell, &options, arm),
+                CellDevice::Franka(arm) => franka::serve(role, &cell, &options, arm),
+                CellDevice::FrankaNode(arm) => franka_node::serve(role, &cell, &options, arm),
+                CellDevice::Ros(arm) => ros::serve(role, &cell, &options, arm),
             }
         }
         (None, None) => {
@@ -59,10 +63,29 @@ pub fn device(args: &DeviceArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Where the arm of `cell` is served; of links that the file describes it says which limits in space there are with them.
+fn options(cell: &Cell) -> anyhow::Result<DeviceOptions> {
+    let geometry = cell.geometry()?;
+    if let Some(links) = &cell.links {
+        tracing::info!(urdf = %links.urdf.display(), "links: {}", cell.says_of_space());
+    }
+    Ok(DeviceOptions {
+        cell: cell.wire.clone(),
+        name: cell.device.clone(),
+        geometry,
+    })
+}
+
 /// An arm on the bench has no cell around it: of its file only the section `[device]` is read.
 fn on_the_bench(verb: &DeviceVerb) -> anyhow::Result<()> {
     let file = verb.cell().context("a verb of a cell file")?;
-    let arm = match cell::device_of(file)? {
+    let (device, links) = cell::described_device_of(file)?;
+    if let (DeviceVerb::Check { .. }, Some(links)) = (verb, &links) {
+        let joints = links.describe(file, &device)?.joints.len();
+        let urdf = links.urdf.display();
+        result::line(format_args!("links: {urdf} has the arm's {joints} joints"))?;
+    }
+    let arm = match device {
         CellDevice::Servos(arm) => arm,
         CellDevice::Ur(arm) => return ur::bench(verb, &arm),
         CellDevice::Franka(arm) => return franka::bench(verb, &arm),
@@ -120,21 +143,22 @@ fn bench(arm: &CellServos) -> anyhow::Result<Bench> {
 }
 
 /// The role.
-fn serve(args: &RoleArgs, cell: &Cell, arm: &CellServos) -> anyhow::Result<()> {
-    // Before anything is joined: what is wrong with the file is said at once.
+fn serve(
+    args: &RoleArgs,
+    cell: &Cell,
+    options: &DeviceOptions,
+    arm: &CellServos,
+) -> anyhow::Result<()> {
+    // Before anything is joined, as the options.
     let calibration = arm.calibration()?;
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let mut device = start(arm, &calibration, joined.clock.now())?;
     if let Some(gripper) = &cell.gripper {
         device = Box::new(WithGripper::start(device, gripper.open()?)?);
     }
-    let options = DeviceOptions {
-        cell: cell.wire.clone(),
-        name: cell.device.clone(),
-    };
     hurry(cell);
     let report = leave_last(args, cell, &joined, |end| {
-        Ok(serve_device(&mut *device, &options, &joined.session, end)?)
+        Ok(serve_device(&mut *device, options, &joined.session, end)?)
     });
     let DeviceReport {
         ticks,
@@ -164,18 +188,15 @@ pub fn hurry(cell: &Cell) {
 fn serve_beside_gripper<D: Device + 'static>(
     args: &RoleArgs,
     cell: &Cell,
+    options: &DeviceOptions,
     joined: &Joined,
     mut device: D,
     counted: impl FnOnce(&D),
 ) -> anyhow::Result<()> {
-    let options = DeviceOptions {
-        cell: cell.wire.clone(),
-        name: cell.device.clone(),
-    };
     let report = match &cell.gripper {
         None => {
             let report = leave_last(args, cell, joined, |end| {
-                Ok(serve_device(&mut device, &options, &joined.session, end)?)
+                Ok(serve_device(&mut device, options, &joined.session, end)?)
             });
             counted(&device);
             report
@@ -183,7 +204,7 @@ fn serve_beside_gripper<D: Device + 'static>(
         Some(gripper) => {
             let mut device = WithGripper::start(Box::new(device), gripper.open()?)?;
             leave_last(args, cell, joined, |end| {
-                Ok(serve_device(&mut device, &options, &joined.session, end)?)
+                Ok(serve_device(&mut device, options, &joined.session, end)?)
             })
         }
     };

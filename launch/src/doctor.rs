@@ -233,12 +233,45 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What `tactus run` looks at before the arm host starts: whether what device and cameras show fits the bundle. Says on
+/// Whether the arm host of `cell` may start with `bundle`: before it does nobody can switch torque on. Where nothing can be
+/// compared, and with `despite` where something does not fit, it may; why is said on stderr.
+pub fn may_start(
+    session: &Session,
+    cell: &Cell,
+    bundle: anyhow::Result<AnyBundle>,
+    despite: bool,
+) -> bool {
+    let fits = match bundle {
+        Ok(bundle) => preflight(session, cell, &bundle),
+        // A human can command an arm without any policy; the engine says the same.
+        Err(e) => Err(e.context("nothing is compared")),
+    };
+    match fits {
+        Ok(true) => true,
+        Ok(false) if despite => {
+            eprintln!("preflight: goes on despite that, as asked (--despite-preflight)");
+            true
+        }
+        Ok(false) => {
+            eprintln!(
+                "the arm host was not started; --despite-preflight goes on where you know better"
+            );
+            false
+        }
+        // Without an answer the arm host says by itself what it lacks.
+        Err(e) => {
+            eprintln!("preflight: warning: {e:#}");
+            true
+        }
+    }
+}
+
+/// What is looked at before the arm host starts: whether what device and cameras show fits the bundle. Says on
 /// stderr what does not, and returns whether the cell may go on.
 ///
 /// # Errors
 /// When nothing answers, or the bundle cannot be read.
-pub fn preflight(session: &Session, cell: &Cell, bundle: &AnyBundle) -> anyhow::Result<bool> {
+fn preflight(session: &Session, cell: &Cell, bundle: &AnyBundle) -> anyhow::Result<bool> {
     let info = ask_info(session, &cell.wire, &cell.device, PATIENCE)?;
     let began = Instant::now();
     let shown = loop {

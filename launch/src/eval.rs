@@ -30,7 +30,11 @@ const MOST_PAIRS: u64 = 120;
 pub fn eval(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
         EvalVerb::Run(args) => run::run(args),
-        EvalVerb::Resume { dir, listen } => run::resume(dir, listen.as_deref()),
+        EvalVerb::Resume {
+            dir,
+            listen,
+            despite_preflight,
+        } => run::resume(dir, listen.as_deref(), *despite_preflight),
         EvalVerb::Power(args) => power(args).map(|()| ExitCode::SUCCESS),
         EvalVerb::Analyze(args) => analyze(args).map(|()| ExitCode::SUCCESS),
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tactus_host::account::Durations;
-use tactus_types::{Budget, CameraFrame, Followed, JointState, Source, Stage, StageTimes};
+use tactus_types::{Applied, Budget, CameraFrame, Followed, JointState, Source, Stage, StageTimes};
 use tactus_wire::{
     AppliedBatch, Cell as WireCell, Delivery, EngineStatus, ModeReport, ModeWord, Reasoning,
     Service, Session, SessionError, SimWorld, Subscriber, Telemetry, Topic,
@@ -68,6 +68,22 @@ pub struct Commands {
     pub held: u64,
     /// Ages of the observations behind them.
     pub ages: tactus_eval::trial::Figures,
+}
+
+impl Commands {
+    fn count(&mut self, applied: &Applied) {
+        self.all += 1;
+        let source = applied.command.setpoint.source;
+        if source == Source::Hold {
+            self.held += 1;
+        }
+        // A human's setpoint knows when the leader was read, which is no observation's age.
+        if source == Source::Policy
+            && let Some(age) = applied.age()
+        {
+            self.ages.count_age(age.as_millis() as u64);
+        }
+    }
 }
 
 /// Quantiles over all chunks of a run.
@@ -275,13 +291,7 @@ impl Shared {
                 return;
             }
             for applied in &delivery.message.applied {
-                live.commands.all += 1;
-                if applied.command.setpoint.source == Source::Hold {
-                    live.commands.held += 1;
-                }
-                if let Some(age) = applied.age() {
-                    live.commands.ages.count_age(age.as_millis() as u64);
-                }
+                live.commands.count(applied);
             }
         })
     }
@@ -301,5 +311,53 @@ impl Shared {
         if let Some(text) = text {
             self.news(format!("{}{text}", self.called));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_types::{ClampedBy, Command, Generation, JointVec, Setpoint, Time, Torque};
+
+    use super::*;
+
+    fn applied(source: Source, observed_at: Option<Time>) -> Applied {
+        let q = JointVec::from_fn(1, |_| 0.0);
+        let setpoint = Setpoint {
+            source,
+            q,
+            dq: q,
+            ddq: q,
+            opening: 0.0,
+            request_id: 0,
+            action_index: 0,
+            observed_at,
+        };
+        let command = Command {
+            tick: 0,
+            epoch: 0,
+            q,
+            dq: q,
+            ddq: q,
+            opening: 0.0,
+            setpoint,
+            clamped_by: ClampedBy::default(),
+            clamped_rad: 0.0,
+            generation: Generation::default(),
+            torque: Torque::Keep,
+        };
+        let at = Time::from_nanos(90_000_000);
+        Applied { command, at }
+    }
+
+    #[test]
+    fn ages_are_of_what_the_policy_observed() {
+        let mut commands = Commands::default();
+        let at = Some(Time::from_nanos(10_000_000));
+        for source in [Source::Policy, Source::Teleop, Source::Hold] {
+            commands.count(&applied(source, at));
+        }
+        commands.count(&applied(Source::Policy, None));
+        assert_eq!((commands.all, commands.held), (4, 1));
+        assert_eq!(commands.ages.age_histogram.iter().sum::<u64>(), 1);
     }
 }

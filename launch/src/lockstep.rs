@@ -432,6 +432,7 @@ pub fn run_episode_seen(
         EpisodePhase::Stopped {
             success,
             reason: if success { "done" } else { "time is up" }.into(),
+            excluded: false,
         },
     );
     let plant = &lockstep.plant;

@@ -1,13 +1,13 @@
 //! `tactus engine --openpi`: the policy of a bundle for clients of openpi-client, without a cell.
 //!
-//! Decides where it listens: on loopback, and elsewhere only when told so, since nobody is asked who they are. What clients may
-//! send and what they get is `tactus-openpi`'s.
+//! Decides where it listens: on loopback, and elsewhere only when told so, since nobody is asked who they are; and that a policy
+//! whose chunks need more than one observation is not served. What clients may send and what they get is `tactus-openpi`'s.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tactus_bundle::AnyBundle;
+use tactus_bundle::{Anchor, AnyBundle};
 use tactus_openpi::{CameraShape, Front, FrontSpec, MappingFile, Reads, ServerSpec, Side};
 use tactus_policies::{Options, Provider, Source};
 use tactus_types::Conditioning;
@@ -24,6 +24,7 @@ pub fn serve(args: &EngineArgs) -> anyhow::Result<()> {
     };
     let address = address(listen, openpi.openpi_anyone)?;
     let outline = AnyBundle::open(dir)?.outline();
+    from_observations(outline.action.anchor)?;
     let reads = Reads {
         cameras: outline
             .cameras
@@ -50,6 +51,7 @@ pub fn serve(args: &EngineArgs) -> anyhow::Result<()> {
         features_every: Duration::ZERO,
     };
     let served = tactus_policies::open(Source::Bundle(dir), options)?;
+    by_itself(served.serves_several())?;
     let provider = tactus_types::Policy::provider(&served).to_owned();
     let spec = FrontSpec {
         name: outline.name,
@@ -68,6 +70,28 @@ pub fn serve(args: &EngineArgs) -> anyhow::Result<()> {
     };
     tactus_openpi::serve(front, ServerSpec { address }, &clock, &stop, ready)?;
     told
+}
+
+/// Refuses actions that count from the command, which no client says.
+fn from_observations(anchor: Anchor) -> anyhow::Result<()> {
+    match anchor {
+        Anchor::Measured => Ok(()),
+        Anchor::Command => bail!(
+            "--openpi: bundle.toml: field `action.anchor`: expected `measured`, got `command`: clients do not say what they \
+             command"
+        ),
+    }
+}
+
+/// Refuses a policy that looks back: of several clients, one would be shown another's past.
+fn by_itself(serves_several: bool) -> anyhow::Result<()> {
+    if serves_several {
+        return Ok(());
+    }
+    bail!(
+        "--openpi: bundle.toml: field `history.steps`: expected 1, a policy whose chunks need nothing of those before, got one \
+         that looks back"
+    )
 }
 
 fn mapping(args: &OpenpiArgs, reads: &Reads) -> anyhow::Result<tactus_openpi::Mapping> {
@@ -103,6 +127,15 @@ fn address(text: &str, anyone: bool) -> anyhow::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_needs_a_past_or_a_command_is_not_served() {
+        assert!(from_observations(Anchor::Measured).is_ok() && by_itself(true).is_ok());
+        let error = from_observations(Anchor::Command).expect_err("refused");
+        assert!(error.to_string().contains("`action.anchor`"), "{error}");
+        let error = by_itself(false).expect_err("refused");
+        assert!(error.to_string().contains("`history.steps`"), "{error}");
+    }
 
     #[test]
     fn away_from_loopback_only_when_told_so() {

@@ -162,8 +162,13 @@ fn both(cells: [&Cell; 2], joined: &Joined, args: &OrderArgs) -> anyhow::Result<
 
 /// The arm host does not do as it was told; nothing has begun.
 #[derive(Debug, thiserror::Error)]
-#[error("the arm host refuses: {0}")]
-pub struct Refuses(String);
+#[error("the arm host refuses: {message}")]
+pub struct Refuses {
+    /// Why.
+    pub message: String,
+    /// Mode in which it does.
+    pub mode: ModeWord,
+}
 
 /// What a process commands as: its own episodes, or over those of others.
 pub fn rank(take_over: bool) -> Rank {
@@ -222,7 +227,11 @@ pub fn send(session: &Session, key: &Key, order: &ModeOrder) -> anyhow::Result<M
 
 fn accepted(reply: ModeOrderReply) -> anyhow::Result<ModeOrderReply> {
     if !reply.accepted {
-        return Err(Refuses(reply.message).into());
+        return Err(Refuses {
+            message: reply.message,
+            mode: reply.mode,
+        }
+        .into());
     }
     Ok(reply)
 }

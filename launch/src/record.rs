@@ -43,16 +43,20 @@ pub fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     }
     yield_to_others();
     let joined = roles::join(&args.role, "record")?;
-    let Joined { clock, .. } = &joined;
-    let about = About {
+    match &args.to {
+        Some(to) => to_file(&cells, to, &joined),
+        None => black_box(&cell, args, &joined).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// What files say of themselves that begin now.
+fn about(cell: &Cell, joined: &Joined) -> About {
+    let Joined { clock, .. } = joined;
+    About {
         cell: cell.name.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         clock: clock.id(),
         unix_offset: clock.unix_offset(),
-    };
-    match &args.to {
-        Some(to) => to_file(&cells, to, about, &joined),
-        None => black_box(&cell, args, about, &joined).map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -98,7 +102,7 @@ fn listened(cell: &Cell, second: Option<&Cell>) -> Listened {
     }
 }
 
-fn black_box(cell: &Cell, args: &RecordArgs, about: About, joined: &Joined) -> anyhow::Result<()> {
+fn black_box(cell: &Cell, args: &RecordArgs, joined: &Joined) -> anyhow::Result<()> {
     let window = match args.black_box_secs {
         Some(secs) => Duration::from_secs(secs.into()),
         None => cell.record.as_ref().map_or(WINDOW, |record| record.window),
@@ -109,16 +113,23 @@ fn black_box(cell: &Cell, args: &RecordArgs, about: About, joined: &Joined) -> a
         "black box; files go to {}",
         path.display()
     );
-    let options = BlackBoxOptions {
+    let mut options = BlackBoxOptions {
         listened: listened(cell, None),
         budget: cell.budget,
         times: Times::new(window),
         max_bytes: MAX_BYTES,
         folder: Folder::new(path, cell.name.clone()),
-        about,
+        about: about(cell, joined),
     };
-    Ok(run_black_box(&options, &joined.session, &joined.stop)?)
+    while run_black_box(&options, &joined.session, &joined.stop)? == Ending::NewClock {
+        tracing::warn!("{NEW_CLOCK}: the black box begins anew");
+        options.about = about(cell, joined);
+    }
+    Ok(())
 }
+
+/// Why a recorder cannot go on in one file.
+const NEW_CLOCK: &str = "the arm's host was started again, and its times are of another clock";
 
 /// Name of the cell file inside a recording.
 pub const CELL_FILE: &str = "cell.toml";
@@ -188,10 +199,34 @@ fn file_in(to: &Path, cell: &Cell, about: &About, now: Time) -> PathBuf {
     to.join(format!("{}-{date}.mcap", cell.name))
 }
 
-fn to_file(cells: &[Cell], to: &Path, about: About, joined: &Joined) -> anyhow::Result<ExitCode> {
+fn to_file(cells: &[Cell], to: &Path, joined: &Joined) -> anyhow::Result<ExitCode> {
+    let mut dropped = 0;
+    loop {
+        let (file, progress) = one_file(cells, to, joined)?;
+        dropped += progress.dropped;
+        result::line(format_args!("{}: {}", file.display(), words(&progress)))?;
+        let file = file.display();
+        match progress.ending {
+            Ending::Told if dropped == 0 => return Ok(ExitCode::SUCCESS),
+            Ending::Told => return Ok(ExitCode::from(3)),
+            Ending::DiskFull { free } => anyhow::bail!(
+                "{file}: the disk is full ({:.0} MB free), so the recording was ended; what is in the file is whole",
+                free as f64 / 1e6
+            ),
+            Ending::NewClock if to.is_dir() => tracing::warn!("{NEW_CLOCK}: another file begins"),
+            Ending::NewClock => anyhow::bail!(
+                "{file}: {NEW_CLOCK}, so the recording was ended; what is in the file is whole (with a folder for --to, another file would follow)"
+            ),
+        }
+    }
+}
+
+/// Records until something ends it; which file, and how far it came.
+fn one_file(cells: &[Cell], to: &Path, joined: &Joined) -> anyhow::Result<(PathBuf, Progress)> {
     let [cell, others @ ..] = cells else {
         anyhow::bail!("a cell with an arm: expected one, got none");
     };
+    let about = about(cell, joined);
     let file = file_in(to, cell, &about, joined.clock.now());
     let (configuration, attached) = configuration(cell)?;
     let options = RecordingOptions {
@@ -214,19 +249,7 @@ fn to_file(cells: &[Cell], to: &Path, about: About, joined: &Joined) -> anyhow::
         let file = file.display();
         format!("{file}: the recording ended early; it can be read up to there")
     })?;
-    result::line(format_args!("{}: {}", file.display(), words(&progress)))?;
-    if let Ending::DiskFull { free } = progress.ending {
-        anyhow::bail!(
-            "{}: the disk is full ({:.0} MB free), so the recording was ended; what is in the file is whole",
-            file.display(),
-            free as f64 / 1e6
-        );
-    }
-    Ok(if progress.dropped == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(3)
-    })
+    Ok((file, progress))
 }
 
 fn words(progress: &Progress) -> String {

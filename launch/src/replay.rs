@@ -212,9 +212,9 @@ struct Ran<'a> {
 impl Ran<'_> {
     fn holds(&self, only: Option<ReplayOf>) -> bool {
         let control = !self.control.is_empty() && self.control.iter().all(ControlReport::is_equal);
-        let inference = self.inference.is_some_and(|found| {
-            !found.chunks.is_empty() && found.within(self.tolerance) == found.chunks.len()
-        });
+        let inference = self
+            .inference
+            .is_some_and(|found| found.is_within(self.tolerance));
         (control || only == Some(ReplayOf::Inference))
             && (inference || only == Some(ReplayOf::Control))
     }
@@ -232,6 +232,7 @@ impl Ran<'_> {
                     "equal_commands": c.equal_commands,
                     "requests": c.requests,
                     "equal_requests": c.equal_requests,
+                    "missing": c.missing,
                     "first_difference": c.first_difference,
                     "ended": c.ended,
                 })
@@ -248,6 +249,7 @@ impl Ran<'_> {
                         "equal": c.equal,
                         "joint_rad": c.joint_rad,
                         "opening": c.opening,
+                        "alike": c.alike,
                     })
                 })
                 .collect();
@@ -259,6 +261,7 @@ impl Ran<'_> {
                 "within_tolerance": found.within(self.tolerance),
                 "tolerance": self.tolerance,
                 "left_out": found.left_out,
+                "failed": found.failed,
                 "chunks": chunks,
             })
         });
@@ -278,6 +281,7 @@ impl Ran<'_> {
                 equal_commands,
                 requests,
                 equal_requests,
+                missing,
                 first_difference,
                 ended,
             } = found;
@@ -286,6 +290,11 @@ impl Ran<'_> {
             ))?;
             if *ticks > 0 && !same_configuration {
                 result::line("  the configuration is not the recorded one")?;
+            }
+            if *missing > 0 {
+                result::line(format_args!(
+                    "  {missing} recorded commands and requests were not made again"
+                ))?;
             }
             if let Some((tick, what)) = first_difference {
                 result::line(format_args!("  first difference: tick {tick}: {what}"))?;

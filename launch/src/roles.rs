@@ -430,7 +430,7 @@ pub fn arm(args: &RoleArgs) -> anyhow::Result<()> {
     if options.spec.guard.is_none() {
         tracing::warn!(
             model = info.model,
-            "no workspace and no self-collision limit: the arm does not describe its links, or the cell file switched them off"
+            "no workspace and no self-collision limit: nothing describes the arm's links, or the cell file asks for none"
         );
     }
     tracing::info!(

@@ -59,25 +59,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     let bundle = cell.bundle_dir(args.policy.bundle.as_deref());
     let bundle = bundle.map_err(anyhow::Error::new);
-    let fits = match bundle.and_then(|dir| Ok(AnyBundle::open(dir)?)) {
-        Ok(bundle) => doctor::preflight(&session, &cell, &bundle),
-        // A human can command an arm without any policy; the engine says the same.
-        Err(e) => Err(e.context("nothing is compared")),
-    };
-    match fits {
-        Ok(true) => {}
-        Ok(false) if args.despite_preflight => {
-            eprintln!("preflight: goes on despite that, as asked (--despite-preflight)");
-        }
-        Ok(false) => {
-            eprintln!(
-                "the arm host was not started; --despite-preflight goes on where you know better"
-            );
-            children.end();
-            return Ok(ExitCode::from(3));
-        }
-        // Without an answer the arm host says by itself what it lacks.
-        Err(e) => eprintln!("preflight: warning: {e:#}"),
+    let bundle = bundle.and_then(|dir| Ok(AnyBundle::open(dir)?));
+    if !doctor::may_start(&session, &cell, bundle, args.despite_preflight) {
+        children.end();
+        return Ok(ExitCode::from(3));
     }
     if stop.load(Ordering::Relaxed) {
         children.end();

@@ -178,7 +178,7 @@ fn a_real_arm_is_not_touched_without_a_word() {
                 "--instruction",
                 "wait",
             ],
-            "the device of a real cell is not started by this program",
+            "the device of a real cell is not broken",
         ),
         (
             &[

@@ -150,6 +150,10 @@ fn an_operators_words_are_kept_and_a_kill_loses_none_of_them() {
     first.say("perhaps");
     first.wait_for("expected ready, end");
     first.say("ready");
+    // Enabling takes a while, in which an impatient finger must end nothing.
+    std::thread::sleep(Duration::from_millis(50));
+    first.say("ready");
+    first.wait_for("the trial begins already");
     first.wait_for("runs:");
     std::thread::sleep(Duration::from_millis(500));
     first.say("success at once");
@@ -202,16 +206,85 @@ impl Drop for Other {
     }
 }
 
+impl Other {
+    /// The device of a cell whose file does not say what moves its arm.
+    fn device(cell: &str, endpoint: &str) -> Self {
+        let args = [
+            "--log",
+            "warn",
+            "sim",
+            "--cell",
+            cell,
+            "--connect",
+            endpoint,
+        ];
+        let device = Command::new(program())
+            .args(args)
+            .stdin(Stdio::null())
+            .spawn();
+        Self(device.expect("starts"))
+    }
+}
+
+/// From the cell file's point of view the arm is real: nothing in it says what moves it.
+fn real(dir: &Path) -> String {
+    patient(dir, |text| {
+        text.replace("[sim]\n", "")
+            .replace("seed = 0 ", "# ")
+            .replace("variation = true", "# ")
+    })
+}
+
+fn endpoint() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("tcp/{}", listener.local_addr().expect("a port"))
+}
+
+#[test]
+fn a_bundle_of_another_arm_does_not_move_this_one() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let cell = real(dir.path());
+    let demo = checkout().join("models/demo/bundle").display().to_string();
+    let other = dir.path().join("other");
+    let out = other.display().to_string();
+    let made = tactus(&["bundle", "degrade", &demo, "--noise", "0.3", "--out", &out]);
+    assert!(made.status.success(), "{made:?}");
+    let manifest = other.join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest).expect("text");
+    assert!(text.contains("elbow_pitch"), "{text}");
+    std::fs::write(&manifest, text.replace("elbow_pitch", "elbow_yaw")).expect("written");
+    let plan = format!(
+        "schema = 1\nname = \"for real\"\ncell = \"{cell}\"\nseed = 1\ntrials = 1\nscore = \"operator\"\n\
+         [stop]\nrule = \"fixed\"\n[[policy]]\nname = \"of-another\"\nbundle = \"{out}\"\n\
+         [[task]]\nname = \"pick\"\ntime_limit_s = 2\ninstruction = \"pick up the red cube\"\n\
+         start = {{ scenes = [\"red cube on the cross\"] }}\n"
+    );
+    let file = dir.path().join("plan.toml");
+    std::fs::write(&file, plan).expect("written");
+    let (plan, to) = (file.display().to_string(), dir.path().join("results"));
+    let (to, endpoint) = (to.display().to_string(), endpoint());
+    let evaluation = Evaluation::start(&["run", &plan, "--dir", &to, "--listen", &endpoint]);
+    evaluation.wait_for("panel: ");
+    let _device = Other::device(&cell, &endpoint);
+    evaluation.wait_for("preflight: refused: joint names");
+    evaluation.wait_for("the arm host was not started");
+    assert!(!evaluation.end().success());
+    let ended = ended(&to);
+    assert_eq!(ended[0]["abort"], "setup_error");
+    assert!(
+        ended[0]["note"]
+            .as_str()
+            .expect("a note")
+            .contains("does not fit")
+    );
+}
+
 #[test]
 fn a_cell_without_a_simulator_is_evaluated_blinded_by_who_sets_its_scenes_up() {
     let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
-    // Of the cell file's point of view the arm is real: nothing in it says what moves it.
-    let cell = patient(dir.path(), |text| {
-        text.replace("[sim]\n", "")
-            .replace("seed = 0 ", "# ")
-            .replace("variation = true", "# ")
-    });
+    let cell = real(dir.path());
     let demo = checkout().join("models/demo/bundle").display().to_string();
     let worse = dir.path().join("worse").display().to_string();
     let made = tactus(&[
@@ -253,24 +326,10 @@ fn a_cell_without_a_simulator_is_evaluated_blinded_by_who_sets_its_scenes_up() {
     }
 
     let plan = write("plan.toml", "operator", &format!("{told}{scenes}"));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let endpoint = format!("tcp/{}", listener.local_addr().expect("a port"));
-    drop(listener);
+    let endpoint = endpoint();
     let mut evaluation = Evaluation::start(&["run", &plan, "--dir", &to, "--listen", &endpoint]);
     evaluation.wait_for("panel: ");
-    let device = Command::new(program())
-        .args([
-            "--log",
-            "warn",
-            "sim",
-            "--cell",
-            &cell,
-            "--connect",
-            &endpoint,
-        ])
-        .stdin(Stdio::null())
-        .spawn();
-    let _device = Other(device.expect("starts"));
+    let _device = Other::device(&cell, &endpoint);
     // The first ends by its time, the second by a word.
     evaluation.wait_for("trial 1 of 2");
     evaluation

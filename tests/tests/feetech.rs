@@ -148,6 +148,84 @@ fn an_arm_is_enabled_moves_and_holds_when_a_servo_leaves_in_motion() {
     assert!(bus.world().servos.iter().all(|s| !s.torque()));
 }
 
+/// The arm of [`MOTORS`], of cylinders: it turns about the upright, bends three times, and turns its hand; 0.4 m long.
+fn urdf(first: &str) -> String {
+    let joints = [first, MOTORS[1], MOTORS[2], MOTORS[3], MOTORS[4]];
+    let axes = ["0 0 1", "0 1 0", "0 1 0", "0 1 0", "1 0 0"];
+    let shape =
+        "<collision><geometry><cylinder radius='0.02' length='0.04'/></geometry></collision>";
+    let links: String = (0..=5)
+        .map(|i| format!("<link name='link_{i}'>{shape}</link>"))
+        .collect();
+    let each = joints.iter().zip(axes).enumerate();
+    let joints: String = each
+        .map(|(i, (name, axis))| {
+            format!(
+                "<joint name='{name}' type='revolute'><origin xyz='0.1 0 0'/><parent link='link_{i}'/>\
+                 <child link='link_{}'/><axis xyz='{axis}'/><limit lower='-1.9' upper='1.9' effort='1' velocity='1'/></joint>",
+                i + 1
+            )
+        })
+        .collect();
+    format!("<robot name='arm'>{links}{joints}</robot>")
+}
+
+#[test]
+fn an_arm_whose_links_the_cell_file_describes_stays_in_its_box() {
+    let bus = ServoBus::start(servos());
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = cell_file(dir.path(), bus.path());
+    let text = std::fs::read_to_string(&path).expect("the cell");
+    let described =
+        "[device]\nurdf = \"arm.urdf\"\nbase_link = \"link_0\"\ntool_link = \"link_5\"\n";
+    let boxed = "[arm]\nworkspace = { min = [-1, -0.15, -1], max = [1, 0.15, 1] }\n";
+    let text = text.replacen("[device]\n", described, 1);
+    std::fs::write(&path, text.replacen("[arm]\n", boxed, 1)).expect("written");
+    let file = path.display().to_string();
+    let check = ["device", "check", "--cell", &file];
+
+    // Of another arm: neither looked at nor served.
+    std::fs::write(dir.path().join("arm.urdf"), urdf("Rotation")).expect("written");
+    let wanted = [
+        "`device.urdf`: expected joints from `link_0` to `link_5` with the names that the arm has: shoulder_pan, ",
+        "rename them in the URDF",
+        "`Rotation`",
+    ];
+    refused(&check, &wanted);
+    refused(&["device", "--cell", &file], &wanted);
+    assert!(diagnosis(&file, "links").starts_with("fail"));
+
+    std::fs::write(dir.path().join("arm.urdf"), urdf(MOTORS[0])).expect("written");
+    assert!(ok(&check).contains("arm.urdf has the arm's 5 joints"));
+    let doctor = diagnosis(&file, "links");
+    assert!(
+        doctor.starts_with("pass") && doctor.contains("links are not kept apart"),
+        "{doctor}"
+    );
+    let endpoint = endpoint();
+    let serving = Role::start(&["device", "--cell", &file, "--listen", &endpoint]);
+    let ears = Ears::open(&endpoint, "so101", "so101");
+    let arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
+    ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
+        e.mode() == Some(ModeWord::Boot) && e.state().is_some_and(|s| !s.torque)
+    });
+    let at = ["--cell", &file, "--connect", &endpoint];
+    let goto =
+        |pose: &'static str| [&["arm", "goto"], &[pose, "--speed", "0.6"][..], &at[..]].concat();
+    ok(&[&["order"], &at[..], &["enable"]].concat());
+    // Straight ahead, the tool point 0.4 m before the first axis: 0.15 m aside is 0.384 rad.
+    ok(&goto("0,0,0,0,0"));
+    refused(&goto("0.9,0,0,0,0"), &["not at"]);
+    let aside = ears.state().expect("a state").q[0];
+    assert!((0.2..0.4).contains(&aside), "{aside}");
+    drop(arm);
+    let said = serving.end().1;
+    assert!(
+        said.contains("the tool point stays in `arm.workspace`; links are not kept apart"),
+        "{said}"
+    );
+}
+
 #[test]
 fn an_arm_is_checked_set_up_and_its_calibration_written_on_the_bench() {
     let mut servos = servos();

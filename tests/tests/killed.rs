@@ -5,9 +5,12 @@
 
 mod cell;
 
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use cell::Cell;
+use cell::{Cell, cell_file, program};
+use rustix::process::{Pid, Signal, kill_process};
 use tactus_types::{Applied, Source, Time};
 use tactus_wire::{ModeOrder, ModeWord};
 
@@ -165,4 +168,64 @@ fn a_cell_that_resumes_by_an_operator_stays_in_hold() {
     });
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!(cell.mode().expect("a mode").mode, ModeWord::Hold);
+}
+
+/// `tactus run`, told to end when this is dropped.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        if pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok()) {
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// The process of `role` in the cell of `file`, and what it is called, once there is one besides `but`.
+fn role(file: &Path, role: &str, but: Option<Pid>) -> (Pid, String) {
+    let file = file.display().to_string();
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let found = entries.filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            let words: Vec<&str> = line.split('\0').collect();
+            let ours = words.contains(&file.as_str()) && words.get(3) == Some(&role);
+            (ours && Some(pid) != but).then(|| (pid, words[0].to_owned()))
+        });
+        if let Some(found) = found.into_iter().next() {
+            return found;
+        }
+        assert!(Instant::now() < until, "no `{role}` is started");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// As an update does to a cell that runs.
+#[test]
+fn a_role_is_started_again_when_the_programs_file_is_gone() {
+    let program = program();
+    let beside = program.parent().expect("a folder");
+    let dir = tempfile::tempdir_in(beside).expect("a folder");
+    let link = dir.path().join("tactus");
+    std::fs::hard_link(&program, &link).expect("another name of the program");
+    let file = cell_file(dir.path(), |text| text);
+    let run = Command::new(&link)
+        .arg("run")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _run = Run(run.expect("starts"));
+    // From here on what ends is started again.
+    role(&file, "arm", None);
+    let (camera, called) = role(&file, "camera", None);
+    assert_eq!(Path::new(&called), link);
+    std::fs::remove_file(&link).expect("removed");
+    kill_process(camera, Signal::KILL).expect("killed");
+    let (_, called) = role(&file, "camera", Some(camera));
+    assert_eq!(Path::new(&called), link);
 }

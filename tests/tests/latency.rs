@@ -169,6 +169,7 @@ fn arm_latency(late_ms: u64) -> (f64, f64) {
             let options = DeviceOptions {
                 cell: wire(),
                 name: name("sim"),
+                geometry: None,
             };
             serve_device(&mut device, &options, &session, &stop).expect("served");
         };

@@ -189,8 +189,21 @@ fn a_gripper_beside_the_arm_is_activated_by_enabling_moves_and_keeps_its_grip_wh
             && e.state().is_some_and(|s| (s.opening - 0.255).abs() < 0.01)
     });
 
-    // A stop of the arm, and the arm enabled again, leave the grip as it is.
+    // An arm host that dies and is started again leaves the grip as it is, and goes on from there.
     let gripped = moved();
+    drop(arm);
+    arm = Role::start(&["arm", "--cell", &file, "--connect", &endpoint]);
+    ears.wait("the arm host is in boot", Duration::from_secs(20), |e| {
+        e.mode() == Some(ModeWord::Boot)
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let out = || bus.world().servos[0].out[3];
+    assert_eq!((moved(), out()), (gripped, 255), "it goes on pressing");
+    ok(&enable);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((moved(), out()), (gripped, 255), "it goes on pressing");
+
+    // A stop of the arm, and the arm enabled again, leave the grip as it is.
     controller.world().safeguard(true);
     ears.wait("it is not enabled any more", SOON, |e| {
         e.mode() == Some(ModeWord::Boot)
@@ -199,8 +212,7 @@ fn a_gripper_beside_the_arm_is_activated_by_enabling_moves_and_keeps_its_grip_wh
     controller.wait("the program has ended", SOON, |w| w.runtime == STOPPED);
     ok(&enable);
     std::thread::sleep(Duration::from_millis(300));
-    let out = bus.world().servos[0].out[3];
-    assert_eq!((moved(), out), (gripped, 255), "it goes on pressing");
+    assert_eq!((moved(), out()), (gripped, 255), "it goes on pressing");
 
     // Its cable comes out while the arm moves: the arm holds, and is told whose it was.
     let moving = [

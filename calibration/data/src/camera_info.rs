@@ -13,6 +13,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::seal::{self, Seal};
 use crate::{CalibrationError, Lens, LensModel};
 
+/// Field of the deviations, in our mapping.
+const STD_PX: &str = "std_fx_fy_cx_cy_px";
 /// Levels of a file; a `camera_info` has two.
 const MAX_DEPTH: usize = 16;
 
@@ -42,6 +44,8 @@ pub struct CameraInfo {
     pub camera: String,
     /// The lens.
     pub lens: Lens,
+    /// Standard deviations of fx, fy, cx, cy, pixels; of files of ours.
+    pub std_px: Option<[f64; 4]>,
     /// Of files of ours.
     pub seal: Option<Seal>,
     /// SHA-256 of the whole file, hexadecimal.
@@ -95,6 +99,7 @@ impl CameraInfo {
         Ok(Self {
             camera: info["camera_name"].as_str().unwrap_or_default().into(),
             lens: parse(info).map_err(field)?,
+            std_px: deviations(&info["tactus"][STD_PX]),
             seal: seal::open(file, &text)?,
             sha256: seal::sha256(text.as_bytes()),
         })
@@ -173,6 +178,14 @@ fn parse(info: &Yaml) -> Result<Lens, Wrong> {
     Ok(lens)
 }
 
+/// Four deviations, if that is what is there.
+fn deviations(list: &Yaml) -> Option<[f64; 4]> {
+    let numbers: Option<Vec<f64>> = list.as_vec()?.iter().map(number).collect();
+    let four: [f64; 4] = numbers?.try_into().ok()?;
+    let legal = |std: &f64| std.is_finite() && *std >= 0.0;
+    four.iter().all(legal).then_some(four)
+}
+
 fn number(value: &Yaml) -> Option<f64> {
     value.as_f64().or_else(|| value.as_i64().map(|n| n as f64))
 }
@@ -191,8 +204,10 @@ pub fn write(camera: &str, lens: &Lens, quality: &IntrinsicsQuality) -> String {
         let data = list(data);
         format!("{name}:\n  rows: {rows}\n  cols: {columns}\n  data: {data}\n")
     };
+    // Quoted, or a camera called `1` or `null` has no name. Names have no control characters.
+    let camera = camera.replace('\\', "\\\\").replace('"', "\\\"");
     let mut text = format!(
-        "image_width: {}\nimage_height: {}\ncamera_name: {camera}\n",
+        "image_width: {}\nimage_height: {}\ncamera_name: \"{camera}\"\n",
         lens.size.0, lens.size.1
     );
     text += &matrix(
@@ -227,7 +242,7 @@ pub fn write(camera: &str, lens: &Lens, quality: &IntrinsicsQuality) -> String {
     } = quality;
     text += &format!(
         "tactus:\n  views: {views}\n  rejected: {rejected}\n  corners: {corners}\n  rms_px: {rms_px:.4}\n  \
-         held_out_rms_px: {held_out_rms_px:.4}\n  std_fx_fy_cx_cy_px: [{:.4}, {:.4}, {:.4}, {:.4}]\n  \
+         held_out_rms_px: {held_out_rms_px:.4}\n  {STD_PX}: [{:.4}, {:.4}, {:.4}, {:.4}]\n  \
          coverage: {coverage:.3}\n",
         std_px[0], std_px[1], std_px[2], std_px[3],
     );
@@ -334,6 +349,7 @@ projection_matrix:
             let info = read_info(&text).expect("legal");
             assert_eq!((&info.lens, info.camera.as_str()), (&lens, "front"));
             assert!(info.seal.is_some());
+            assert_eq!(info.std_px, Some(QUALITY.std_px));
             assert!(info.check_camera(Path::new("f"), "front").is_ok());
             let foreign = info.check_camera(Path::new("f"), "wrist");
             let said = foreign.expect_err("another camera").to_string();
@@ -350,6 +366,17 @@ projection_matrix:
                 assert_eq!(chain["resolution"][0].as_i64(), Some(640));
                 assert_eq!(chain["distortion_coeffs"].as_vec().map(Vec::len), Some(4));
             }
+        }
+    }
+
+    #[test]
+    fn a_camera_may_have_any_name() {
+        let lens = read(INFO).expect("legal");
+        for name in ["1", "007", "1.5", "null", "true", "~", "a: b", "a\"\\b"] {
+            let text = seal::sealed(&write(name, &lens, &QUALITY), 7, "1970");
+            let info = read_info(&text).expect("legal");
+            assert_eq!((info.camera.as_str(), &info.lens), (name, &lens));
+            assert!(info.check_camera(Path::new("f"), name).is_ok(), "{name}");
         }
     }
 

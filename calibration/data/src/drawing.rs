@@ -1,7 +1,7 @@
 //! Boards to print and to look at: PDF and SVG in true size, PNG for screens.
 //!
 //! Decides the page: the board in its middle, a margin of white that detectors need, a line that says what it is and a ruler
-//! of 100 mm to check the printer with.
+//! of 100 mm, or as much as the page has room for, to check the printer with.
 
 use pdf_writer::{Content, Finish, Name, Pdf, Rect, Ref, Str};
 
@@ -11,11 +11,18 @@ use crate::Board;
 const MARGIN_M: f64 = 0.012;
 /// PDF units per metre: 1/72 inch.
 const POINTS: f64 = 72.0 / 0.0254;
-/// Length of the ruler, m.
+/// Length of the ruler where the page is wide enough, m.
 const RULER_M: f64 = 0.1;
 
+/// Length of the ruler, m: it begins where the board does.
+fn ruler_m(board: &Board) -> f64 {
+    let ([width, _], [left, _]) = page(board);
+    RULER_M.min(width - left - MARGIN_M)
+}
+
 fn label(board: &Board) -> String {
-    format!("{board}   print at 100 %, glue it on something flat; this line is 100 mm:")
+    let mm = (ruler_m(board) * 1e4).round() / 10.0;
+    format!("{board}   print at 100 %, glue it on something flat; this line is {mm} mm:")
 }
 
 /// Page size, m, and where on it the board's upper left corner is.
@@ -61,7 +68,7 @@ pub fn pdf(board: &Board) -> Vec<u8> {
     content.rect(
         points(left),
         points(foot - 0.001),
-        points(RULER_M.min(board.size_m()[0])),
+        points(ruler_m(board)),
         0.6,
     );
     content.fill_nonzero();
@@ -107,7 +114,7 @@ pub fn svg(board: &Board) -> String {
         label(board),
         mm(left),
         mm(foot + 0.001),
-        mm(RULER_M.min(board.size_m()[0])),
+        mm(ruler_m(board)),
     );
     svg
 }
@@ -166,6 +173,18 @@ mod tests {
         assert!(text.contains("99.21"), "{text}");
         let svg = svg(&board);
         assert!(svg.contains("width=\"297mm\"") && svg.contains("width=\"35\" height=\"35\""));
+        // The ruler is as long as it says: on a page that is wider than a small board, and on one that is not.
+        let small: Board = "chessboard:5x4:12.5".parse().expect("legal");
+        let svg = super::svg(&small);
+        assert!(
+            svg.contains("this line is 100 mm") && svg.contains("width=\"100\" height=\"0.2\"")
+        );
+        let narrow: Board = "chessboard:4x20:15".parse().expect("legal");
+        assert!(page(&narrow).0[0] < RULER_M, "{:?}", page(&narrow));
+        let long = narrow.size_m()[0] * 1e3;
+        let svg = super::svg(&narrow);
+        assert!(svg.contains(&format!("this line is {long} mm")), "{svg}");
+        assert!(svg.contains(&format!("width=\"{long}\" height=\"0.2\"")));
         let large: Board = "charuco:7x5:100".parse().expect("legal");
         assert!(super::svg(&large).contains("width=\"724mm\" height=\"524mm\""));
         let (width, height, grey) = raster(&board, 1000.0, 10);

@@ -154,6 +154,8 @@ pub enum Ask {
         board: Board,
         /// The lens.
         lens: Lens,
+        /// Standard deviations of its fx, fy, cx, cy, pixels, where they are known.
+        lens_std_px: Option<[f64; 4]>,
         /// Where the camera is.
         mount: Mount,
         /// How exactly the arm knows where it is.

@@ -36,9 +36,10 @@ pub struct HandEyeQuality {
     pub agreement_deg: f64,
     /// Of poses that the fit had not seen: how far from its place the board then seems to be, root mean square, mm.
     pub held_out_mm: f64,
-    /// Standard deviation of the camera's position, all three axes together, mm.
+    /// Standard deviation of the camera's position, all three axes together, mm: that of the lens too, where its file says how
+    /// sure it is.
     pub std_mm: f64,
-    /// Standard deviation of its orientation, all three axes together, degrees.
+    /// Standard deviation of its orientation, likewise, degrees.
     pub std_deg: f64,
 }
 

@@ -36,16 +36,18 @@ const AGREEMENT_OF_NOISE: f64 = 3.0;
 const HELD_OUT_MM: [(f64, f64); 2] = [(0.2, 3.0), (2.0, 8.0)];
 /// Every so manieth pose is held out.
 const HOLD: usize = 4;
+const NOWHERE: &str =
+    "no method finds a place for the camera: expected poses that turn about several axes";
 /// A board that a picture explains worse than this was not found there, pixels.
 const VIEW_PX: f64 = 2.0;
 
-/// Camera's place from what was seen.
+/// Camera's place from what was seen; the lens with standard deviations of its fx, fy, cx, cy, pixels, where they are known.
 ///
 /// # Errors
 /// Too few poses, too little rotation, methods that disagree, a result that does not explain what it was not made from.
 pub fn fit(
     board: &Board,
-    lens: &Lens,
+    (lens, lens_std_px): (&Lens, Option<[f64; 4]>),
     mount: Mount,
     noise: ArmNoise,
     samples: &[Sample],
@@ -64,6 +66,69 @@ pub fn fit(
             "too few poses: expected at least {least} with the board in view, got {n}"
         ));
     }
+    let pairs = seen(board, lens, mount, samples)?;
+    let (span_deg, second_deg) = turned(&pairs);
+    if !roughly && span_deg < SPAN_DEG {
+        return Err(format!(
+            "the hand turns too little: expected {SPAN_DEG:.0} degrees between the poses that are farthest apart, got {span_deg:.0}: with so little, millimetres of error do not show"
+        ));
+    }
+    if second_deg < if roughly { 1.0 } else { SECOND_AXIS_DEG } {
+        return Err(format!(
+            "the hand turns about one axis only: expected {SECOND_AXIS_DEG:.0} degrees about others too, got {second_deg:.1}: where the camera is along that axis does not show"
+        ));
+    }
+    let methods = closed_forms(&pairs);
+    let places = settled(&pairs, noise, &methods)?;
+    let (agreement_mm, agreement_deg) = agreement(&methods);
+    let held_out_mm = if roughly {
+        0.0
+    } else {
+        held_out(&pairs, noise)?
+    };
+    let mut covariance = places.covariance;
+    if let Some(std_px) = lens_std_px.filter(|_| !roughly) {
+        for other in likely(lens, std_px) {
+            let pairs = seen(board, &other, mount, samples)?;
+            let other = refine(&pairs, noise, places.x, places.z).ok_or(NOWHERE)?;
+            let d = pnp::way(&places.x, &other.x);
+            covariance += d * d.transpose();
+        }
+    }
+    let deviation = |from: usize| {
+        let c = covariance.fixed_view::<3, 3>(from, from);
+        c.trace().max(0.0).sqrt()
+    };
+    let quality = HandEyeQuality {
+        poses: pairs.len(),
+        span_deg,
+        agreement_mm,
+        agreement_deg,
+        held_out_mm,
+        std_mm: deviation(0) * 1e3,
+        std_deg: deviation(3).to_degrees(),
+    };
+    if !roughly {
+        gates(&quality, noise)?;
+    }
+    Ok(Answer::HandEye {
+        x: places.x.into(),
+        x_board: places.z.into(),
+        methods: methods
+            .into_iter()
+            .map(|(name, x)| (name.into(), x.into()))
+            .collect(),
+        quality,
+    })
+}
+
+/// What was seen of the board at each pose, by this lens.
+fn seen(
+    board: &Board,
+    lens: &Lens,
+    mount: Mount,
+    samples: &[Sample],
+) -> Result<Vec<Pair>, Refused> {
     let inverted = mount == Mount::EyeToHand;
     let mut pairs = Vec::with_capacity(samples.len());
     for sample in samples {
@@ -88,49 +153,18 @@ pub fn fit(
         let a = if inverted { x_be.inverse() } else { x_be };
         pairs.push(Pair { a, inverted, b });
     }
-    let (span_deg, second_deg) = turned(&pairs);
-    if !roughly && span_deg < SPAN_DEG {
-        return Err(format!(
-            "the hand turns too little: expected {SPAN_DEG:.0} degrees between the poses that are farthest apart, got {span_deg:.0}: with so little, millimetres of error do not show"
-        ));
-    }
-    if second_deg < if roughly { 1.0 } else { SECOND_AXIS_DEG } {
-        return Err(format!(
-            "the hand turns about one axis only: expected {SECOND_AXIS_DEG:.0} degrees about others too, got {second_deg:.1}: where the camera is along that axis does not show"
-        ));
-    }
-    let methods = closed_forms(&pairs);
-    let places = settled(&pairs, noise, &methods)?;
-    let (agreement_mm, agreement_deg) = agreement(&methods);
-    let held_out_mm = if roughly {
-        0.0
-    } else {
-        held_out(&pairs, noise)?
-    };
-    let deviation = |from: usize| {
-        let c = places.covariance.fixed_view::<3, 3>(from, from);
-        c.trace().max(0.0).sqrt()
-    };
-    let quality = HandEyeQuality {
-        poses: pairs.len(),
-        span_deg,
-        agreement_mm,
-        agreement_deg,
-        held_out_mm,
-        std_mm: deviation(0) * 1e3,
-        std_deg: deviation(3).to_degrees(),
-    };
-    if !roughly {
-        gates(&quality, noise)?;
-    }
-    Ok(Answer::HandEye {
-        x: places.x.into(),
-        x_board: places.z.into(),
-        methods: methods
-            .into_iter()
-            .map(|(name, x)| (name.into(), x.into()))
-            .collect(),
-        quality,
+    Ok(pairs)
+}
+
+/// The lens as it may be as well: each of what moves the camera off by one deviation. No pose shows it: a centre that is off
+/// turns the camera, focal lengths that are off, as they are together, move it.
+fn likely(lens: &Lens, [fx, fy, cx, cy]: [f64; 4]) -> [Lens; 3] {
+    [[fx, fy, 0.0, 0.0], [0.0, 0.0, cx, 0.0], [0.0, 0.0, 0.0, cy]].map(|by| {
+        let mut other = lens.clone();
+        for (value, by) in other.camera.iter_mut().zip(by) {
+            *value += by;
+        }
+        other
     })
 }
 
@@ -295,10 +329,8 @@ fn settled(
         .iter()
         .map(|(_, x)| (*x, board_place(pairs, x)))
         .min_by(|(x, z), (y, w)| scatter(pairs, x, z).total_cmp(&scatter(pairs, y, w)));
-    let nothing =
-        "no method finds a place for the camera: expected poses that turn about several axes";
-    let (x, z) = start.ok_or(nothing)?;
-    refine(pairs, noise, x, z).ok_or_else(|| nothing.into())
+    let (x, z) = start.ok_or(NOWHERE)?;
+    refine(pairs, noise, x, z).ok_or_else(|| NOWHERE.into())
 }
 
 /// Z as the pose in the middle says it.

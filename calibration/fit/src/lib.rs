@@ -66,11 +66,15 @@ pub fn answer(ask: Ask) -> Answer {
         Ask::HandEye {
             board,
             lens,
+            lens_std_px,
             mount,
             noise,
             samples,
             roughly,
-        } => hand_eye::fit(&board, &lens, mount, noise, &samples, roughly),
+        } => {
+            let lens = (&lens, lens_std_px);
+            hand_eye::fit(&board, lens, mount, noise, &samples, roughly)
+        }
     };
     answered.unwrap_or_else(|reason| Answer::Refused { reason })
 }

@@ -90,7 +90,14 @@ fn samples(
 
 fn fit(mount: Mount, noise: ArmNoise, samples: &[Sample]) -> Result<Answer, String> {
     let lens = lens(LensModel::PlumbBob);
-    hand_eye::fit(&Board::default(), &lens, mount, noise, samples, false)
+    hand_eye::fit(
+        &Board::default(),
+        (&lens, None),
+        mount,
+        noise,
+        samples,
+        false,
+    )
 }
 
 /// Median, nine tenths and largest error of `many` rounds, mm and degrees; how many were refused.
@@ -222,7 +229,7 @@ fn poses_that_say_too_little_are_refused() {
     let wrong: Board = "charuco:7x5:30:22.3".parse().expect("legal");
     let answer = hand_eye::fit(
         &wrong,
-        &lens(LensModel::PlumbBob),
+        (&lens(LensModel::PlumbBob), None),
         mount,
         INDUSTRIAL,
         &good,
@@ -239,4 +246,35 @@ fn poses_that_say_too_little_are_refused() {
         "{}",
         said(&good)
     );
+}
+
+/// No residual shows a lens that is a little off: the place is as unsure as the lens says that it is.
+#[test]
+fn the_deviation_of_the_place_has_that_of_the_lens_in_it() {
+    let x = some([0.05, -0.02, 0.08], [0.1, -0.2, 1.5]);
+    let z = some([0.4, 0.1, 0.05], [0.05, 3.0, 0.1]);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mount = Mount::EyeInHand;
+    let samples = samples((&x, &z), mount, (20, 62.0), INDUSTRIAL, &mut rng);
+    let mut off = lens(LensModel::PlumbBob);
+    let std_px = [1.0, 1.0, 0.8, 0.8];
+    for (value, by) in off.camera.iter_mut().zip(std_px) {
+        *value += by;
+    }
+    let fit = |std_px: Option<[f64; 4]>| {
+        let board = Board::default();
+        let lens = (&off, std_px);
+        match hand_eye::fit(&board, lens, mount, INDUSTRIAL, &samples, false) {
+            Ok(Answer::HandEye { x, quality, .. }) => (x.isometry(), quality),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (_, without) = fit(None);
+    let (got, with) = fit(Some(std_px));
+    let mm = (got.translation.vector - x.translation.vector).norm() * 1e3;
+    let deg = got.rotation.angle_to(&x.rotation).to_degrees();
+    println!("off by {mm:.2} mm, {deg:.3} degrees; {without:?}; {with:?}");
+    assert!(deg > 2.0 * without.std_deg && mm > 2.0 * without.std_mm);
+    assert!(deg < 2.0 * with.std_deg && mm < 2.0 * with.std_mm);
+    assert!(with.std_deg < 2.0 * deg && with.std_mm < 2.0 * mm);
 }

@@ -17,3 +17,9 @@ const JOINTS: [&str; 6] = ["j1", "j2", "j3", "j4", "j5", "j6"];
 pub fn chain() -> Chain {
     Chain::from_urdf(URDF, "base", "tip", &JOINTS).expect("a chain")
 }
+
+/// The same with a third joint that slides.
+pub fn sliding() -> Chain {
+    let text = URDF.replacen("\"j3\" type=\"revolute\"", "\"j3\" type=\"prismatic\"", 1);
+    Chain::from_urdf(&text, "base", "tip", &JOINTS).expect("a chain")
+}

@@ -84,6 +84,14 @@ pub enum ZerosError {
         /// How many there are.
         actual: usize,
     },
+    /// A joint whose zero is no angle.
+    #[error(
+        "expected joints that turn, got `{joint}`, which slides: what a zero may be off by is known of angles only"
+    )]
+    Slides {
+        /// Its name.
+        joint: String,
+    },
     /// The board or the point is not where camera and arm could be.
     #[error(
         "expected a camera and a board that were placed roughly, got places at which the board is not before the camera"
@@ -101,6 +109,20 @@ pub enum ZerosError {
         /// Of both.
         unit: &'static str,
     },
+}
+
+/// Refuses an arm whose zeros are not looked for, before anything is gathered.
+///
+/// # Errors
+/// [`ZerosError::Slides`].
+pub fn check(chain: &Chain) -> Result<(), ZerosError> {
+    let mut joints = chain.joints().iter().enumerate();
+    match joints.find(|(i, _)| chain.slides(*i)) {
+        None => Ok(()),
+        Some((_, joint)) => Err(ZerosError::Slides {
+            joint: joint.clone(),
+        }),
+    }
 }
 
 fn moved(x: &Isometry3<f64>, by: &[f64]) -> Isometry3<f64> {
@@ -175,6 +197,7 @@ impl Scene<'_> {
 /// # Errors
 /// [`ZerosError`].
 pub fn by_board(scene: &Scene<'_>, looks: &[Look]) -> Result<Zeros, ZerosError> {
+    check(scene.chain)?;
     if looks.len() < LOOKS {
         return Err(ZerosError::TooFew {
             expected: LOOKS,
@@ -229,6 +252,7 @@ pub fn by_touch(
     touches: &[JointVec],
     point: Option<Vector3<f64>>,
 ) -> Result<Zeros, ZerosError> {
+    check(chain)?;
     if touches.len() < TOUCHES {
         return Err(ZerosError::TooFew {
             expected: TOUCHES,
@@ -466,5 +490,23 @@ mod tests {
             known.residual_mm[0] > 5.0 && known.residual_mm[1] < 1.5,
             "{known:?}"
         );
+    }
+
+    #[test]
+    fn an_arm_with_a_joint_that_slides_is_refused() {
+        let slides = ZerosError::Slides { joint: "j3".into() };
+        let chain = arm::sliding();
+        let touches = vec![JointVec::zeros(6); TOUCHES];
+        let refused = by_touch(&chain, &touches, None);
+        assert_eq!(refused, Err(slides.clone()));
+        let lens = lens();
+        let scene = Scene {
+            chain: &chain,
+            lens: &lens,
+            mount: Mount::EyeInHand,
+            x: Isometry3::identity(),
+            z: Isometry3::identity(),
+        };
+        assert_eq!(by_board(&scene, &[]), Err(slides));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tactus_types::{ArmInfo, ArmInfoError, JointState, Time, Torque};
+use tactus_types::{ArmGeometry, ArmInfo, ArmInfoError, JointState, Time, Torque};
 use tactus_wire::{
     Cell, DeviceCommand, Name, Nothing, Publisher, Role, Session, SessionError, Topic,
 };
@@ -133,6 +133,8 @@ pub struct DeviceOptions {
     pub cell: Cell,
     /// Name of the device in it.
     pub name: Name,
+    /// Where its links are, for a device that does not say it itself.
+    pub geometry: Option<ArmGeometry>,
 }
 
 /// What happened while a device was served.
@@ -165,8 +167,13 @@ pub fn serve_device(
     session: &Session,
     stop: &AtomicBool,
 ) -> Result<DeviceReport, ServeError> {
-    let DeviceOptions { cell, name } = options;
-    let info = device.info();
+    let DeviceOptions {
+        cell,
+        name,
+        geometry,
+    } = options;
+    let mut info = device.info();
+    info.geometry = info.geometry.or_else(|| geometry.clone());
     info.check()?;
     let period = Duration::from_nanos((1e9 / info.state_rate_hz) as u64);
     let deadline = Duration::from_nanos((1e9 * info.command_deadline_secs) as u64);

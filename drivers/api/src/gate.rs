@@ -4,6 +4,11 @@
 //! goal is the pose measured when the epoch was first seen, taken once: a goal that follows the measured pose would sink
 //! with it. The gripper is held like any joint, so nothing is dropped. While torque is off the goal does follow the measured
 //! pose: switched on again, the arm stays where it is then.
+//!
+//! A commander takes the arm up where it finds it: the opening that it begins with is where it measured the fingers, and not
+//! where anybody wants them. What the fingers were told before, and what they press with, only the device knows. So the
+//! opening of a commander that begins anew (the first of an epoch, one that was restarted, or the same one after every
+//! enabling) changes nothing until that commander asks for another.
 
 use std::time::Duration;
 
@@ -14,6 +19,8 @@ use crate::Watchdog;
 
 /// Rounding that a goal may lie outside its limits by, rad.
 const LIMIT_RAD: f64 = 1e-6;
+/// Openings that differ by no more may be two measurements of fingers that stand still.
+const OPENING_NOISE: f64 = 0.01;
 
 /// Where a device is to go: a position-controlled device needs no more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,6 +152,18 @@ impl Refusals {
     }
 }
 
+/// What is remembered of the last command that counted.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    tick: u64,
+    /// Boot of the arm host that sent it.
+    boot: u64,
+    /// It asked for torque.
+    enabling: bool,
+    /// The opening that its sender began with, until it asks for another.
+    found: Option<f64>,
+}
+
 /// Decides what a device does next.
 #[derive(Debug, Clone)]
 pub struct CommandGate {
@@ -155,7 +174,7 @@ pub struct CommandGate {
     limp: bool,
     watchdog: Watchdog,
     epoch: Option<u64>,
-    last_tick: Option<u64>,
+    last: Option<Counted>,
     goal: Option<Goal>,
     refusals: Refusals,
 }
@@ -171,7 +190,7 @@ impl CommandGate {
             limp: false,
             watchdog: Watchdog::new(deadline),
             epoch: None,
-            last_tick: None,
+            last: None,
             goal: None,
             refusals: Refusals::default(),
         }
@@ -188,7 +207,7 @@ impl CommandGate {
         self.limp = !state.torque;
         if self.epoch != Some(state.epoch) {
             self.epoch = Some(state.epoch);
-            self.last_tick = None;
+            self.last = None;
             self.watchdog.reset();
             self.goal = Some(Goal::stay(state));
         } else if !state.torque {
@@ -208,13 +227,20 @@ impl CommandGate {
     ) -> Result<Torque, Refused> {
         match self.judge(command, published_at, now) {
             Ok(()) => {
-                self.last_tick = Some(command.tick);
+                let found = self.found(command);
+                self.last = Some(Counted {
+                    tick: command.tick,
+                    boot: command.generation.boot,
+                    enabling: command.torque == Torque::On,
+                    found,
+                });
                 self.watchdog.feed(now);
                 if !self.limp || command.torque == Torque::On {
+                    let kept = self.goal.filter(|_| found.is_some());
                     self.goal = Some(Goal {
                         q: command.q,
                         dq: command.dq,
-                        opening: command.opening,
+                        opening: kept.map_or(command.opening, |goal| goal.opening),
                     });
                 }
                 Ok(command.torque)
@@ -223,6 +249,19 @@ impl CommandGate {
                 self.refusals.count(refused);
                 Err(refused)
             }
+        }
+    }
+
+    /// The opening at which the sender of `command` found the gripper, as long as it has asked for no other.
+    fn found(&self, command: &DeviceCommand) -> Option<f64> {
+        let begun = |last: &Counted| {
+            last.enabling || last.boot != command.generation.boot || command.tick <= last.tick
+        };
+        match self.last {
+            Some(last) if !(self.limp || command.torque == Torque::On || begun(&last)) => last
+                .found
+                .filter(|found| (found - command.opening).abs() <= OPENING_NOISE),
+            _ => Some(command.opening),
         }
     }
 
@@ -253,7 +292,7 @@ impl CommandGate {
                 });
             }
         }
-        if let Some(last) = self.last_tick
+        if let Some(Counted { tick: last, .. }) = self.last
             && command.tick <= last
             && !self.watchdog.expired(now)
         {
@@ -296,208 +335,4 @@ impl CommandGate {
 }
 
 #[cfg(test)]
-mod tests {
-    use tactus_types::Generation;
-
-    use super::*;
-
-    const DEADLINE: Duration = Duration::from_millis(100);
-
-    fn at(millis: u64) -> Time {
-        Time::from_millis(millis)
-    }
-
-    fn state(epoch: u64, q: f64) -> JointState {
-        JointState {
-            captured_at: Time::ZERO,
-            seq: 0,
-            epoch,
-            q: JointVec::from_fn(2, |_| q),
-            dq: JointVec::zeros(2),
-            opening: 1.01,
-            torque: true,
-        }
-    }
-
-    fn command(epoch: u64, tick: u64, q: f64) -> DeviceCommand {
-        DeviceCommand {
-            epoch,
-            tick,
-            q: JointVec::from_fn(2, |_| q),
-            dq: JointVec::from_fn(2, |_| 0.1),
-            opening: 0.5,
-            generation: Generation::default(),
-            torque: Torque::Keep,
-        }
-    }
-
-    fn gate() -> CommandGate {
-        let mut gate = CommandGate::new(2, false, DEADLINE);
-        gate.measured(&state(7, 0.3));
-        gate
-    }
-
-    fn goal_q(gate: &CommandGate, now: Time) -> f64 {
-        gate.goal(now).expect("a goal").q[0]
-    }
-
-    #[test]
-    fn before_any_command_it_holds_the_pose_first_measured() {
-        assert_eq!(CommandGate::new(2, false, DEADLINE).goal(at(0)), None);
-        let mut gate = gate();
-        gate.measured(&state(7, 0.2));
-        assert!(gate.holds(at(1)));
-        let goal = gate.goal(at(1)).expect("a goal");
-        assert_eq!((goal.q[0], goal.opening), (0.3, 1.0));
-    }
-
-    #[test]
-    fn without_commands_it_keeps_the_last_goal_at_rest() {
-        let mut gate = gate();
-        assert_eq!(
-            gate.offer(&command(7, 1, 1.0), at(10), at(10)),
-            Ok(Torque::Keep)
-        );
-        assert!(!gate.holds(at(110)) && gate.holds(at(111)));
-        assert_eq!(gate.goal(at(110)).map(|g| g.dq[0]), Some(0.1));
-        assert_eq!(
-            gate.goal(at(111)).map(|g| (g.q[0], g.dq[0], g.opening)),
-            Some((1.0, 0.0, 0.5))
-        );
-    }
-
-    #[test]
-    fn a_new_epoch_voids_what_was_commanded() {
-        let mut gate = gate();
-        assert_eq!(
-            gate.offer(&command(7, 5, 1.0), at(10), at(10)),
-            Ok(Torque::Keep)
-        );
-        gate.measured(&state(8, -0.4));
-        assert_eq!(goal_q(&gate, at(11)), -0.4);
-        assert!(gate.holds(at(11)));
-        let refused = gate.offer(&command(7, 6, 1.0), at(12), at(12));
-        assert_eq!(
-            refused,
-            Err(Refused::Epoch {
-                expected: 8,
-                actual: 7
-            })
-        );
-        assert_eq!(goal_q(&gate, at(12)), -0.4);
-        assert_eq!(
-            gate.offer(&command(8, 1, 0.0), at(13), at(13)),
-            Ok(Torque::Keep)
-        );
-    }
-
-    #[test]
-    fn hostile_commands_change_nothing_and_are_counted() {
-        let mut gate = gate();
-        assert_eq!(
-            gate.offer(&command(7, 5, 1.0), at(10), at(10)),
-            Ok(Torque::Keep)
-        );
-        let mut nan = command(7, 6, 0.0);
-        nan.q[1] = f64::NAN;
-        let mut infinite = command(7, 6, 0.0);
-        infinite.dq[0] = f64::INFINITY;
-        let long = DeviceCommand {
-            q: JointVec::zeros(3),
-            ..command(7, 6, 0.0)
-        };
-        let wide = DeviceCommand {
-            opening: 1.1,
-            ..command(7, 6, 0.0)
-        };
-        let limp = DeviceCommand {
-            torque: Torque::Off,
-            ..command(7, 6, 0.0)
-        };
-        for hostile in [
-            nan,
-            infinite,
-            long,
-            wide,
-            limp,
-            command(7, 5, 0.0),
-            command(6, 9, 0.0),
-        ] {
-            assert!(gate.offer(&hostile, at(11), at(11)).is_err());
-        }
-        assert!(gate.offer(&command(7, 6, 0.0), at(10), at(111)).is_err());
-        let expected = Refusals {
-            epoch: 1,
-            joints: 1,
-            numbers: 3,
-            limits: 0,
-            order: 1,
-            torque: 1,
-            late: 1,
-            wire: 0,
-            overflow: 0,
-        };
-        assert_eq!(gate.refusals(), expected);
-        assert_eq!(expected.total(), 8);
-        assert_eq!(goal_q(&gate, at(11)), 1.0);
-    }
-
-    #[test]
-    fn a_restarted_controller_counts_from_one_once_the_device_holds() {
-        let mut gate = gate();
-        assert_eq!(
-            gate.offer(&command(7, 1000, 1.0), at(10), at(10)),
-            Ok(Torque::Keep)
-        );
-        assert!(gate.offer(&command(7, 1, 0.0), at(50), at(50)).is_err());
-        assert_eq!(
-            gate.offer(&command(7, 1, 0.0), at(120), at(120)),
-            Ok(Torque::Keep)
-        );
-    }
-
-    #[test]
-    fn the_goal_follows_a_limp_arm_so_that_torque_finds_it_where_it_is() {
-        let mut gate = CommandGate::new(2, true, DEADLINE);
-        gate.measured(&state(7, 0.3));
-        let off = DeviceCommand {
-            torque: Torque::Off,
-            ..command(7, 1, 1.0)
-        };
-        assert_eq!(gate.offer(&off, at(10), at(10)), Ok(Torque::Off));
-        let limp = JointState {
-            torque: false,
-            ..state(7, -0.8)
-        };
-        gate.measured(&limp);
-        assert_eq!(goal_q(&gate, at(11)), -0.8);
-        assert!(gate.offer(&command(7, 2, 1.0), at(12), at(12)).is_ok());
-        assert_eq!(goal_q(&gate, at(12)), -0.8);
-    }
-
-    #[test]
-    fn a_goal_outside_the_declared_limits_does_not_count() {
-        let limit = JointLimits {
-            lower: -1.0,
-            upper: 1.0,
-            velocity: 1.0,
-            acceleration: 1.0,
-            jerk: 1.0,
-        };
-        let mut gate = CommandGate::new(2, false, DEADLINE).within(&[limit; 2]);
-        gate.measured(&state(1, 0.2));
-        gate.offer(&command(1, 1, 1.0), at(10), at(10))
-            .expect("at the limit");
-        let refused = gate.offer(&command(1, 2, 1.01), at(20), at(20));
-        assert!(
-            matches!(refused, Err(Refused::Limits { joint: 0, .. })),
-            "{refused:?}"
-        );
-        assert_eq!(gate.refusals().limits, 1);
-        assert_eq!(
-            gate.goal(at(20)).map(|g| g.q[0]),
-            Some(1.0),
-            "what counted stands"
-        );
-    }
-}
+mod tests;

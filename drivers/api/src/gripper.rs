@@ -5,7 +5,8 @@
 //! wins, and each side finds the other's last word in an atomic. So the arm's cycle takes no lock and never waits.
 //!
 //! - Starting moves no finger, and neither does a goal that is where the fingers were found: pressing is part of a grip, so
-//!   only a goal that changes is sent. Until then the gripper keeps what it was told before.
+//!   only a goal that changes is sent. Until then the gripper keeps what it was told before. So it is also after every
+//!   enabling, and in a new epoch of the arm.
 //! - Activation moves fingers through their whole stroke, so it happens only when an operator enables the arm
 //!   ([`Device::set_torque`]) and the arm then says that it has torque: where it refuses to be enabled, no finger moves. Goals
 //!   wait until it is done. An arm whose torque cannot be switched is never enabled in this sense: there the gripper has to be
@@ -101,9 +102,11 @@ pub struct WithGripper<D> {
     thread: Option<JoinHandle<()>>,
     /// The arm's motors hold it.
     enabled: bool,
+    epoch: u64,
     /// They were told to.
     asked: bool,
-    /// The opening that was asked for when they began to.
+    /// The goal's opening when they began to, or when the arm's present epoch began. [`crate::gate`] keeps it until somebody
+    /// asks for another.
     rest: Option<f64>,
 }
 
@@ -150,6 +153,7 @@ impl<D: Device> WithGripper<D> {
             shared,
             thread: Some(thread),
             enabled: false,
+            epoch: 0,
             asked: false,
             rest: None,
         })
@@ -267,8 +271,8 @@ impl<D: Device> Device for WithGripper<D> {
             }
         }
         let state = self.device.state(now)?;
-        if state.torque != self.enabled {
-            self.enabled = state.torque;
+        if (state.torque, state.epoch) != (self.enabled, self.epoch) {
+            (self.enabled, self.epoch) = (state.torque, state.epoch);
             self.rest = None;
             self.shared.follow.store(false, Ordering::Relaxed);
             let activate = self.enabled && std::mem::take(&mut self.asked);
@@ -316,7 +320,9 @@ mod tests {
 
     use super::*;
 
-    struct Arm;
+    struct Arm {
+        epoch: u64,
+    }
 
     impl Device for Arm {
         fn info(&self) -> ArmInfo {
@@ -343,7 +349,7 @@ mod tests {
             Ok(JointState {
                 captured_at: now,
                 seq: 0,
-                epoch: 1,
+                epoch: self.epoch,
                 q: JointVec::zeros(1),
                 dq: JointVec::zeros(1),
                 opening: 0.0,
@@ -360,8 +366,9 @@ mod tests {
         }
     }
 
-    /// A gripper each of whose exchanges takes a fifth of a second, and which writes down what it was told.
+    /// A gripper whose exchanges take their time, and which writes down what it was told.
     struct Slow {
+        takes: Duration,
         told: Arc<Mutex<Vec<Option<f64>>>>,
     }
 
@@ -371,7 +378,7 @@ mod tests {
         }
 
         fn exchange(&mut self, opening: Option<f64>) -> Result<GripperState, DeviceError> {
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(self.takes);
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.push(opening);
             Ok(GripperState {
@@ -386,11 +393,30 @@ mod tests {
         }
     }
 
+    type Told = Arc<Mutex<Vec<Option<f64>>>>;
+
+    /// An arm with a gripper whose exchanges take so long, and what that is told.
+    fn both(takes: Duration) -> (WithGripper<Arm>, Told) {
+        let told = Told::default();
+        let slow = Slow {
+            takes,
+            told: told.clone(),
+        };
+        let both = WithGripper::start(Arm { epoch: 1 }, slow).expect("both");
+        (both, told)
+    }
+
+    fn goal(opening: f64) -> Goal {
+        Goal {
+            q: JointVec::zeros(1),
+            dq: JointVec::zeros(1),
+            opening,
+        }
+    }
+
     #[test]
     fn an_arm_never_waits_for_its_gripper_and_the_newest_goal_wins() {
-        let told = Arc::<Mutex<Vec<Option<f64>>>>::default();
-        let slow = Slow { told: told.clone() };
-        let mut both = WithGripper::start(Arm, slow).expect("both");
+        let (mut both, told) = both(Duration::from_millis(200));
         let mut busy = Duration::ZERO;
         for tick in 0..200 {
             let at = Instant::now();
@@ -399,12 +425,7 @@ mod tests {
             } else {
                 f64::from(tick) / 200.0
             };
-            let goal = Goal {
-                q: JointVec::zeros(1),
-                dq: JointVec::zeros(1),
-                opening,
-            };
-            both.apply(&goal).expect("applied");
+            both.apply(&goal(opening)).expect("applied");
             let state = both.state(Time::from_millis(tick as u64)).expect("said");
             assert_eq!(state.opening, 0.7);
             busy += at.elapsed();
@@ -418,5 +439,31 @@ mod tests {
         assert!(told.len() < 12, "{told:?}");
         assert_eq!(told[1], None, "a goal that does not change is not sent");
         assert_eq!(told.last(), Some(&Some(199.0 / 200.0)));
+    }
+    #[test]
+    fn a_new_epoch_of_the_arm_leaves_the_grip_as_it_is() {
+        let (mut both, told) = both(Duration::ZERO);
+        let told = || told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut until = |epoch: u64, opening: f64, wanted: Option<f64>| {
+            both.device.epoch = epoch;
+            let begun = told().len();
+            for _ in 0..1000 {
+                both.state(Time::ZERO).expect("said");
+                both.apply(&goal(opening)).expect("applied");
+                let told = told();
+                // The exchange that was under way is over.
+                if told.len() > begun + 2 && told.last() == Some(&wanted) {
+                    return told;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            panic!("{wanted:?} is not told: {:?}", told())
+        };
+        until(1, 0.7, None);
+        until(1, 0.0, Some(0.0));
+        // The arm's connection was lost and is back: the goal is what is measured.
+        let all = until(2, 0.25, None);
+        assert!(!all.contains(&Some(0.25)), "{all:?}");
+        until(2, 0.5, Some(0.5));
     }
 }

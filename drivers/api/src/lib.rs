@@ -23,7 +23,11 @@
 //!   may leave it out.
 //! - `command`: subscribes to `DeviceCommand`. A command counts when its epoch is the device's, its tick is above the
 //!   last one's, its length is the arm's, its numbers are finite, its joints are within the limits that `info` declares, its opening is within 0..1 and it was published less
-//!   than a command deadline ago. Anything else is counted and ignored.
+//!   than a command deadline ago. Anything else is counted and ignored. Once the device holds for want of commands, ticks may
+//!   begin anew.
+//! - `DeviceCommand.opening`: whoever begins to command (in a new epoch, with ticks that begin anew or another
+//!   `generation.boot`, or by enabling) begins with the opening that was measured. That is not what the gripper was told, and
+//!   presses with: the device keeps its own until that commander asks for another than it began with.
 //! - `DeviceCommand.torque`: `TORQUE_ON` makes the measured pose the goal, then switches torque on, then follows commands;
 //!   `TORQUE_OFF` switches it off; both are said in every command until `state.torque` agrees, so a lost one costs
 //!   nothing, and change nothing where it agrees already. `TORQUE_KEEP`, the default, is said at all other times. While

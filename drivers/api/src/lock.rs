@@ -7,8 +7,9 @@
 //! here. Decides who may have a device; opens no device.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock, fstat, major, minor};
@@ -62,6 +63,12 @@ pub struct OwnedName {
 /// # Errors
 /// The [`Holder`], if it is taken. A machine where nothing can be locked counts as free, with a warning.
 pub fn own_name(name: &str) -> Result<OwnedName, Holder> {
+    own_name_in(&FOLDERS.map(Path::new), name)
+}
+
+/// Where there is a file of this name in any of `folders`, that is the lock: whoever made it may not have been able to write
+/// in a better one, or somebody else may not be able to now.
+fn own_name_in(folders: &[&Path], name: &str) -> Result<OwnedName, Holder> {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {
             c
@@ -73,9 +80,27 @@ pub fn own_name(name: &str) -> Result<OwnedName, Holder> {
         "tactus-{}.lock",
         name.chars().map(plain).collect::<String>()
     );
-    let opened = FOLDERS
-        .iter()
-        .find_map(|folder| open(&Path::new(folder).join(&file)).ok());
+    let paths = || folders.iter().map(|folder| folder.join(&file));
+    let mut opened = None;
+    for path in paths() {
+        opened = found(&path)?;
+        if opened.is_some() {
+            break;
+        }
+    }
+    if opened.is_none() {
+        for path in paths() {
+            opened = match make(&path) {
+                Ok(file) => Some(file),
+                // Somebody was quicker.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => found(&path)?,
+                Err(_) => None,
+            };
+            if opened.is_some() {
+                break;
+            }
+        }
+    }
     match &opened {
         Some(file) => own(file)?,
         None => tracing::warn!("`{name}` cannot be locked, another process might use it too"),
@@ -83,15 +108,26 @@ pub fn own_name(name: &str) -> Result<OwnedName, Holder> {
     Ok(OwnedName { _file: opened })
 }
 
-/// The file at `path`, made where it is not there: somebody else's is only read, which is enough to lock it.
-fn open(path: &Path) -> io::Result<File> {
-    File::open(path).or_else(|_| {
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-    })
+/// The file at `path`, where there is one: only read, which is enough to lock it. One that may not be read is somebody else's.
+fn found(path: &Path) -> Result<Option<File>, Holder> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && fs::symlink_metadata(path).is_ok() => {
+            tracing::warn!(
+                "{} may not be read: another user has the device, or has left the file behind",
+                path.display()
+            );
+            Err(Holder::default())
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// A file at `path` that everybody may read, and so lock, whatever the umask.
+fn make(path: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create_new(true).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    Ok(file)
 }
 
 fn holder(node: &impl AsFd) -> Holder {
@@ -179,6 +215,55 @@ mod tests {
         assert!(own_name(&format!("{name}0")).is_ok());
         drop(first);
         assert!(own_name(&name).is_ok());
+    }
+
+    #[test]
+    fn a_name_is_looked_for_everywhere_before_it_is_made_anywhere() {
+        let [better, other] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let own = |folders: &[&Path]| own_name_in(folders, "robot");
+        // Whoever could write only in the second folder.
+        let first = own(&[other.path()]).expect("free");
+        let both = [better.path(), other.path()];
+        let holder = own(&both).expect_err("taken");
+        assert_eq!(holder.pid, Some(std::process::id()));
+        drop(first);
+        let _again = own(&both).expect("free");
+        assert!(own(&[other.path()]).is_err(), "the same lock");
+    }
+
+    #[test]
+    fn a_name_that_may_not_be_looked_at_is_somebody_else_s() {
+        let [folder, other] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let file = folder.path().join("tactus-robot.lock");
+        File::create(&file).expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).expect("set");
+        // Root may read everything.
+        if File::open(&file).is_err() {
+            let folders = [folder.path(), other.path()];
+            let holder = own_name_in(&folders, "robot").expect_err("somebody's");
+            assert_eq!(holder.to_string(), "another process");
+        }
+    }
+
+    #[test]
+    fn what_is_made_can_be_locked_by_everybody_whatever_the_umask() {
+        const FOLDER: &str = "TACTUS_TEST_LOCK_FOLDER";
+        // The umask is the whole process's, so this is one of its own.
+        if let Some(folder) = std::env::var_os(FOLDER) {
+            own_name_in(&[Path::new(&folder)], "robot").expect("free");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let test = "lock::tests::what_is_made_can_be_locked_by_everybody_whatever_the_umask";
+        let run = std::process::Command::new("sh")
+            .args(["-c", "umask 077; exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().expect("this program"))
+            .arg(test)
+            .env(FOLDER, folder.path())
+            .output();
+        assert!(run.expect("run").status.success());
+        let made = fs::metadata(folder.path().join("tactus-robot.lock")).expect("made");
+        assert_eq!(made.permissions().mode() & 0o777, 0o644);
     }
 
     #[test]

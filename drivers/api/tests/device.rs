@@ -14,8 +14,8 @@ use tactus_drivers_api::{
     device::first_epoch, serve_device,
 };
 use tactus_types::{
-    ArmInfo, ClampedBy, Clock, Command, Driver, Generation, JointLimits, JointState, JointVec,
-    Setpoint, Source, Time, Torque,
+    ArmGeometry, ArmInfo, ClampedBy, Clock, Command, Driver, Generation, JointLimits, JointState,
+    JointVec, Setpoint, Source, Time, Torque,
 };
 use tactus_wire::{
     Cell, DeviceCommand, Message, MonotonicClock, Name, Session, SessionOptions, Topic,
@@ -93,6 +93,10 @@ struct Served {
 
 impl Served {
     fn start(connect: &[String]) -> Self {
+        Self::described(connect, None)
+    }
+
+    fn described(connect: &[String], geometry: Option<ArmGeometry>) -> Self {
         let session = open("device/test", connect);
         let told = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -109,6 +113,7 @@ impl Served {
         let options = DeviceOptions {
             cell: cell(),
             name: name(),
+            geometry,
         };
         let (thread_session, thread_stop) = (session.clone(), stop.clone());
         let thread = std::thread::Builder::new()
@@ -211,6 +216,22 @@ fn first_state(driver: &mut WireDriver) -> JointState {
 }
 
 #[test]
+fn a_device_that_does_not_describe_its_links_is_served_with_what_does() {
+    let geometry = ArmGeometry {
+        urdf: "<robot name='ideal'/>".into(),
+        base_link: "base".into(),
+        tool_link: "tool".into(),
+        workspace: None,
+    };
+    let hub = open("run", &[]);
+    let device = Served::described(&hub.endpoints(), Some(geometry.clone()));
+    let driver = connect(&hub);
+    assert_eq!(driver.info().geometry, Some(geometry));
+    device.stop();
+    hub.close();
+}
+
+#[test]
 fn a_device_follows_commands_and_holds_without_them() {
     let hub = open("run", &[]);
     let device = Served::start(&hub.endpoints());
@@ -223,13 +244,20 @@ fn a_device_follows_commands_and_holds_without_them() {
     let goal = device.last_goal().expect("a goal");
     assert_eq!((goal.q[0], goal.dq[0], goal.opening), (0.25, 0.0, 1.0));
 
-    // Followed, and seen in the state.
+    // Followed, and seen in the state. The gripper is, once another opening is asked for.
     let mut tick = 0;
     assert!(eventually(|| {
         tick += 1;
-        driver.apply(&command(epoch, tick, 1.0)).expect("applied");
-        driver.state().is_some_and(|state| state.q[0] == 1.0)
+        let begun = driver.state().is_some_and(|state| state.q[0] == 1.0);
+        let command = Command {
+            opening: if begun { 0.5 } else { 0.9 },
+            ..command(epoch, tick, 1.0)
+        };
+        driver.apply(&command).expect("applied");
+        driver.state().is_some_and(|state| state.opening == 0.5)
     }));
+    let told = device.told.lock().expect("not poisoned").clone();
+    assert!(told.iter().all(|(_, goal)| goal.opening != 0.9));
     let moving = device.last_goal().expect("a goal");
     assert_eq!((moving.q[0], moving.dq[0], moving.opening), (1.0, 0.5, 0.5));
 

@@ -104,6 +104,7 @@ impl<I: Images> Source for Playback<I> {
             captured_at,
             clock: CaptureClock::Playback,
             number: None,
+            passed_over: 0,
             damaged: false,
         }))
     }

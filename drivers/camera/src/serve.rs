@@ -1,8 +1,9 @@
 //! The process: each camera on a thread of its own, so that one that fails does not stop the others.
 //!
 //! What has to be changed by somebody (a format that the camera does not have, a missing permission) ends the process as
-//! long as that camera has not delivered; whatever happens later is said, and tried again.
+//! long as that camera has not delivered, and so does a panic; whatever else happens later is said, and tried again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
@@ -62,6 +63,12 @@ pub enum RunError {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// Its thread panicked: a defect of ours, and the process is to be started again.
+    #[error("camera `{camera}`: its thread panicked")]
+    Panicked {
+        /// The camera.
+        camera: Name,
+    },
     /// A camera cannot be served as the cell asks.
     #[error("camera `{camera}`: {reason}")]
     Camera {
@@ -75,7 +82,7 @@ pub enum RunError {
 /// Serves `cameras` until `stop` is set, or every one of them has played its last image.
 ///
 /// # Errors
-/// [`RunError`] when the network fails, or a camera cannot work as the cell asks; `stop` is then set.
+/// [`RunError`] when the network fails, a camera cannot work as the cell asks, or a thread panics; `stop` is then set.
 pub fn run_cameras(
     cameras: Vec<Served>,
     cell: &Cell,
@@ -87,13 +94,14 @@ pub fn run_cameras(
     let mut left = 0;
     for Served { spec, open } in cameras {
         let name = spec.name.clone();
+        let camera = name.clone();
         let mut runner = Runner::new(spec, open, cell, session, clock.clone(), stop.clone())?;
         let ended = ended.clone();
         std::thread::Builder::new()
             .name(format!("camera-{name}"))
             .spawn(move || {
-                let end = runner.run();
-                drop(runner);
+                let end = catch_unwind(AssertUnwindSafe(move || runner.run()));
+                let end = end.unwrap_or(Err(RunError::Panicked { camera }));
                 ended.send(end).unwrap_or(());
             })
             .map_err(|reason| RunError::Thread {
@@ -102,6 +110,7 @@ pub fn run_cameras(
             })?;
         left += 1;
     }
+    drop(ended);
     let mut until: Option<Instant> = None;
     let mut result = Ok(());
     // Not joined: opening a stream may keep a thread for seconds, and the process is to end.
@@ -115,7 +124,6 @@ pub fn run_cameras(
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
-            // A thread panicked, and its half of the channel is gone.
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if until.is_none() && stop.load(Ordering::Relaxed) {
@@ -270,6 +278,7 @@ impl Runner {
         let now = self.clock.now();
         let seen = Seen {
             number: shot.number,
+            passed_over: shot.passed_over,
             captured_at: shot.captured_at,
             clock: shot.clock,
             image: develop.check(&mut shot)?,

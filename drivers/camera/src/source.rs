@@ -38,6 +38,8 @@ pub struct Shot {
     pub clock: CaptureClock,
     /// The driver's counter, which wraps around.
     pub number: Option<u32>,
+    /// Whole images since the last shot that were left unread for this newer one.
+    pub passed_over: u32,
     /// The driver says that it is not whole.
     pub damaged: bool,
 }

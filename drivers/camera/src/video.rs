@@ -5,8 +5,8 @@
 //! them, only this camera is lost.
 //!
 //! What travels through its pipes: a line with what to do goes in (`stream URL` or `play PATH`); [`Record`]s come out. A
-//! file's frames come one for each line `next` or `rewind` that goes in; a stream's come by themselves. The program ends
-//! when its pipes do.
+//! file's frames come one for each line `next` or `rewind` that goes in; a stream's come by themselves, the newest whenever
+//! the pipe has room. The program ends when its pipes do.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -29,6 +29,8 @@ pub const PROGRAM: &str = "tactus-cv";
 /// How long a file or stream may take to open, and a file's frame to be decoded.
 const OPEN_WITHIN: Duration = Duration::from_secs(8);
 const FRAME_WITHIN: Duration = Duration::from_secs(5);
+/// How long a stream that never pauses is read before what it brought counts.
+const READ_WITHIN: Duration = Duration::from_millis(50);
 /// Largest side of a picture, pixels: the wire's.
 const MAX_SIDE: u32 = 1 << 14;
 
@@ -45,6 +47,8 @@ pub enum Record {
         height: u32,
         /// When it was received.
         at_nanos: u64,
+        /// Pictures of a stream since the last record that were left out for this newer one.
+        passed_over: u32,
         /// The bytes.
         rgb: Vec<u8>,
     },
@@ -72,12 +76,14 @@ impl Record {
                 width,
                 height,
                 at_nanos,
+                passed_over,
                 rgb,
             } => {
                 out.write_all(b"F")?;
                 out.write_all(&width.to_le_bytes())?;
                 out.write_all(&height.to_le_bytes())?;
                 out.write_all(&at_nanos.to_le_bytes())?;
+                out.write_all(&passed_over.to_le_bytes())?;
                 out.write_all(rgb)?;
             }
         }
@@ -114,12 +120,14 @@ impl Record {
                 }
                 let mut at = [0; 8];
                 from.read_exact(&mut at)?;
+                let passed_over = word(from)?;
                 let mut rgb = vec![0; width as usize * height as usize * 3];
                 from.read_exact(&mut rgb)?;
                 Self::Frame {
                     width,
                     height,
                     at_nanos: u64::from_le_bytes(at),
+                    passed_over,
                     rgb,
                 }
             }
@@ -292,6 +300,8 @@ impl Images for Video {
 pub struct Stream {
     what: String,
     decoder: Decoder,
+    /// The end, where it came right behind a picture.
+    end: Option<Record>,
     clock: Arc<dyn Clock>,
 }
 
@@ -306,24 +316,54 @@ impl Stream {
         Ok(Self {
             what,
             decoder,
+            end: None,
             clock,
         })
+    }
+
+    /// The next record; what waited in the pipe gives way to the pictures that came after it.
+    fn newest(&mut self, within: Duration) -> io::Result<Option<Record>> {
+        let until = Instant::now() + within + READ_WITHIN;
+        let mut record = match self.end.take() {
+            Some(end) => Some(end),
+            None => self.decoder.record(within)?,
+        };
+        while let Some(Record::Frame { passed_over, .. }) = &record
+            && Instant::now() < until
+        {
+            let older = passed_over.saturating_add(1);
+            match self.decoder.record(Duration::ZERO)? {
+                Some(mut newer @ Record::Frame { .. }) => {
+                    if let Record::Frame { passed_over, .. } = &mut newer {
+                        *passed_over = passed_over.saturating_add(older);
+                    }
+                    record = Some(newer);
+                }
+                Some(end) => {
+                    self.end = Some(end);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(record)
     }
 }
 
 impl Source for Stream {
     fn next(&mut self, within: Duration) -> Result<Option<Shot>, CameraError> {
+        let record = self.newest(within);
         let lost = |reason: String| CameraError::Lost {
             what: self.what.clone(),
             reason,
         };
-        let record = self.decoder.record(within);
         match record.map_err(|e| lost(e.to_string()))? {
             None => Ok(None),
             Some(Record::Frame {
                 width,
                 height,
                 at_nanos,
+                passed_over,
                 rgb,
             }) => Ok(Some(Shot {
                 data: rgb,
@@ -333,6 +373,7 @@ impl Source for Stream {
                 captured_at: self.clock.of_host(Time::from_nanos(at_nanos)),
                 clock: CaptureClock::Arrival,
                 number: None,
+                passed_over,
                 damaged: false,
             })),
             Some(Record::Failed(reason)) => Err(lost(reason)),
@@ -360,6 +401,7 @@ mod tests {
         fn records_arrive_and_hostile_ones_are_refused(
             (width, height) in (1u32..20, 1u32..20),
             at_nanos in any::<u64>(),
+            passed_over in any::<u32>(),
             reason in "[ -~]{0,60}",
             bytes in prop::collection::vec(any::<u8>(), 0..40),
         ) {
@@ -368,7 +410,7 @@ mod tests {
                 Record::Ready,
                 Record::End,
                 Record::Failed(reason),
-                Record::Frame { width, height, at_nanos, rgb },
+                Record::Frame { width, height, at_nanos, passed_over, rgb },
             ] {
                 let mut line = Vec::new();
                 record.write(&mut line).expect("written");

@@ -129,6 +129,8 @@ impl Backoff {
 pub struct Seen {
     /// The driver's number.
     pub number: Option<u32>,
+    /// Images that were passed over for it.
+    pub passed_over: u32,
     /// When it was captured.
     pub captured_at: Time,
     /// How that was read.
@@ -223,7 +225,8 @@ impl Health {
             None => self
                 .pace
                 .as_mut()
-                .map_or(0, |pace| pace.missed(seen.captured_at)),
+                .map_or(0, |pace| pace.missed(seen.captured_at))
+                .max(seen.passed_over.into()),
         };
         let Ok(image) = &seen.image else {
             self.status.corrupt += 1;
@@ -291,6 +294,7 @@ mod tests {
     fn seen(number: u32, millis: u64, byte: u8) -> Seen {
         Seen {
             number: Some(number),
+            passed_over: 0,
             captured_at: at(millis),
             clock: CaptureClock::Exposure,
             image: Ok([byte; 8].into()),
@@ -342,6 +346,20 @@ mod tests {
     fn a_pause_is_so_many_drops() {
         let mut pace = Pace::new(ms(100));
         assert_eq!([0, 100, 400, 500].map(|t| pace.missed(at(t))), [0, 0, 2, 0]);
+    }
+
+    #[test]
+    fn images_that_were_passed_over_are_drops_whatever_the_pace_says() {
+        let mut health = health();
+        for (k, passed_over) in [0, 1, 2].into_iter().enumerate() {
+            let shot = Seen {
+                number: None,
+                passed_over,
+                ..seen(0, 33 * k as u64, k as u8)
+            };
+            assert_eq!(health.judge(&shot, at(0)), Verdict::Publish);
+        }
+        assert_eq!(health.status(at(0)).dropped, 3);
     }
 
     #[test]

@@ -518,3 +518,16 @@ fn a_camera_that_cannot_be_as_the_cell_says_ends_the_process_at_its_start() {
         "{error}"
     );
 }
+
+#[test]
+fn a_camera_whose_thread_panics_ends_the_process_with_its_name() {
+    let dir = images(3);
+    let broken = Served {
+        spec: folder("broken", dir.path(), true),
+        open: Box::new(|| panic!("a defect")),
+    };
+    let front = Served::new(folder("front", dir.path(), true), clock());
+    let mut running = Running::start(vec![front, broken]);
+    let error = running.end().expect_err("a panic").to_string();
+    assert_eq!(error, "camera `broken`: its thread panicked");
+}

@@ -2,7 +2,7 @@
 //!
 //! Decides what a Koch v1.1 or a ViperX 300 6DOF is and which settings its servos need. Opens nothing.
 //!
-//! The arms have no brakes. Their geometry is not described here, so there are no limits in space. Acceleration and jerk of
+//! The arms have no brakes. Their geometry is not described here: limits in space need a URDF. Acceleration and jerk of
 //! the servos are not published; the limits below are chosen well inside what they do, their no-load speeds being 6.4 rad/s
 //! (XL430-W250), 10.8 (XL330-M288), 4.8 (XM430-W350) and 3.1 (XM540-W270) by ROBOTIS's data sheets.
 //!

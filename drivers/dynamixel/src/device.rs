@@ -10,7 +10,9 @@
 //!
 //! **Torque** goes on in this order: clear the watchdogs; read where the arm is and make that the goal; read the goals back;
 //! switch on; read torque back; arm the watchdogs. It never goes off unless [`Device::set_torque`] says so: not on an error,
-//! and not when the process ends.
+//! and not when the process ends. While it is off, whole turns are counted anew every tick: where a follower is said to be is
+//! where torque finds it, however it was turned by hand. A leader never gets torque, and whoever follows it follows it past the
+//! end of a turn.
 //!
 //! **Shadows** are read like all servos and told nothing: they obey what their first motors are told. They count turns for
 //! themselves, so a pair that counts differently gets no torque: one of the two would turn around once.
@@ -197,14 +199,20 @@ impl DynamixelArm {
         self.ask(MEASURED)?;
         // The servos measured somewhere between question and answer.
         let heard_at = now + before + asked.elapsed() / 2;
+        let limp = !self.service.torque && self.service.part() == Part::Follower;
         for index in 0..self.service.servos.len() {
             let Some((data, error)) = self.replies.get(index) else {
                 continue;
             };
-            let also = self.also[index];
             let get = |register: Register| register.get(data, MEASURED.0).unwrap_or(0);
             let velocity = f64::from(get(reg::PRESENT_VELOCITY)) * reg::VELOCITY_TICKS_PER_SEC;
-            let position = get(reg::PRESENT_POSITION).saturating_sub(also.turns);
+            let raw = get(reg::PRESENT_POSITION);
+            if limp {
+                let calibration = &self.service.servos[index].servo.calibration;
+                self.also[index].turns = arm::within_turn(calibration, raw).1;
+            }
+            let also = self.also[index];
+            let position = raw.saturating_sub(also.turns);
             self.service.heard(index, position, velocity, heard_at);
             let reading = Reading {
                 load: f64::from(get(reg::PRESENT_CURRENT)) / also.full_load,
@@ -305,10 +313,12 @@ impl DynamixelArm {
             *raw = self
                 .seen(index, reg::PRESENT_POSITION, MEASURED)
                 .unwrap_or(0);
+            // A joint stays in the turn that the arm host saw it in: by another one its command would be a whole turn away.
             let s = &mut self.service.servos[index];
-            let (position, turns) = arm::within_turn(&s.servo.calibration, *raw);
-            s.position = position;
-            self.also[index].turns = turns;
+            if s.servo.shadow_of.is_some() {
+                self.also[index].turns = arm::within_turn(&s.servo.calibration, *raw).1;
+            }
+            s.position = raw.saturating_sub(self.also[index].turns);
         }
         self.service.inside()?;
         for (index, s) in self.service.servos.iter().enumerate() {

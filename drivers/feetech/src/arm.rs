@@ -2,7 +2,7 @@
 //!
 //! Decides what an SO-100 or SO-101 is and which settings its servos need. Opens nothing.
 //!
-//! The arms have no brakes. Their geometry is not described here, so there are no limits in space. What the servos are
+//! The arms have no brakes. Their geometry is not described here: limits in space need a URDF. What the servos are
 //! rated for is not published as acceleration or jerk; the limits below are chosen well inside what they do: no load speed
 //! 4.7 rad/s (Feetech's data sheet of the STS3215: 0.222 s for 60 degrees at 7.4 V).
 

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use emulator::{Servo, ServoBus};
-use tactus_drivers_api::servo::{ArmError, Bench, Calibration, Part, ServoCalibration};
-use tactus_drivers_api::{Device, Goal};
+use tactus_drivers_api::servo::{
+    ArmError, Bench, Bus, Calibration, Part, Replies, ServoCalibration,
+};
+use tactus_drivers_api::{Device, Goal, Line};
 use tactus_feetech::arm::{FAMILY, MOTORS, servos as named};
 use tactus_feetech::{Model, ServoArm};
 use tactus_types::{JointState, JointVec, Time};
@@ -537,4 +539,45 @@ fn an_arm_has_one_owner_whatever_the_port_is_called() {
     assert!(refused.contains("in use by process"), "{refused}");
     drop(first);
     assert!(second(&name).is_ok());
+}
+
+/// A line on which something always comes.
+struct Babble;
+
+impl Line for Babble {
+    fn discard(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn send(&mut self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn receive(&mut self, into: &mut [u8], _: Duration) -> std::io::Result<usize> {
+        into[0] = 0x55;
+        Ok(1)
+    }
+    fn set_baud(&mut self, _: u32) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_that_never_falls_silent_is_given_up_and_its_servos_are_missing() {
+    let (done, result) = std::sync::mpsc::sync_channel(1);
+    let ask = move || {
+        let mut bus = Bus::new(&FAMILY, Box::new(Babble), BAUD);
+        let mut replies = Replies::default();
+        let register = FAMILY.present_position;
+        let ids = [1, 2, 3, 4, 5, 6];
+        let read = bus.sync_read(register.address, register.bytes, &ids, &mut replies);
+        let there = (0..ids.len()).filter(|i| replies.get(*i).is_some()).count();
+        let one = bus.read(1, register).map_err(|e| e.to_string());
+        let _ = done.send((read.is_ok(), there, one, bus.counts().missing));
+    };
+    let thread = std::thread::Builder::new().spawn(ask);
+    thread.expect("a thread");
+    let outcome = result.recv_timeout(Duration::from_secs(10));
+    let (read, there, one, missing) = outcome.expect("given up");
+    assert!(read && there == 0 && one.is_err(), "{there} {one:?}");
+    // All six, each of them once more, and one by itself, three times.
+    assert_eq!(missing, 6 + 6 + 3);
 }

@@ -130,3 +130,9 @@ def broken():
 def test_a_broken_driver_is_found_out(broken, wrong):
     name = wrong.removesuffix(" of a camera")
     assert broken[wrong][name]["verdict"] == "FAIL", broken[wrong]
+
+
+def test_what_is_compiled_for_a_driver_is_not_left_behind(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent), "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import wire; wire.device.JointState()"], env=env, check=True)
+    assert list(tmp_path.iterdir()) == []

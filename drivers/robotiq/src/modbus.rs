@@ -17,6 +17,8 @@ const TURNAROUND: Duration = Duration::from_millis(40);
 /// After a failure the line has to be quiet for this long, so that no late reply is taken for another. Longer than 3.5
 /// characters at any rate, which is what ends a frame.
 const QUIET: Duration = Duration::from_millis(5);
+/// A line that never is gets asked all the same after so long.
+const QUIET_WITHIN: Duration = Duration::from_millis(50);
 /// Times that something is asked.
 const ATTEMPTS: usize = 3;
 /// Bytes of a reply that says what is wrong.
@@ -121,7 +123,8 @@ impl Modbus {
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 let mut late = [0; 64];
-                while self.line.receive(&mut late, QUIET)? > 0 {}
+                let until = Instant::now() + QUIET_WITHIN;
+                while self.line.receive(&mut late, QUIET)? > 0 && Instant::now() < until {}
             }
             self.line.discard()?;
             self.line.send(request)?;
@@ -282,6 +285,40 @@ mod tests {
         let (mut device, script) = modbus(&[&both]);
         assert_eq!(device.read(IN).expect("said"), [0xF900, 0, 0x0D00]);
         assert_eq!(sent(&script).len(), 1, "an echo is no reply");
+    }
+
+    /// A line on which something always comes.
+    struct Babble;
+
+    impl Line for Babble {
+        fn discard(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn send(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn receive(&mut self, into: &mut [u8], _: Duration) -> io::Result<usize> {
+            into[0] = 0x55;
+            Ok(1)
+        }
+        fn set_baud(&mut self, _: u32) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_never_falls_silent_is_given_up() {
+        let (done, result) = std::sync::mpsc::sync_channel(1);
+        let ask = move || {
+            let read = Modbus::new(Box::new(Babble), 115_200, 9).read(IN);
+            let _ = done.send(read.expect_err("no reply").to_string());
+        };
+        let thread = std::thread::Builder::new().spawn(ask);
+        thread.expect("a thread");
+        let error = result
+            .recv_timeout(Duration::from_secs(10))
+            .expect("given up");
+        assert!(error.contains("garbled"), "{error}");
     }
 
     #[test]

@@ -164,6 +164,7 @@ pub fn run_sim(
     let options = DeviceOptions {
         cell: cell.clone(),
         name: device.clone(),
+        geometry: None,
     };
     std::thread::scope(|scope| {
         std::thread::Builder::new()

@@ -9,10 +9,16 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use evdev::{AbsoluteAxisCode, EventType, KeyCode, RelativeAxisCode};
+use evdev::{AbsoluteAxisCode, BusType, EventType, KeyCode, RelativeAxisCode};
 
 use crate::TeleopError;
+
+/// How long what is pushed or pressed counts without any event, where the kernel does not notice at once that a link is lost:
+/// a device that falls silent keeps its last deflection. A hand trembles, so that a stick or cap that is held speaks again and
+/// again, unless it is at its stop.
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// What kind of thing an event is about. Source: `linux/input-event-codes.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +53,13 @@ pub trait Events: Send {
     /// Lowest and highest value of an absolute axis.
     fn range(&self, axis: u16) -> Option<[i32; 2]>;
 
+    /// Where an absolute axis was when the device was opened. An axis that has not reported yet says 0, whatever its range.
+    fn value(&self, axis: u16) -> Option<i32>;
+
+    /// Whether its link may be lost without the kernel noticing at once: Bluetooth, which waits for up to 20 s. A receiver on
+    /// USB looks like a device with a wire.
+    fn wireless(&self) -> bool;
+
     /// Hands over what happened since the last call, and waits for nothing.
     ///
     /// # Errors
@@ -59,7 +72,8 @@ pub struct Evdev {
     device: evdev::Device,
     path: PathBuf,
     name: String,
-    ranges: Vec<(u16, [i32; 2])>,
+    /// Code, lowest and highest value, and where it was at first.
+    axes: Vec<(u16, [i32; 2], i32)>,
 }
 
 fn error(path: &Path, reason: std::io::Error) -> TeleopError {
@@ -81,18 +95,18 @@ impl Evdev {
             fs::File::open(path)?;
             let device = evdev::Device::open(path)?;
             device.set_nonblocking(true)?;
-            let ranges = device
+            let axes = device
                 .get_absinfo()?
-                .map(|(axis, info)| (axis.0, [info.minimum(), info.maximum()]))
+                .map(|(axis, info)| (axis.0, [info.minimum(), info.maximum()], info.value()))
                 .collect();
-            Ok((device, ranges))
+            Ok((device, axes))
         })();
-        let (device, ranges) = opened.map_err(|e| error(path, e))?;
+        let (device, axes) = opened.map_err(|e| error(path, e))?;
         Ok(Self {
             name: device.name().unwrap_or("without a name").to_owned(),
             path: path.into(),
             device,
-            ranges,
+            axes,
         })
     }
 
@@ -170,8 +184,17 @@ impl Events for Evdev {
     }
 
     fn range(&self, axis: u16) -> Option<[i32; 2]> {
-        let known = self.ranges.iter().find(|(code, _)| *code == axis);
-        known.map(|(_, range)| *range)
+        let known = self.axes.iter().find(|(code, ..)| *code == axis);
+        known.map(|(_, range, _)| *range)
+    }
+
+    fn value(&self, axis: u16) -> Option<i32> {
+        let known = self.axes.iter().find(|(code, ..)| *code == axis);
+        known.map(|(.., value)| *value)
+    }
+
+    fn wireless(&self) -> bool {
+        self.device.input_id().bus_type() == BusType::BUS_BLUETOOTH
     }
 
     fn poll(&mut self, each: &mut dyn FnMut(Event)) -> Result<(), TeleopError> {
@@ -209,6 +232,9 @@ pub(crate) mod recorded {
         pub keys: Vec<u16>,
         pub absolute: Vec<(u16, [i32; 2])>,
         pub relative: Vec<u16>,
+        /// Where axes were at first; the others have not reported.
+        pub values: Vec<(u16, i32)>,
+        pub wireless: bool,
         pub events: Vec<Event>,
         pub gone: bool,
     }
@@ -233,6 +259,14 @@ pub(crate) mod recorded {
         fn range(&self, axis: u16) -> Option<[i32; 2]> {
             let known = self.absolute.iter().find(|(code, _)| *code == axis);
             known.map(|(_, range)| *range)
+        }
+        fn value(&self, axis: u16) -> Option<i32> {
+            let known = self.values.iter().find(|(code, _)| *code == axis);
+            let unheard = self.has(Kind::Absolute, axis).then_some(0);
+            known.map(|(_, value)| *value).or(unheard)
+        }
+        fn wireless(&self) -> bool {
+            self.wireless
         }
         fn poll(&mut self, each: &mut dyn FnMut(Event)) -> Result<(), TeleopError> {
             if self.gone {

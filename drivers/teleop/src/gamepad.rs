@@ -9,13 +9,20 @@
 //!   start / select                take over / hand back
 //!   right action button           hold;   upper or left one: stop (pads and drivers disagree which of the two is which)
 //! ```
+//! Some pads lack the axes `RX` and `RY` (Xbox pads over Bluetooth under the kernel's plain HID driver, many for Android): their
+//! right stick is `Z` and `RZ`, which are the triggers of all others, and their triggers are `BRAKE` and `GAS`.
+//!
+//! A pad over Bluetooth whose link is lost keeps its last deflection until the kernel notices. So where nothing was heard of a
+//! pushed one for [`SIGN_OF_LIFE`], its switch counts as released, and has to be pressed again.
+//!
 //! Decides what each button and stick means. How fast that is, is decided in [`jog`](crate::jog).
 
 use std::path::Path;
 
 use tactus_types::Time;
 
-use crate::events::{Evdev, Event, Events, Kind};
+use crate::events::{Evdev, Event, Events, Kind, SIGN_OF_LIFE};
+use crate::filter::Shaping;
 use crate::{AXES, Deflection, Motion, Reading, Source, TeleopError, Wish};
 
 /// Codes of `linux/input-event-codes.h`.
@@ -39,6 +46,8 @@ mod code {
     pub const RX: u16 = 0x03;
     pub const RY: u16 = 0x04;
     pub const RZ: u16 = 0x05;
+    pub const GAS: u16 = 0x09;
+    pub const BRAKE: u16 = 0x0a;
     pub const HAT0X: u16 = 0x10;
     pub const HAT0Y: u16 = 0x11;
     pub const HAT2X: u16 = 0x14;
@@ -58,6 +67,10 @@ pub struct Gamepad<E> {
     /// Left and right trigger, 0..1.
     triggers: [f64; 2],
     held: bool,
+    /// `Z` and `RZ` are the right stick.
+    z_is_stick: bool,
+    /// When anything was reported.
+    heard: Time,
 }
 
 impl Gamepad<Evdev> {
@@ -73,15 +86,60 @@ impl Gamepad<Evdev> {
 }
 
 impl<E: Events> Gamepad<E> {
-    /// A gamepad that reports `events`. Whatever is held already counts once it is pressed again.
+    /// A gamepad that reports `events`. Sticks and triggers begin where the kernel says that they are; a button that is held
+    /// already counts once it is pressed again.
     pub fn new(events: E) -> Self {
-        Self {
-            name: format!("gamepad {}", events.name()),
+        let has = |axis| events.has(Kind::Absolute, axis);
+        let z_is_stick = !(has(code::RX) && has(code::RY));
+        let triggers = [code::HAT2X, code::GAS].map(has).contains(&true)
+            || (!z_is_stick && has(code::RZ))
+            || events.has(Kind::Key, code::TR2);
+        let without = match triggers {
+            true => "",
+            false => ", without triggers: it moves no gripper",
+        };
+        let mut pad = Self {
+            name: format!("gamepad {}{without}", events.name()),
             events,
             sticks: [0.0; 6],
             triggers: [0.0; 2],
             held: false,
+            z_is_stick,
+            heard: Time::ZERO,
+        };
+        for axis in 0..=code::HAT2Y {
+            // An axis that has not reported yet says 0, which may be one end of it.
+            if let Some(value) = pad.events.value(axis).filter(|value| *value != 0) {
+                pad.moved(axis, value);
+            }
         }
+        pad
+    }
+
+    /// The absolute axis `axis` is at `value`.
+    fn moved(&mut self, axis: u16, value: i32) {
+        let range = self.events.range(axis);
+        let share = |pressed| share(value, range, pressed);
+        match axis {
+            code::X => self.sticks[0] = share(false),
+            code::Y => self.sticks[1] = share(false),
+            code::RX => self.sticks[2] = share(false),
+            code::RY => self.sticks[3] = share(false),
+            code::Z if self.z_is_stick => self.sticks[2] = share(false),
+            code::RZ if self.z_is_stick => self.sticks[3] = share(false),
+            code::HAT0X => self.sticks[4] = share(false),
+            code::HAT0Y => self.sticks[5] = share(false),
+            // Most drivers report the triggers as Z and RZ, not as the document says.
+            code::Z | code::HAT2Y | code::BRAKE => self.triggers[0] = share(true),
+            code::RZ | code::HAT2X | code::GAS => self.triggers[1] = share(true),
+            _ => {}
+        }
+    }
+
+    /// Whether anything is pushed that could move the arm.
+    fn pushed(&self) -> bool {
+        let beyond = |share: &f64| share.abs() > Shaping::default().dead_zone;
+        self.sticks.iter().chain(&self.triggers).any(beyond)
     }
 }
 
@@ -102,24 +160,17 @@ impl<E: Events> Source for Gamepad<E> {
         let mut news: Vec<Event> = Vec::new();
         self.events.poll(&mut |event| news.push(event))?;
         let mut wish = None;
+        if !news.is_empty() {
+            self.heard = now;
+        }
         for Event { kind, code, value } in news {
-            let range = self.events.range(code);
-            let axis = |pressed| share(value, range, pressed);
             let down = f64::from(value.clamp(0, 1));
             match (kind, code) {
-                (Kind::Absolute, code::X) => self.sticks[0] = axis(false),
-                (Kind::Absolute, code::Y) => self.sticks[1] = axis(false),
-                (Kind::Absolute, code::RX) => self.sticks[2] = axis(false),
-                (Kind::Absolute, code::RY) => self.sticks[3] = axis(false),
-                (Kind::Absolute, code::HAT0X) => self.sticks[4] = axis(false),
-                (Kind::Absolute, code::HAT0Y) => self.sticks[5] = axis(false),
+                (Kind::Absolute, axis) => self.moved(axis, value),
                 (Kind::Key, code::DPAD_LEFT) => self.sticks[4] = -down,
                 (Kind::Key, code::DPAD_RIGHT) => self.sticks[4] = down,
                 (Kind::Key, code::DPAD_UP) => self.sticks[5] = -down,
                 (Kind::Key, code::DPAD_DOWN) => self.sticks[5] = down,
-                // Most drivers report the triggers as Z and RZ, not as the document says.
-                (Kind::Absolute, code::Z | code::HAT2Y) => self.triggers[0] = axis(true),
-                (Kind::Absolute, code::RZ | code::HAT2X) => self.triggers[1] = axis(true),
                 (Kind::Key, code::TL2) => self.triggers[0] = down,
                 (Kind::Key, code::TR2) => self.triggers[1] = down,
                 (Kind::Key, code::TR) => self.held = value != 0,
@@ -129,6 +180,10 @@ impl<E: Events> Source for Gamepad<E> {
                 (Kind::Key, code::NORTH | code::WEST) if value == 1 => wish = Some(Wish::Stop),
                 _ => {}
             }
+        }
+        let silent = now.since(self.heard) > SIGN_OF_LIFE;
+        if self.events.wireless() && silent && self.pushed() {
+            self.held = false;
         }
         let [left_x, left_y, right_x, right_y, pad_x, pad_y] = self.sticks;
         let mut axes = [0.0; AXES];
@@ -243,6 +298,95 @@ mod tests {
         ));
         assert!((d.axes[0] + 1.0).abs() < 1e-9 && d.axes[1].abs() < 0.01);
         assert!((d.axes[4] - 1.0).abs() < 1e-9 && (d.opening + 1.0).abs() < 1e-9);
+    }
+
+    /// The layout of an Xbox One S pad over Bluetooth under the kernel's plain HID driver.
+    fn bluetooth() -> Recorded {
+        let sticks = [code::X, code::Y, code::Z, code::RZ].map(|axis| (axis, [0, 65535]));
+        let triggers = [code::GAS, code::BRAKE].map(|axis| (axis, [0, 1023]));
+        let hats = [code::HAT0X, code::HAT0Y].map(|axis| (axis, [-1, 1]));
+        Recorded {
+            keys: vec![code::SOUTH, code::TR, code::SELECT, code::START],
+            absolute: [&sticks[..], &triggers, &hats].concat(),
+            wireless: true,
+            ..Recorded::default()
+        }
+    }
+
+    #[test]
+    fn a_pad_without_rx_and_ry_has_its_right_stick_on_z_and_rz() {
+        for (code, value, axis, expected) in [
+            (code::RZ, 0, 2, 1.0),
+            (code::Z, 65535, 5, -1.0),
+            (code::BRAKE, 1023, AXES, 1.0),
+            (code::GAS, 1023, AXES, -1.0),
+        ] {
+            let mut pad = Gamepad::new(bluetooth());
+            let events = [(Kind::Key, code::TR, 1), (Kind::Absolute, code, value)];
+            let d = deflection(&read(&mut pad, &events));
+            let mut all = d.axes.to_vec();
+            all.push(d.opening);
+            for (i, value) in all.into_iter().enumerate() {
+                let wanted = if i == axis { expected } else { 0.0 };
+                assert!(
+                    (value - wanted).abs() < 1e-4,
+                    "code {code:#x} axis {i}: {value}"
+                );
+            }
+        }
+        assert_eq!(Gamepad::new(bluetooth()).name(), "gamepad Recorded");
+        let mut bare = bluetooth();
+        let triggers = [code::GAS, code::BRAKE];
+        bare.absolute.retain(|(axis, _)| !triggers.contains(axis));
+        assert!(Gamepad::new(bare).name().contains("without triggers"));
+        // At rest, one axis of two reported: nothing moves, the gripper least of all.
+        let mut pad = Gamepad::new(bluetooth());
+        let events = [(Kind::Key, code::TR, 1), (Kind::Absolute, code::Z, 32768)];
+        let d = deflection(&read(&mut pad, &events));
+        assert!(
+            d.opening == 0.0 && d.axes.iter().all(|v| v.abs() < 1e-4),
+            "{d:?}"
+        );
+    }
+
+    #[test]
+    fn axes_begin_where_the_kernel_says_that_they_are() {
+        let mut pad = Gamepad::new(Recorded {
+            values: vec![(code::Y, 65535), (code::Z, 32768), (code::BRAKE, 1023)],
+            ..bluetooth()
+        });
+        let d = deflection(&read(&mut pad, &[(Kind::Key, code::TR, 1)]));
+        assert!((d.axes[0] + 1.0).abs() < 1e-4 && d.opening == 1.0, "{d:?}");
+        assert!(d.axes[1] == 0.0 && d.axes[5].abs() < 1e-4, "{d:?}");
+    }
+
+    #[test]
+    fn a_pushed_pad_over_bluetooth_that_falls_silent_is_released_until_a_fresh_press() {
+        let at = |pad: &mut Gamepad<Recorded>, millis, events: &[(Kind, u16, i32)]| {
+            for (kind, code, value) in events {
+                pad.events.report(*kind, *code, *value);
+            }
+            pad.read(Time::from_millis(millis)).expect("there").engaged
+        };
+        let press = (Kind::Key, code::TR, 1);
+        let push = |value| (Kind::Absolute, code::Y, value);
+        let mut pad = Gamepad::new(bluetooth());
+        // In the middle nothing moves, and nothing has to be heard.
+        assert!(at(&mut pad, 1000, &[press, push(32768)]));
+        assert!(at(&mut pad, 9000, &[]));
+        assert!(at(&mut pad, 9500, &[push(0)]));
+        assert!(at(&mut pad, 10_500, &[]));
+        assert!(!at(&mut pad, 10_501, &[]));
+        // The link is back, and the switch still where it was.
+        assert!(!at(&mut pad, 10_600, &[push(20)]));
+        assert!(at(&mut pad, 10_700, &[(Kind::Key, code::TR, 0), press]));
+        // A wire says so when it is pulled.
+        let mut pad = Gamepad::new(Recorded {
+            wireless: false,
+            ..bluetooth()
+        });
+        assert!(at(&mut pad, 1000, &[press, push(0)]));
+        assert!(at(&mut pad, 60_000, &[]));
     }
 
     #[test]

@@ -6,13 +6,15 @@
 //!
 //! Some kernels report the cap as absolute axes, some as relative ones. A relative axis never reports a zero (the input core
 //! drops it), but the device reports again and again while the cap is pushed: one that is silent for [`SPRINGS_BACK`] is zero.
+//! An absolute one stays where it is, and so does a button; but a wireless device out of reach keeps them too, and its USB receiver
+//! stays: after [`SIGN_OF_LIFE`] without any event everything counts as let go, until it says otherwise.
 
 use std::path::Path;
 use std::time::Duration;
 
 use tactus_types::Time;
 
-use crate::events::{Evdev, Event, Events, Kind};
+use crate::events::{Evdev, Event, Events, Kind, SIGN_OF_LIFE};
 use crate::{AXES, Deflection, Motion, Reading, Source, TeleopError, Wish};
 
 /// A relative axis without news for longer is in its middle.
@@ -38,6 +40,8 @@ pub struct SpaceMouse<E> {
     /// When a relative axis was last heard.
     heard: [Option<Time>; 6],
     buttons: [bool; 2],
+    /// When anything was reported.
+    spoke: Time,
 }
 
 impl SpaceMouse<Evdev> {
@@ -64,6 +68,7 @@ impl<E: Events> SpaceMouse<E> {
             cap: [0.0; 6],
             heard: [None; 6],
             buttons: [false; 2],
+            spoke: Time::ZERO,
         }
     }
 }
@@ -77,6 +82,9 @@ impl<E: Events> Source for SpaceMouse<E> {
         let mut news: Vec<Event> = Vec::new();
         self.events.poll(&mut |event| news.push(event))?;
         let mut wish = None;
+        if !news.is_empty() {
+            self.spoke = now;
+        }
         for Event { kind, code, value } in news {
             match (kind, code) {
                 (Kind::Absolute | Kind::Relative, axis @ 0..=LAST_AXIS) => {
@@ -99,6 +107,9 @@ impl<E: Events> Source for SpaceMouse<E> {
             if heard.is_some_and(|at| now.since(at) > SPRINGS_BACK) {
                 (*cap, *heard) = (0.0, None);
             }
+        }
+        if now.since(self.spoke) > SIGN_OF_LIFE {
+            (self.cap, self.buttons) = ([0.0; 6], [false; 2]);
         }
         let [x, y, z, rx, ry, rz] = self.cap;
         let mut axes = [0.0; AXES];
@@ -150,10 +161,25 @@ mod tests {
                 assert!((value - wanted).abs() < 1e-12, "axis {axis}: {d:?}");
             }
             // An absolute axis stays where it is until it says otherwise.
-            assert_eq!(deflection(&mut mouse, 5000), d);
+            assert_eq!(deflection(&mut mouse, 1001), d);
             mouse.events.report(Kind::Absolute, axis, 0);
-            assert_eq!(deflection(&mut mouse, 5001).axes, [0.0; AXES]);
+            assert_eq!(deflection(&mut mouse, 1002).axes, [0.0; AXES]);
         }
+    }
+
+    #[test]
+    fn a_device_that_falls_silent_has_been_let_go() {
+        let mut mouse = absolute();
+        mouse.events.report(Kind::Absolute, 1, -350);
+        mouse.events.report(Kind::Key, RIGHT, 1);
+        let pushed = deflection(&mut mouse, 5000);
+        assert_eq!((pushed.axes[0], pushed.opening), (1.0, 1.0));
+        assert_eq!(deflection(&mut mouse, 6000), pushed);
+        assert_eq!(deflection(&mut mouse, 6001), Deflection::default());
+        // It speaks again: of what it says only.
+        mouse.events.report(Kind::Absolute, 0, -35);
+        let d = deflection(&mut mouse, 6100);
+        assert!((d.axes[1] - 0.1).abs() < 1e-12 && d.axes[0] == 0.0 && d.opening == 0.0);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! connection is cut; and whether it follows, which is its torque (see the crate's documentation). Whatever ends following (a
 //! protective stop, an emergency stop, the pendant, a lost connection, silence) is logged by name, makes it false, and stays
 //! until an operator enables: then [`Follow::refusal`] must have nothing against it, and a new program is sent. A new
-//! connection is a new epoch, in which no old command counts.
+//! connection is a new epoch, in which no old command counts. A program of ours that is left paused is ended, so that nobody
+//! resumes it.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::error::UrError;
 use crate::follow::{Follow, Scaling};
 use crate::link::{Exchange, Link, Peer};
 use crate::model::{self, JOINTS, Model};
+use crate::modes::Runtime;
 use crate::program::{self, Servo};
 use crate::recipe::Sample;
 use crate::rtde::ControllerVersion;
@@ -76,6 +78,10 @@ pub struct UrArm {
     scaling: Scaling,
     epoch: u64,
     session: i32,
+    /// Sessions up to this one are not ours.
+    before: i32,
+    /// The session whose program is known to be over.
+    over: i32,
     seen: Exchange,
     last: (Sample, Time),
     goal: [f64; JOINTS],
@@ -83,6 +89,8 @@ pub struct UrArm {
     asked_at: Time,
     refused_at: Option<Time>,
     failed_at: Option<Time>,
+    /// When a paused program was last told to end.
+    stopped_at: Option<Time>,
     ended: Counts,
 }
 
@@ -109,6 +117,8 @@ impl UrArm {
         let mut connection = Connection::open(host, spec.servo.rate_hz, true)?;
         let sample = connection.newest(FIRST_STATE)?;
         let now = clock.now();
+        // Another number than any program before us had, whoever sent it.
+        let before = (now.as_nanos() >> 20) as i32 & 0x3FFF_FFFF;
         if identity.remote == Some(false) {
             tracing::warn!("the robot is in local control: it can be watched, not enabled");
         }
@@ -133,8 +143,9 @@ impl UrArm {
             follow: Follow::default(),
             scaling: Scaling::default(),
             epoch: first_epoch(now),
-            // Another number than any program before us had, whoever sent it.
-            session: (now.as_nanos() >> 20) as i32 & 0x3FFF_FFFF,
+            session: before,
+            before,
+            over: before,
             seen: Exchange {
                 connection: 1,
                 up: true,
@@ -146,6 +157,7 @@ impl UrArm {
             asked_at: now,
             refused_at: None,
             failed_at: None,
+            stopped_at: None,
             ended: Counts::default(),
         })
     }
@@ -214,15 +226,13 @@ impl UrArm {
                     self.failed_at = Some(now);
                     tracing::error!("the arm is not enabled: {ended}");
                 }
-                if sample.runtime.resumable() {
-                    self.end_program();
-                }
             }
             None if self.follow.follows() && !followed => {
                 tracing::info!("the arm follows");
             }
             None => {}
         }
+        self.end_paused(&sample, now);
         if self.follow.follows() {
             let pairs = sample.q.iter().zip(&self.goal);
             let behind = pairs.map(|(q, goal)| (q - goal).abs()).fold(0.0, f64::max);
@@ -240,15 +250,28 @@ impl UrArm {
         }
     }
 
-    /// A program that is paused could be resumed at the pendant, with old commands: it is ended instead.
-    fn end_program(&mut self) {
+    /// A program that is paused could be resumed at the pendant, with old commands: ours is ended instead, whenever it is
+    /// found so. The controller pauses it some periods after the stop that following ended with.
+    fn end_paused(&mut self, sample: &Sample, now: Time) {
+        let session = sample.account.session;
+        if sample.runtime == Runtime::STOPPED {
+            // From here on the register may stand beside a program of somebody else's.
+            self.over = session;
+        }
+        let ours = session > self.before && session <= self.session && session != self.over;
+        let told = self.stopped_at.is_some_and(|at| now.since(at) < AGAIN);
+        let busy = self.follow.session() != 0 || self.errand.is_some();
+        if !sample.runtime.resumable() || !ours || told || busy {
+            return;
+        }
+        self.stopped_at = Some(now);
         let host = self.host.clone();
         self.run("ur-stop", move || {
             Dashboard::open(&host)?.tell("stop", "Stopped").map(drop)
         });
     }
 
-    /// Runs an errand that may take its time beside the ticks, unless one is under way.
+    /// Runs an errand that may take its time beside the ticks. None may be under way.
     fn run(
         &mut self,
         thread: &'static str,
@@ -307,6 +330,7 @@ impl UrArm {
             return;
         }
         self.session += 1;
+        self.stopped_at = None;
         self.goal = self.last.0.q;
         let text = program::text(self.session, self.spec.model, &self.spec.servo);
         let (host, version) = (self.host.clone(), self.version);

@@ -2,7 +2,7 @@
 //!
 //! Speeds are those of the makers' user manuals, as their ROS description lists them. What a joint may accelerate is not
 //! published: [`ACCELERATION`] and [`JERK`] are chosen, well inside what `servoj` follows. Joints turn two turns, except the
-//! elbow, which meets the upper arm near half a turn. Their geometry is not described here, so there are no limits in space.
+//! elbow, which meets the upper arm near half a turn. Their geometry is not described here: limits in space need a URDF.
 
 use std::f64::consts::{PI, TAU};
 

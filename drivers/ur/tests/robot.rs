@@ -107,8 +107,10 @@ fn a_protective_stop_ends_following_by_name_and_unlocking_alone_moves_nothing() 
     let noticed = shell.until("it says so", SOON, |s| !s.state.torque);
     println!("protective stop noticed within {noticed:?}");
     assert!(noticed < Duration::from_millis(50));
-    // What could be resumed at the pendant is ended instead.
-    controller.wait("the program is ended", SOON, |w| w.runtime == STOPPED);
+    // What could be resumed at the pendant is ended instead, though it is paused only some periods after the stop.
+    shell.until("the program is ended", SOON, |_| {
+        controller.world().runtime == STOPPED
+    });
     let stopped_at = controller.world().q;
 
     // Enabling is refused while it lasts.
@@ -153,7 +155,9 @@ fn emergency_and_safeguard_stops_end_following_and_nothing_resumes_by_itself() {
             _ => controller.world().robot_mode = 3,
         }
         shell.until(stop, SOON, |s| !s.state.torque);
-        controller.wait("no program is left", SOON, |w| w.runtime == STOPPED);
+        shell.until("no program is left", SOON, |_| {
+            controller.world().runtime == STOPPED
+        });
         let mut world = controller.world();
         world.robot_mode = emulator::RUNNING;
         world.safeguard(false);
@@ -174,7 +178,25 @@ fn a_program_that_is_paused_at_the_pendant_is_not_there_to_be_resumed() {
     controller.world().pause();
     assert_eq!(controller.world().runtime, PAUSED);
     shell.until("it says so", SOON, |s| !s.state.torque);
-    controller.wait("no program is left", SOON, |w| w.runtime == STOPPED);
+    let ended = |_: &Shell| controller.world().runtime == STOPPED;
+    shell.until("no program is left", SOON, ended);
+
+    // One of somebody else's is, however long it is paused, and with our last words still in the registers.
+    let theirs = "def another():\n  while True:\n    sync()\n  end\nend\n";
+    controller.world().begin(theirs);
+    controller.world().pause();
+    shell.rest(Duration::from_millis(500));
+    assert_eq!(controller.world().runtime, PAUSED);
+    controller.world().stop();
+
+    // A stop that comes to nothing is tried again.
+    shell.enable();
+    controller.world().remote = false;
+    controller.world().pause();
+    shell.rest(Duration::from_millis(1000));
+    assert_eq!(controller.world().runtime, PAUSED);
+    controller.world().remote = true;
+    shell.until("no program is left", 2 * SOON, ended);
 }
 
 #[test]

@@ -72,15 +72,23 @@ fn facts(bundle: &Bundle, manifest: &Manifest) -> Vec<(&'static str, String)> {
             },
         ),
         ("prompt", format!("{:?}", prompt.template)),
-        (
-            "instruction",
-            match (prompt.lowercase, prompt.strip_punctuation) {
-                (true, true) => "lower case, without punctuation".to_owned(),
-                (true, false) => "lower case".to_owned(),
-                (false, true) => "without punctuation".to_owned(),
-                (false, false) => "as it is said".to_owned(),
-            },
-        ),
+        ("instruction", {
+            let rules = [
+                (prompt.lowercase, "lower case"),
+                (prompt.strip_punctuation, "without punctuation"),
+                (prompt.blanks, "`_` and line ends as blanks"),
+            ];
+            let said = rules
+                .iter()
+                .filter(|(rule, _)| *rule)
+                .map(|(_, word)| *word);
+            let said = said.collect::<Vec<_>>().join(", ");
+            if said.is_empty() {
+                "as it is said".to_owned()
+            } else {
+                said
+            }
+        }),
         (
             "state",
             format!(

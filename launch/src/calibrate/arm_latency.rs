@@ -15,6 +15,7 @@ use tactus_types::{ArmInfo, JointState, JointVec, Time};
 use tactus_wire::{AppliedBatch, ModeWord, Topic};
 
 use super::args::ArmLatencyArgs;
+use super::joints::slides;
 use crate::arm_tools::{self, Shared};
 use crate::cell::{self, Cell};
 use crate::conformance::heard::{Heard, Stream};
@@ -148,7 +149,7 @@ fn swing(
     Ok(joint)
 }
 
-/// The joint of that name; without one, the first that has room to both sides.
+/// The joint of that name; without one, the first that turns and has room to both sides.
 fn chosen(name: Option<&str>, info: &ArmInfo, home: &JointVec) -> anyhow::Result<usize> {
     let roomy = |j: usize| {
         let (Some(limits), Some(q)) = (info.limits.get(j), home.as_slice().get(j)) else {
@@ -158,10 +159,13 @@ fn chosen(name: Option<&str>, info: &ArmInfo, home: &JointVec) -> anyhow::Result
     };
     let Some(name) = name else {
         return (0..info.joints.len())
-            .find(|j| roomy(*j))
-            .context("no joint has room to both sides: bring the arm elsewhere");
+            .find(|j| roomy(*j) && !slides(info, *j))
+            .context("no joint that turns has room to both sides: bring the arm elsewhere");
     };
     match info.joints.iter().position(|joint| joint == name) {
+        Some(j) if slides(info, j) => {
+            bail!("joint `{name}` slides: expected one that turns, to swing it by {SWING} rad")
+        }
         Some(j) if roomy(j) => Ok(j),
         Some(_) => bail!("joint `{name}` is too close to its limits to swing by {SWING} rad"),
         None => bail!("--joint {name}: expected one of {}", info.joints.join(", ")),
@@ -225,4 +229,19 @@ fn ages(states: &Stream<JointState>) -> (f64, f64) {
     ages.sort_by(f64::total_cmp);
     let at = |i: usize| ages.get(i).copied().unwrap_or(0.0);
     (at(ages.len() / 2), at(ages.len().saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::joints::on_a_rail;
+
+    #[test]
+    fn a_joint_that_slides_is_not_swung() {
+        let (info, home) = (on_a_rail(), JointVec::zeros(2));
+        assert_eq!(chosen(None, &info, &home).ok(), Some(1));
+        assert_eq!(chosen(Some("turn"), &info, &home).ok(), Some(1));
+        let refused = chosen(Some("rail"), &info, &home).expect_err("slides");
+        assert!(refused.to_string().contains("`rail` slides"), "{refused}");
+    }
 }

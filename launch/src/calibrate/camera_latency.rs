@@ -2,7 +2,9 @@
 //!
 //! The terminal that this runs in turns white and black at irregular times, before the camera; the pictures show it some
 //! time later. Decides when the light changes, and which cells of the picture see it: those that change most. The terminal
-//! and the screen take their own time, which is part of what is measured: `--screen-ms` takes it off.
+//! and the screen take their own time, which is part of what is measured: `--screen-ms` takes it off. What the cell file takes
+//! off capture times already (`camera.latency_ms`) is put back first, so that the result is what belongs into the cell file,
+//! however often it is measured.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -15,7 +17,7 @@ use ratatui::crossterm::style::{Color, ResetColor, SetBackgroundColor};
 use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::crossterm::{cursor, execute};
 use serde_json::json;
-use tactus_latency::{Sampled, edges};
+use tactus_latency::{EdgeError, Edges, Sampled, edges};
 use tactus_types::{CameraFrame, Clock, Time};
 use tactus_wire::Topic;
 
@@ -64,27 +66,24 @@ pub fn camera(args: &CameraLatencyArgs) -> anyhow::Result<()> {
         changes
     };
     let frames = frames.take();
-    let origin = frames.messages.first();
-    let origin = origin.with_context(|| format!("camera `{}` published nothing", of.name))?;
-    let origin = origin.message.captured_at;
+    if frames.messages.is_empty() {
+        bail!("camera `{}` published nothing", of.name);
+    }
     let mut pictures = Vec::with_capacity(frames.messages.len());
     for delivery in &frames.messages {
         let frame = &delivery.message;
-        pictures.push((frame.captured_at.secs_from(origin), reduced(frame)?));
+        pictures.push((frame.captured_at, reduced(frame)?));
     }
-    let series = watched(&pictures);
-    let changes: Vec<(f64, bool)> = changes
-        .iter()
-        .map(|(at, on)| (at.secs_from(origin), *on))
-        .collect();
-    let found =
-        edges(&changes, &series, LONGEST).with_context(|| format!("camera `{}`", of.name))?;
+    let in_force = of.real.as_ref().map_or(Duration::ZERO, |real| real.latency);
+    let found = in_all(&changes, pictures, in_force);
+    let found = found.with_context(|| format!("camera `{}`", of.name))?;
     let secs = found.secs - args.screen_ms * 1e-3;
     result::line(format_args!(
-        "camera `{}`: a picture shows what was {:.1} +- {:.1} ms before its capture time; {} changes, {} left out",
+        "camera `{}`: in all {:.1} +- {:.1} ms from the light to the capture time; the cell file says {:.1} ms (camera.latency_ms); {} changes, {} left out",
         of.name,
         1e3 * secs,
         1e3 * found.bound_secs,
+        1e3 * in_force.as_secs_f64(),
         found.changes,
         found.strays
     ))?;
@@ -93,6 +92,7 @@ pub fn camera(args: &CameraLatencyArgs) -> anyhow::Result<()> {
             "camera": of.name.as_str(),
             "photon_to_capture_ms": 1e3 * secs,
             "bound_ms": 1e3 * found.bound_secs,
+            "in_force_ms": 1e3 * in_force.as_secs_f64(),
             "screen_ms": args.screen_ms,
             "changes": found.changes,
             "strays": found.strays,
@@ -100,6 +100,25 @@ pub fn camera(args: &CameraLatencyArgs) -> anyhow::Result<()> {
         super::write_json(file, &value)?;
     }
     Ok(())
+}
+
+/// How long after `changes` of the light `pictures` show it, by their capture times before `in_force` was taken off them.
+fn in_all(
+    changes: &[(Time, bool)],
+    pictures: Vec<(Time, Vec<f64>)>,
+    in_force: Duration,
+) -> Result<Edges, EdgeError> {
+    let origin = pictures.first().map_or(Time::ZERO, |(at, _)| *at);
+    let said = |at: Time| at.secs_from(origin) + in_force.as_secs_f64();
+    let pictures: Vec<(f64, Vec<f64>)> = pictures
+        .into_iter()
+        .map(|(at, cells)| (said(at), cells))
+        .collect();
+    let changes: Vec<(f64, bool)> = changes
+        .iter()
+        .map(|(at, on)| (at.secs_from(origin), *on))
+        .collect();
+    edges(&changes, &watched(&pictures), LONGEST)
 }
 
 /// The terminal as a light; as it was, once dropped.
@@ -205,5 +224,33 @@ mod tests {
         let series = watched(&[picture(0.0, false), picture(1.0, true), picture(2.0, false)]);
         let values: Vec<f64> = series.iter().map(|s| s.value).collect();
         assert_eq!(values, [0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_latency_in_force_is_part_of_the_result() {
+        let millis = |at: u64| Time::ZERO + Duration::from_millis(at);
+        // Every 0.4 to 0.7 s, pictures every 33 ms, and 79 ms from the light to the time that their source says.
+        let mut at = 1000;
+        let changes: Vec<(Time, bool)> = (0..40_u64)
+            .map(|i| {
+                at += 400 + (i * 197) % 300;
+                (millis(at), i % 2 == 0)
+            })
+            .collect();
+        let picture = |i: u64, in_force: u64| {
+            let said = millis(500 + i * 33);
+            let seen = said.before(Duration::from_millis(79));
+            let on = changes.iter().rev().find(|(at, _)| *at <= seen);
+            let level = f64::from(u8::from(on.is_some_and(|(_, on)| *on)));
+            let captured = said.before(Duration::from_millis(in_force));
+            (captured, vec![level; GRID * GRID])
+        };
+        // Not corrected, corrected, and corrected by too much.
+        for in_force in [0, 78, 95] {
+            let pictures = (0..800).map(|i| picture(i, in_force)).collect();
+            let found = in_all(&changes, pictures, Duration::from_millis(in_force));
+            let found = found.expect("seen");
+            assert!((found.secs - 0.079).abs() < 2e-3, "{in_force}: {found:?}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use tactus_calibration::exchange::{Answer, ArmNoise, Ask, Sample, Seen, View};
 use tactus_calibration::{Board, Lens, Mount};
 use tactus_control::Pose;
 use tactus_types::{FaultKind, JointState, JointVec, Time};
-use tactus_wire::{Authority, ModeOrder, ModeWord};
+use tactus_wire::{Authority, ModeOrder, ModeReport, ModeWord};
 
 use super::args::HandEyeArgs;
 use super::fitter::Fitter;
@@ -90,11 +90,7 @@ pub fn go(
     let to = Pose { q, opening: None };
     let (report, _) = arm_tools::go(cell, joined, authority, seen, to, speed, |_| ())?;
     if report.mode != ModeWord::Ready {
-        bail!(
-            "the arm did not get to a pose: {}: {}",
-            report.mode,
-            report.reason
-        );
+        bail!(not_there(&report));
     }
     Ok(())
 }
@@ -415,23 +411,30 @@ impl Stand<'_> {
             |_| (),
         );
         let report = match went {
-            Err(e) if e.is::<order::Refuses>() => return Ok(Err(e.to_string())),
-            other => other?.0,
+            Err(e) => {
+                // In another mode than this process left it somebody else wants something of the arm.
+                let elsewhere = |refuses: &order::Refuses| refuses.mode == ModeWord::Ready;
+                return match e.downcast_ref().is_some_and(elsewhere) {
+                    true => Ok(Err(e.to_string())),
+                    false => Err(e),
+                };
+            }
+            Ok((report, _)) => report,
         };
         if report.mode == ModeWord::Ready {
             return Ok(Ok(()));
         }
-        // It stands still a little off; what pushed back would have been a fault of tracking.
-        let short =
-            report.fault == Some(FaultKind::Goto) && report.reason.contains("did not arrive");
-        if !short || self.joined.stop.load(Ordering::Relaxed) {
-            bail!(
-                "the arm did not get to a pose: {}: {}",
-                report.mode,
-                report.reason
-            );
+        if self.joined.stop.load(Ordering::Relaxed) || !is_short(&report) {
+            bail!(not_there(&report));
         }
         self.rest()?;
+        // Somebody may have held the arm meanwhile, which is theirs to end.
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = seen.mode.as_ref().map(|(report, _)| report.clone());
+        drop(seen);
+        if let Some(now) = now.filter(|now| !is_short(now)) {
+            bail!(not_there(&now));
+        }
         order::under(authority, self.cell, &ModeOrder::Enable, false)?;
         Ok(Err(report.reason))
     }
@@ -440,6 +443,7 @@ impl Stand<'_> {
         let ask = Ask::HandEye {
             board: self.board,
             lens: self.lens.clone(),
+            lens_std_px: None,
             mount: self.mount,
             noise: self.noise,
             samples: samples.to_vec(),
@@ -458,6 +462,18 @@ impl Stand<'_> {
             _ => bail!("tactus-fit answers something else"),
         }
     }
+}
+
+/// Whether the arm stands still a little off a pose; what pushed back would have been a fault of tracking.
+fn is_short(report: &ModeReport) -> bool {
+    report.fault == Some(FaultKind::Goto) && report.reason.contains("did not arrive")
+}
+
+fn not_there(report: &ModeReport) -> String {
+    format!(
+        "the arm did not get to a pose: {}: {}",
+        report.mode, report.reason
+    )
 }
 
 /// Angle between the hand of `sample` and the one of `samples` that is farthest from it, degrees.

@@ -1,7 +1,7 @@
 //! `tactus calibrate hand-eye`: where a camera is, from what it sees at poses of the arm.
 //!
 //! Decides where the poses come from, which lens the frames have, and what the file says. A result that was refused leaves the
-//! old file as it was.
+//! old file as it was. Which lens published pictures have is the cell's (`CellCamera::published_lens`).
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use super::gather::Stand;
 use super::pictures::Frames;
 use super::plan::Reach;
 use super::write_sealed;
-use crate::cell::{self, Cell, CellCamera};
+use crate::cell::{self, Cell};
 use crate::cli::RoleArgs;
 use crate::{arm_tools, camera, result, roles};
 
@@ -42,6 +42,9 @@ pub struct Poses {
     pub board: Board,
     /// The lens that the frames have.
     pub lens: Lens,
+    /// Standard deviations of its fx, fy, cx, cy, pixels, where its file says; not in poses of earlier versions.
+    #[serde(default)]
+    lens_std_px: Option<[f64; 4]>,
     /// What was seen.
     pub samples: Vec<Sample>,
 }
@@ -69,6 +72,7 @@ pub fn hand_eye(args: &HandEyeArgs) -> anyhow::Result<()> {
     let ask = Ask::HandEye {
         board: poses.board,
         lens: poses.lens,
+        lens_std_px: poses.lens_std_px,
         mount: poses.mount,
         noise: noise(args),
         samples: poses.samples,
@@ -172,38 +176,6 @@ pub fn read(file: &Path, camera: &str) -> anyhow::Result<Poses> {
         return field(name, &expected, &actual);
     }
     Ok(poses)
-}
-
-/// The lens that published frames of `camera` have, of the file that was calibrated.
-///
-/// # Errors
-/// Frames that are cut or turned, or have another size.
-fn lens_of(camera: &CellCamera, lens: Lens) -> anyhow::Result<Lens> {
-    let Some(real) = &camera.real else {
-        return Ok(lens);
-    };
-    if (real.width, real.height) != lens.size {
-        let (w, h) = lens.size;
-        bail!(
-            "camera `{}`: expected the lens of {}x{} frames, got one of {w}x{h}",
-            camera.name,
-            real.width,
-            real.height
-        );
-    }
-    if real.published_size() != lens.size
-        || real.crop.is_some()
-        || real.rotate != tactus_camera::Rotation::None
-    {
-        bail!(
-            "camera `{}`: expected frames as the camera takes them, got cut or turned ones: take crop and rotate out of the cell file while its place is measured",
-            camera.name
-        );
-    }
-    Ok(match real.undistort {
-        None => lens,
-        Some(_) => lens.straightened(),
-    })
 }
 
 /// What is known of a camera whose pictures are looked at.
@@ -311,7 +283,9 @@ pub fn with_stand<T>(
         fitter,
         reach: &reach,
         board: setting.board,
-        lens: lens_of(camera, opened.lens.lens.clone())?,
+        lens: camera
+            .published_lens(&opened.lens.lens)
+            .context("the lens of its pictures has to be known while the camera measures")?,
         mount,
         noise: setting.noise,
         gauge: None,
@@ -354,6 +328,7 @@ pub fn gathered(args: &HandEyeArgs, file: &Path, fitter: &mut Fitter) -> anyhow:
             lens_sha256: opened.lens.sha256.clone(),
             board: args.board,
             lens: stand.lens.clone(),
+            lens_std_px: opened.lens.std_px,
             samples: Vec::new(),
         };
         let kept = args.kept();
@@ -403,6 +378,8 @@ impl Poses {
             ("link", self.link != before.link),
             ("arm", self.arm_sha256 != before.arm_sha256),
             ("lens", self.lens_sha256 != before.lens_sha256),
+            // Of the same file, and straightened or not.
+            ("lens of its pictures", !is_same(&self.lens, &before.lens)),
             ("board", self.board != before.board),
         ];
         match differs.iter().find(|(_, differs)| *differs) {
@@ -412,5 +389,56 @@ impl Poses {
                 file.display()
             ),
         }
+    }
+}
+
+/// Whether one lens is the other, but for the last bit of a number that went through JSON.
+fn is_same(a: &Lens, b: &Lens) -> bool {
+    let numbers = |of: &Lens| [&of.camera[..], &of.straight, &of.distortion].concat();
+    let (ours, theirs) = (numbers(a), numbers(b));
+    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+    (a.size, a.model, ours.len()) == (b.size, b.model, theirs.len())
+        && ours.iter().zip(&theirs).all(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_calibration::LensModel;
+
+    #[test]
+    fn poses_of_pictures_that_were_straightened_since_are_not_gone_on_with() {
+        let lens = Lens {
+            size: (640, 480),
+            camera: [520.1, 521.3, 318.7, 242.9],
+            model: LensModel::PlumbBob,
+            distortion: vec![-0.3, 0.1, 0.001, -0.002, 0.07],
+            straight: [500.3, 500.7, 320.1, 240.9],
+        };
+        let raw = Poses {
+            schema: SCHEMA,
+            camera: "wrist".into(),
+            mount: Mount::EyeInHand,
+            link: "tool".into(),
+            arm_sha256: "a".into(),
+            lens_sha256: "l".into(),
+            board: Board::default(),
+            lens,
+            lens_std_px: None,
+            samples: Vec::new(),
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("wrist.poses.json");
+        raw.write(&file).expect("written");
+        let before = read(&file, "wrist").expect("legal");
+        raw.check_same(&file, &before).expect("the same");
+        // The file of the lens is the same one; `undistort` was put into the cell file.
+        let straight = Poses {
+            lens: raw.lens.straightened(),
+            ..raw
+        };
+        let refused = straight.check_same(&file, &before).expect_err("another");
+        let said = refused.to_string();
+        assert!(said.contains("another lens of its pictures"), "{said}");
     }
 }

@@ -35,27 +35,48 @@ const OTHER_PX: f64 = 15.0;
 /// How long a camera may be silent.
 const FRAME_WITHIN: Duration = Duration::from_secs(20);
 
-/// What the views were made from.
+/// Views, how the board was seen in each, and what they cover together.
 #[derive(Default)]
 struct Gathered {
     views: Vec<View>,
+    seen: Vec<Seen>,
     coverage: Coverage,
 }
 
 impl Gathered {
-    fn add(&mut self, view: View, seen: &Seen, picture: Option<&Path>) -> anyhow::Result<()> {
-        self.coverage.add(&view, seen);
+    fn count(&mut self, view: View, seen: Seen) {
+        self.coverage.add(&view, &seen);
         self.views.push(view);
+        self.seen.push(seen);
+    }
+
+    fn add(&mut self, view: View, seen: Seen, picture: Option<&Path>) -> anyhow::Result<()> {
+        self.count(view, seen);
+        self.draw(picture)
+    }
+
+    fn draw(&self, picture: Option<&Path>) -> anyhow::Result<()> {
         if let Some(file) = picture {
             seal::replace(file, self.coverage.svg(&self.views).as_bytes())?;
         }
         Ok(())
     }
+
+    /// What is left where the fit has no error of a view: a view that the lens was not made from covers nothing.
+    fn fitted(self, errors_px: &[Option<f64>]) -> Self {
+        let mut left = Self::default();
+        let views = self.views.into_iter().zip(self.seen).zip(errors_px);
+        for ((view, seen), _) in views.filter(|(_, error)| error.is_some()) {
+            left.count(view, seen);
+        }
+        left
+    }
 }
 
 /// Dispatches.
 pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
-    // What cannot be read is said before anybody holds a board.
+    // What cannot be is said before anybody holds a board.
+    tactus_wire::Name::new(&args.camera).context("--camera")?;
     let read = |file: &Path| -> anyhow::Result<Lens> {
         let info = CameraInfo::read(file)?;
         info.check_camera(file, &args.camera)?;
@@ -73,12 +94,10 @@ pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
     if let Some(lens) = verify {
         return verified(args, lens, gathered, &mut fitter);
     }
-    let Gathered { views, coverage } = gathered;
-    let share = coverage.share();
     let ask = Ask::Intrinsics {
         board: args.board,
         model: args.model.model(),
-        views: views.clone(),
+        views: gathered.views.clone(),
         start,
     };
     let (lens, quality, errors_px) = match fitter.ask(&ask)? {
@@ -90,7 +109,7 @@ pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
         Answer::Refused { reason } => bail!("camera `{}`: {reason}", args.camera),
         _ => bail!("tactus-fit answers something else"),
     };
-    for (view, error) in views.iter().zip(&errors_px) {
+    for (view, error) in gathered.views.iter().zip(&errors_px) {
         if error.is_none() {
             result::line(format_args!(
                 "{}: left out: it fits no lens that explains the others",
@@ -98,6 +117,10 @@ pub fn intrinsics(args: &IntrinsicsArgs) -> anyhow::Result<ExitCode> {
             ))?;
         }
     }
+    let gathered = gathered.fitted(&errors_px);
+    gathered.draw(args.picture.as_deref())?;
+    let coverage = gathered.coverage;
+    let share = coverage.share();
     if share < LEAST_COVERAGE {
         bail!(
             "camera `{}`: the views show too little of the picture: expected corners in {:.0} % of its regions, got {:.0} %; {}",
@@ -198,7 +221,7 @@ fn from_folder(
             .into_owned();
         match fitter.find(&name, &args.board, &pictures::read(&file)?)? {
             Ok((view, seen)) => match seen.refusal(&name) {
-                None => gathered.add(view, &seen, args.picture.as_deref())?,
+                None => gathered.add(view, seen, args.picture.as_deref())?,
                 Some(reason) => reasons.push(reason),
             },
             Err(reason) => reasons.push(reason),
@@ -259,7 +282,7 @@ fn by_arm(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Re
     let until = Instant::now() + Duration::from_secs(args.within);
     with_stand(&setting, fitter, |stand, _| {
         stand.views(args.speed, args.take_over, |view, seen| {
-            gathered.add(view, seen, args.picture.as_deref())?;
+            gathered.add(view, *seen, args.picture.as_deref())?;
             screen.show(&gathered.coverage, "taken; the arm goes on")?;
             Ok(gathered.views.len() >= args.views
                 || gathered.coverage.missing().is_empty()
@@ -328,7 +351,7 @@ fn live(args: &IntrinsicsArgs, file: &Path, fitter: &mut Fitter) -> anyhow::Resu
                 } else if known {
                     "taken; now something else".into()
                 } else {
-                    gathered.add(view, &seen, args.picture.as_deref())?;
+                    gathered.add(view, seen, args.picture.as_deref())?;
                     format!("view {} taken", gathered.views.len())
                 }
             }
@@ -381,5 +404,50 @@ impl Screen {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_calibration::exchange::Corner;
+
+    #[test]
+    fn a_view_that_the_fit_left_out_covers_nothing() {
+        // Corners everywhere in the left half, and in the right one.
+        let half = |name: &str, from: f64| View {
+            name: name.into(),
+            size: (640, 480),
+            corners: (0..30 * 40)
+                .map(|id| Corner {
+                    id,
+                    pixel: [from + (id % 30) as f64 * 10.0, (id / 30) as f64 * 12.0],
+                })
+                .collect(),
+        };
+        let seen = Seen {
+            blur_px: 1.0,
+            saturated: 0.0,
+            contrast: 200.0,
+            tilt_deg: 30.0,
+            towards_deg: 0.0,
+            extent: 0.5,
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let picture = dir.path().join("guide.svg");
+        let mut gathered = Gathered::default();
+        for (name, from) in [("a", 10.0), ("b", 330.0)] {
+            gathered
+                .add(half(name, from), seen, Some(&picture))
+                .expect("drawn");
+        }
+        assert_eq!((gathered.coverage.share(), gathered.views.len()), (1.0, 2));
+        let left = gathered.fitted(&[Some(0.1), None]);
+        assert_eq!((left.coverage.share(), left.coverage.views()), (0.5, 1));
+        assert_eq!(left.views[0].name, "a");
+        let before = std::fs::read_to_string(&picture).expect("a picture");
+        left.draw(Some(&picture)).expect("drawn");
+        let after = std::fs::read_to_string(&picture).expect("a picture");
+        assert!(before.contains("regions 100 %") && after.contains("regions 50 %"));
     }
 }

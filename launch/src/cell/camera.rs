@@ -182,6 +182,64 @@ pub(super) fn read(
     Ok(cameras)
 }
 
+/// Why the file of a lens does not hold for the pictures that are published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("camera `{camera}`: {field}: expected {expected}, got {actual}")]
+pub struct OtherLens {
+    /// The camera.
+    pub camera: Name,
+    /// Field of the cell file that is at odds with the lens.
+    pub field: &'static str,
+    /// What would go with it.
+    pub expected: String,
+    /// What is there.
+    pub actual: String,
+}
+
+impl CellCamera {
+    /// The lens that published pictures have, if `lens` is what the sensor's have: another one where they are straightened.
+    ///
+    /// # Errors
+    /// [`OtherLens`]: pictures that are cut, turned, of another size, or straightened as of another lens.
+    pub fn published_lens(&self, lens: &Lens) -> Result<Lens, OtherLens> {
+        let Some(real) = &self.real else {
+            return Ok(lens.clone());
+        };
+        let refused = |field, expected: String, actual: String| OtherLens {
+            camera: self.name.clone(),
+            field,
+            expected,
+            actual,
+        };
+        let by = |(width, height): (u32, u32)| format!("{width}x{height}");
+        if (real.width, real.height) != lens.size {
+            let expected = format!("the {} of its lens", by(lens.size));
+            let actual = by((real.width, real.height));
+            return Err(refused("camera.width, camera.height", expected, actual));
+        }
+        if real.crop.is_some() || real.rotate != Rotation::None {
+            let expected = "pictures as the camera takes them, which its lens is of".into();
+            let actual = "cut or turned ones".into();
+            return Err(refused("camera.crop, camera.rotate", expected, actual));
+        }
+        let Some(undistort) = &real.undistort else {
+            return Ok(lens.clone());
+        };
+        // How the straight picture is laid out is the cell file's choice; what was straightened has to be this lens.
+        let same = Lens {
+            straight: undistort.straight,
+            ..lens.clone()
+        };
+        if *undistort != same {
+            let numbers = |of: &Lens| format!("{} {:?}", of.model.word(), of.camera);
+            let expected = format!("the same lens as its file, {}", numbers(lens));
+            let actual = format!("another, {}", numbers(undistort));
+            return Err(refused("camera.undistort", expected, actual));
+        }
+        Ok(undistort.straightened())
+    }
+}
+
 impl RawCamera {
     /// Which fields are there.
     fn given(&self, field: &str) -> bool {

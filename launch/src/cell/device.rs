@@ -7,22 +7,28 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tactus_drivers_api::servo::{
-    ArmError, Bench, Calibration, CalibrationError, Family, Part, calibration::lerobot_file,
+    ArmError, Bench, Calibration, CalibrationError, Family, Part, Servo as ArmServo,
+    calibration::lerobot_file,
 };
 use tactus_franka::NodeSpec;
 use tactus_ros::RosArmSpec;
+use tactus_types::ArmInfo;
 use tactus_ur::UrSpec;
 use tactus_ur::program::{GAIN, LOOKAHEAD_SECS, Servo};
 
 use super::franka::{CellFranka, RawFranka, RawFrankaNode};
 use super::gripper::{CellGripper, RawGripper};
+use super::links::CellLinks;
 use super::ros::RawRos;
 use super::{CellError, Check};
 
-/// The section: the arm, and the gripper beside it where that is a device of its own.
+/// The section: the arm, the gripper beside it where that is a device of its own, and what describes its links.
 #[derive(Debug, Deserialize)]
 pub(super) struct RawHardware {
     gripper: Option<RawGripper>,
+    urdf: Option<PathBuf>,
+    base_link: Option<String>,
+    tool_link: Option<String>,
     #[serde(flatten)]
     device: RawDevice,
 }
@@ -167,8 +173,10 @@ impl RawHardware {
         self,
         check: &Check<'_>,
         directory: &Path,
-    ) -> Result<(CellDevice, Option<CellGripper>), CellError> {
+    ) -> Result<(CellDevice, Option<CellGripper>, Option<CellLinks>), CellError> {
         let gripper = self.gripper.map(|raw| raw.read(check)).transpose()?;
+        let ends = [self.base_link, self.tool_link];
+        let links = CellLinks::read(self.urdf, ends, check, directory)?;
         let device = match self.device {
             RawDevice::Feetech(raw) => CellDevice::Servos(raw.read(check, directory)?),
             RawDevice::Dynamixel(raw) => CellDevice::Servos(raw.read(check, directory)?),
@@ -178,7 +186,7 @@ impl RawHardware {
             RawDevice::Ros(raw) => CellDevice::Ros(raw.read(check)?),
         };
         let CellDevice::Servos(arm) = &device else {
-            return Ok((device, gripper));
+            return Ok((device, gripper, links));
         };
         let (servos, highest) = (arm.motors().len(), arm.highest_rate_hz());
         if arm.rate_hz > highest {
@@ -190,7 +198,7 @@ impl RawHardware {
             let expected = format!("none: the arm `{}` has a gripper of its own", arm.name());
             return Err(check.error("device.gripper", &expected, "one"));
         }
-        Ok((device, gripper))
+        Ok((device, gripper, links))
     }
 }
 
@@ -415,17 +423,34 @@ impl CellServos {
         }
     }
 
-    /// Opens its port and finds its servos there.
-    pub fn bench(&self, calibration: &Calibration) -> Result<Bench, ArmError> {
-        let servos = match self.make {
+    fn servos(&self, calibration: &Calibration) -> Vec<ArmServo> {
+        match self.make {
             Make::Feetech(_) => tactus_feetech::arm::servos(calibration, self.part),
             Make::Dynamixel {
                 model,
                 gripper_current_ma,
                 ..
             } => tactus_dynamixel::arm::servos(model, self.part, calibration, gripper_current_ma),
-        };
+        }
+    }
+
+    /// Opens its port and finds its servos there.
+    pub fn bench(&self, calibration: &Calibration) -> Result<Bench, ArmError> {
+        let servos = self.servos(calibration);
         Bench::open(self.family(), &self.port, self.baud, servos)
+    }
+
+    /// What it says of itself, with this calibration.
+    pub fn info(&self, calibration: &Calibration) -> ArmInfo {
+        let servos = self.servos(calibration);
+        match self.make {
+            Make::Feetech(model) => {
+                tactus_feetech::arm::info(model, self.part, &servos, self.rate_hz)
+            }
+            Make::Dynamixel { model, .. } => {
+                tactus_dynamixel::arm::info(model, self.part, &servos, self.rate_hz)
+            }
+        }
     }
 }
 

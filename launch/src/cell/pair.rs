@@ -9,7 +9,8 @@ use std::path::Path;
 use tactus_wire::Name;
 use toml::{Table, Value};
 
-use super::{CellError, Check, RawCell};
+use super::file::RawCell;
+use super::{CellError, Check};
 
 /// How an arm belongs to a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]

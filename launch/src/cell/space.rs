@@ -55,6 +55,25 @@ impl Space {
         })
     }
 
+    /// The same of an arm whose links the file describes. Makers' URDFs are mostly meshes, and fingers beside the chain, which
+    /// links cannot be compared with: they are only where the file says so.
+    pub(super) fn of_described_links(self) -> Self {
+        Self {
+            self_collision: Some(self.self_collision.unwrap_or(false)),
+            ..self
+        }
+    }
+
+    /// Whether the file has a box for the tool point.
+    pub(super) fn has_box(&self) -> bool {
+        self.workspace.is_some()
+    }
+
+    /// Whether the file says that links are kept apart.
+    pub(super) fn compares_links(&self) -> bool {
+        self.self_collision == Some(true)
+    }
+
     /// The limits for the arm of `info`; `None` where neither it nor the file has any.
     ///
     /// # Errors

@@ -2,6 +2,9 @@ mod cameras;
 mod devices;
 mod pairs;
 
+use tactus_types::ArmInfo;
+
+use super::file::parse_arms;
 use super::*;
 
 const DEMO: &str = include_str!("../../cells/demo.toml");

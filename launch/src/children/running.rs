@@ -1,7 +1,9 @@
 //! One role and the process that runs it.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,40 @@ use super::Ended;
 
 /// How long a role may take to end.
 const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// What lies behind the running program, whatever has become of its file.
+const SELF: &str = "/proc/self/exe";
+
+/// The program that runs a role: the very one that this process runs, so that all roles are of one build.
+#[derive(Debug, PartialEq)]
+struct Program {
+    /// What is started.
+    run: PathBuf,
+    /// What it is called.
+    called: PathBuf,
+}
+
+impl Program {
+    fn own() -> anyhow::Result<Self> {
+        let said = std::env::current_exe().context("where this program lies")?;
+        let at = |file: &Path| file.metadata().ok().map(|m| (m.dev(), m.ino()));
+        Ok(Self::of(said, at(Path::new(SELF)), at))
+    }
+
+    /// Of the program that lies at `said`, as the system says, and is file `own`; `at` is the file that lies somewhere now.
+    fn of<T: PartialEq>(said: PathBuf, own: Option<T>, at: impl Fn(&Path) -> Option<T>) -> Self {
+        // By its path where that still leads to it: the system calls a process after the file that was started.
+        if own.is_some() && at(&said) == own {
+            let called = said.clone();
+            return Self { run: said, called };
+        }
+        let text = said.to_string_lossy();
+        Self {
+            run: SELF.into(),
+            called: text.strip_suffix(" (deleted)").unwrap_or(&text).into(),
+        }
+    }
+}
 
 /// A role and what runs it.
 pub(super) struct Running {
@@ -30,15 +66,15 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
-        use std::os::unix::process::CommandExt;
         let log = File::options()
             .create(true)
             .append(true)
             .open(&self.log)
             .with_context(|| format!("log {}", self.log.display()))?;
-        let exe = std::env::current_exe().context("where this program lies")?;
+        let Program { run, called } = Program::own()?;
         // A group of its own: Ctrl-C at the terminal reaches only us, and we end the roles in order.
-        let child = Command::new(exe)
+        let child = Command::new(run)
+            .arg0(called)
             .args(&self.args)
             .args(&self.extra)
             .process_group(0)
@@ -104,5 +140,26 @@ impl Running {
             tracing::error!("role `{}`: {e}", self.role);
         }
         self.child = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_whose_file_is_replaced_starts_roles_of_its_own_build() {
+        let own = |said: &str, now: Option<u64>| Program::of(said.into(), Some(7), |_| now);
+        let program = |run: &str, called: &str| Program {
+            run: run.into(),
+            called: called.into(),
+        };
+        let same = program("/opt/tactus", "/opt/tactus");
+        assert_eq!(own("/opt/tactus", Some(7)), same);
+        let replaced = program(SELF, "/opt/tactus");
+        assert_eq!(own("/opt/tactus (deleted)", None), replaced);
+        // Another build lies there, or the file was moved away under our feet.
+        assert_eq!(own("/opt/tactus", Some(8)), replaced);
+        assert_eq!(own("/opt/tactus", None), replaced);
     }
 }

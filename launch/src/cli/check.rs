@@ -54,6 +54,10 @@ pub struct DrillArgs {
     /// Nobody and nothing is within reach of the arm, which will move: needed to drill a real cell.
     #[arg(long, requires = "real_time")]
     pub arm_is_clear: bool,
+    /// Drill a real cell although joints or pictures are not as the bundle was trained on. Without it its arm host is not started
+    /// then.
+    #[arg(long, requires = "real_time")]
+    pub despite_preflight: bool,
     /// What the policy is told in real time. Default: what the seed says; a real cell has none.
     #[arg(long, value_name = "TEXT", requires = "real_time")]
     pub instruction: Option<String>,

@@ -32,6 +32,9 @@ pub enum EvalVerb {
         /// Where panels of a plan that an operator scores find the trials. Default: a free loopback port.
         #[arg(long, value_name = "ENDPOINT")]
         listen: Option<String>,
+        /// On a real arm, go on where joints or pictures are not as a trial's bundle was trained on; as of `run`.
+        #[arg(long)]
+        despite_preflight: bool,
     },
     /// Say how many trials it takes to tell two success rates apart.
     Power(EvalPowerArgs),
@@ -51,6 +54,10 @@ pub struct EvalRunArgs {
     /// port, which is said.
     #[arg(long, value_name = "ENDPOINT")]
     pub listen: Option<String>,
+    /// On a real arm, go on where joints or pictures are not as a trial's bundle was trained on. Without it the arm host is not
+    /// started then, and the trial is excluded.
+    #[arg(long)]
+    pub despite_preflight: bool,
     /// Nothing is shown but one line per trial; so it is anyway.
     #[arg(long)]
     pub headless: bool,

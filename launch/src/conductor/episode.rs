@@ -93,6 +93,7 @@ impl Conductor<'_> {
             EpisodePhase::Stopped {
                 success: row.success,
                 reason: row.aborted.clone().unwrap_or_default(),
+                excluded: false,
             },
         );
         if let Some(reason) = row.aborted.clone().filter(|r| r.contains("arm host")) {

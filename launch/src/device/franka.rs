@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use comfy_table::{Table, presets};
+use tactus_drivers_api::DeviceOptions;
 use tactus_franka::model::JOINT_NAMES;
 use tactus_franka::{Bench, FrankaArm, Host, bench as at_rest, modes};
 
@@ -23,13 +24,18 @@ pub fn bench(verb: &DeviceVerb, arm: &CellFranka) -> anyhow::Result<()> {
 }
 
 /// The role.
-pub fn serve(args: &RoleArgs, cell: &Cell, arm: &CellFranka) -> anyhow::Result<()> {
+pub fn serve(
+    args: &RoleArgs,
+    cell: &Cell,
+    options: &DeviceOptions,
+    arm: &CellFranka,
+) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let host = Host::resolve(&arm.host)?;
     // Before the link's thread is started, which is as much in a hurry and inherits it.
     hurry(cell);
     let device = FrankaArm::start(&host, arm.spec, joined.session.clock().clone())?;
-    serve_beside_gripper(args, cell, &joined, device, |device| {
+    serve_beside_gripper(args, cell, options, &joined, device, |device| {
         tracing::info!(counts = ?device.counts(), "controller");
     })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use comfy_table::{Table, presets};
+use tactus_drivers_api::DeviceOptions;
 use tactus_franka::model::JOINT_NAMES;
 use tactus_franka::{NodeArm, NodeBench, NodeSpec};
 use tactus_wire::MonotonicClock;
@@ -31,12 +32,17 @@ pub fn bench(verb: &DeviceVerb, arm: &NodeSpec) -> anyhow::Result<()> {
 }
 
 /// The role.
-pub fn serve(args: &RoleArgs, cell: &Cell, arm: &NodeSpec) -> anyhow::Result<()> {
+pub fn serve(
+    args: &RoleArgs,
+    cell: &Cell,
+    options: &DeviceOptions,
+    arm: &NodeSpec,
+) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let device = NodeArm::start(arm, joined.session.clock().clone())?;
     // After its threads are started: the millisecond is the node's, and Zenoh's are in no hurry.
     hurry(cell);
-    serve_beside_gripper(args, cell, &joined, device, |device| {
+    serve_beside_gripper(args, cell, options, &joined, device, |device| {
         tracing::info!(counts = ?device.counts(), "franka-node");
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use comfy_table::{Table, presets};
-use tactus_drivers_api::Device;
+use tactus_drivers_api::{Device, DeviceOptions};
 use tactus_ros::{RosArm, RosArmSpec};
 use tactus_types::Clock;
 use tactus_wire::MonotonicClock;
@@ -26,11 +26,16 @@ pub fn bench(verb: &DeviceVerb, arm: RosArmSpec) -> anyhow::Result<()> {
 }
 
 /// The role.
-pub fn serve(args: &RoleArgs, cell: &Cell, arm: &RosArmSpec) -> anyhow::Result<()> {
+pub fn serve(
+    args: &RoleArgs,
+    cell: &Cell,
+    options: &DeviceOptions,
+    arm: &RosArmSpec,
+) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let device = RosArm::start(arm.clone(), joined.session.clock().clone())?;
     hurry(cell);
-    serve_beside_gripper(args, cell, &joined, device, |device| {
+    serve_beside_gripper(args, cell, options, &joined, device, |device| {
         tracing::info!(counts = ?device.counts(), "ros");
     })
 }

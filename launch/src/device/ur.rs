@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use comfy_table::{Table, presets};
+use tactus_drivers_api::DeviceOptions;
 use tactus_ur::bench::Act;
 use tactus_ur::model::JOINT_NAMES;
 use tactus_ur::{Bench, Host, UrArm};
@@ -27,13 +28,18 @@ pub fn bench(verb: &DeviceVerb, arm: &CellUr) -> anyhow::Result<()> {
 }
 
 /// The role.
-pub fn serve(args: &RoleArgs, cell: &Cell, arm: &CellUr) -> anyhow::Result<()> {
+pub fn serve(
+    args: &RoleArgs,
+    cell: &Cell,
+    options: &DeviceOptions,
+    arm: &CellUr,
+) -> anyhow::Result<()> {
     let joined = roles::join(args, &format!("device/{}", cell.device))?;
     let host = Host::resolve(&arm.host)?;
     // Before the link's thread is started, which is as much in a hurry and inherits it.
     hurry(cell);
     let device = UrArm::start(&host, arm.spec, joined.session.clock().clone())?;
-    serve_beside_gripper(args, cell, &joined, device, |device| {
+    serve_beside_gripper(args, cell, options, &joined, device, |device| {
         tracing::info!(counts = ?device.counts(), "controller");
     })
 }

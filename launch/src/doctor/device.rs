@@ -29,6 +29,14 @@ pub fn look(report: &mut Report, cell: &Cell) -> anyhow::Result<()> {
     };
     bar.finish_and_clear();
     add(report, "device", found)?;
+    if let Some(links) = &cell.links {
+        let found = cell.geometry().map(|_| {
+            let urdf = links.urdf.display();
+            format!("{urdf} has the arm's joints; {}", cell.says_of_space())
+        });
+        let mend = "launch/cells/README.md, \"An arm that does not describe itself\"";
+        add(report, "links", found.map_err(|e| (e, mend)))?;
+    }
     let Some(gripper) = &cell.gripper else {
         return Ok(());
     };

@@ -101,10 +101,17 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
     if real && args.instruction.is_none() {
         bail!("cell file {file}: say with --instruction what the policy of a real cell is told");
     }
-    let scenes = scenes(args, real)?;
+    let keys = cell.security.is_some();
+    let scenes = scenes(args, real, keys)?;
     let quick = args.set == Some(DrillSet::Quick);
+    if keys && args.mode.contains(&In::Teleop) {
+        bail!(
+            "cell file {file}: --mode teleop: expected a cell without keys: with them only an operator takes over, which a drill is not"
+        );
+    }
     let modes = match args.mode.as_slice() {
         [] if quick => vec![In::Policy],
+        [] if keys => MODES.into_iter().filter(|m| *m != In::Teleop).collect(),
         [] => MODES.to_vec(),
         modes => modes.to_vec(),
     };
@@ -157,20 +164,22 @@ pub fn drill(args: &DrillArgs, cell: &Cell) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What is drilled: each fault by itself, or those of the command line together.
-fn scenes(args: &DrillArgs, real: bool) -> anyhow::Result<Vec<(String, Vec<LiveWish>)>> {
+/// What is drilled: each fault by itself, or those of the command line together; of a `real` arm, and of a cell with `keys`, those
+/// that are possible there.
+fn scenes(
+    args: &DrillArgs,
+    real: bool,
+    keys: bool,
+) -> anyhow::Result<Vec<(String, Vec<LiveWish>)>> {
     let wishes = args
         .fault
         .iter()
         .map(|text| text.parse::<LiveWish>())
         .collect::<Result<Vec<_>, _>>()?;
-    // The device of a real cell is not ours to kill, and keeps its own name, so that no bridge can stand before it.
-    let possible = |wish: &LiveWish| !real || (wish.role() != Some("sim") && !wish.far_device());
-    if let Some(wish) = wishes.iter().find(|wish| !possible(wish)) {
-        bail!(
-            "fault `{}`: the device of a real cell is not started by this program, which cannot break it",
-            wish.fault.name
-        );
+    for wish in &wishes {
+        if let Some(why) = impossible(wish, real, keys) {
+            bail!("fault `{}`: {why}", wish.fault.name);
+        }
     }
     if !wishes.is_empty() {
         return Ok(vec![(args.fault.join(" "), wishes)]);
@@ -179,10 +188,21 @@ fn scenes(args: &DrillArgs, real: bool) -> anyhow::Result<Vec<(String, Vec<LiveW
         bail!("say what to drill: `all`, `quick` or --fault; --real-time --list names the faults");
     }
     let all = LIVE.iter().map(|fault| LiveWish::plain(*fault));
-    let possible = all.filter(possible);
+    let possible = all.filter(|wish| impossible(wish, real, keys).is_none());
     Ok(possible
         .map(|wish| (wish.fault.name.to_owned(), vec![wish]))
         .collect())
+}
+
+/// Why a fault cannot be injected into a cell with a `real` arm, or with `keys`.
+fn impossible(wish: &LiveWish, real: bool, keys: bool) -> Option<&'static str> {
+    // A real arm that loses its device may fall, and the device keeps its own name, so that no bridge can stand before it.
+    if real && (wish.role() == Some("sim") || wish.far_device()) {
+        return Some("the device of a real cell is not broken: expected a simulated one");
+    }
+    (keys && wish.needs_keys()).then_some(
+        "expected a cell without keys: with them nobody says what another process would, and a drill is no operator",
+    )
 }
 
 fn needs(wishes: &[LiveWish]) -> Needs {
@@ -384,5 +404,24 @@ mod tests {
         assert_eq!(setups.len(), 4);
         let plain = |f: &&faults::LiveFault| !matches!(f.doing, Doing::Link(_));
         assert_eq!(LIVE.iter().filter(plain).count(), 13);
+    }
+
+    #[test]
+    fn a_real_arm_keeps_its_device_and_a_cell_with_keys_its_links() {
+        for (name, real, keys) in [
+            ("device:kill", false, true),
+            ("state:stop", false, false),
+            ("net:cut", true, false),
+            ("panel:flood", true, false),
+            ("operator:silent", true, false),
+            ("engine:kill", true, true),
+            ("camera:stop", true, true),
+            ("disk:full", true, true),
+        ] {
+            let wish = name.parse::<LiveWish>().expect("legal");
+            assert_eq!(impossible(&wish, true, false).is_none(), real, "{name}");
+            assert_eq!(impossible(&wish, false, true).is_none(), keys, "{name}");
+            assert!(impossible(&wish, false, false).is_none(), "{name}");
+        }
     }
 }

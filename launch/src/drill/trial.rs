@@ -161,7 +161,8 @@ impl Trial<'_> {
             In::Goto => running.watch_motion(&expects(Entry::in_goto), &ladder, end)?,
             In::Teleop => running.watch_motion(&expects(Entry::in_teleop), &ladder, end)?,
             In::Boot | In::Ready | In::Hold => {
-                running.watch_rest(&before, end)?;
+                let told = |wish: &Wish| wish.entry.act == Act::OrderHold;
+                running.watch_rest(&before, self.wishes.iter().any(told), end)?;
                 Watched::default()
             }
         };

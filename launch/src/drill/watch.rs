@@ -290,8 +290,14 @@ impl Running {
     }
 
     /// Watches an arm that must not move, in mode `before`, which must not change: but an arm that lost its torque has to
-    /// be enabled again.
-    pub(super) fn watch_rest(&mut self, before: &Mode, end: Time) -> anyhow::Result<()> {
+    /// be enabled again, and one that is `told` to hold must do so until somebody enables it.
+    pub(super) fn watch_rest(
+        &mut self,
+        before: &Mode,
+        told: bool,
+        end: Time,
+    ) -> anyhow::Result<()> {
+        let told = told && *before == Mode::Ready;
         let mut rest: Option<(u64, JointVec)> = None;
         while self.lockstep.now() < end {
             let (output, _) = self.tick()?;
@@ -300,7 +306,8 @@ impl Running {
             let disabled = limp && *before == Mode::Ready && *self.mode() == Mode::Boot;
             // A hold may get another reason: that of an operator, say.
             let (from, to) = (before.word(), self.mode().word());
-            if from != to && !disabled {
+            let holds = *self.mode() == Mode::Hold(HoldReason(Fault::Held));
+            if from != to && !disabled && !(told && holds) {
                 self.say(format!("mode `{from}` became `{to}`"));
                 return Ok(());
             }
@@ -317,6 +324,9 @@ impl Running {
                 }
                 _ => rest = Some((self.reseeds, command.q)),
             }
+        }
+        if told && self.mode().word() != "hold" {
+            self.say("told to hold it stayed ready".into());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! operator is told a label, never a bundle. The cell is brought up anew for every trial, and stays up until it is scored,
 //! so that its cameras show how it ended.
 
+mod ending;
 mod said;
 mod trial;
 
@@ -38,6 +39,7 @@ pub struct Operator {
     session: Session,
     endpoint: String,
     cell: Cell,
+    despite_preflight: bool,
     state: Arc<Mutex<State>>,
     reports: Publisher<EvalReport>,
     events: Publisher<EpisodeEvent>,
@@ -47,8 +49,14 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Opens the wire, where every trial's processes and panels meet: on `listen`, or any free port.
-    pub fn new(cell: &Cell, name: &str, listen: Option<&str>) -> anyhow::Result<Self> {
+    /// Opens the wire, where every trial's processes and panels meet: on `listen`, or any free port. With `despite_preflight` a
+    /// real arm moves although it does not show what a bundle was trained on.
+    pub fn new(
+        cell: &Cell,
+        name: &str,
+        listen: Option<&str>,
+        despite_preflight: bool,
+    ) -> anyhow::Result<Self> {
         let endpoint = match listen {
             Some(endpoint) => endpoint.to_owned(),
             None => children::free_endpoint(cell)?,
@@ -83,6 +91,7 @@ impl Operator {
             report,
             picture: vec![],
             said: None,
+            begun: false,
         }));
         let to = state.clone();
         let answers = session.queryable(
@@ -122,6 +131,7 @@ impl Operator {
             session,
             endpoint,
             cell: cell.clone(),
+            despite_preflight,
             state,
             reports,
             events,

@@ -61,11 +61,16 @@ pub fn run(args: &EvalRunArgs) -> anyhow::Result<ExitCode> {
     store(&copy, &text).with_context(|| format!("plan {}", copy.display()))?;
     let begun = setting.begun(&plan, &text, &folder, mode, args.record);
     journal.append(Entry::Begun(begun))?;
-    go_on(&plan, &setting, journal, &args.dir, args.listen.as_deref())
+    let asked = (args.listen.as_deref(), args.despite_preflight);
+    go_on(&plan, &setting, journal, &args.dir, asked)
 }
 
 /// `tactus eval resume`.
-pub fn resume(dir: &Path, listen: Option<&str>) -> anyhow::Result<ExitCode> {
+pub fn resume(
+    dir: &Path,
+    listen: Option<&str>,
+    despite_preflight: bool,
+) -> anyhow::Result<ExitCode> {
     let file = dir.join(PLAN);
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("no evaluation here: plan {}", file.display()))?;
@@ -91,7 +96,7 @@ pub fn resume(dir: &Path, listen: Option<&str>) -> anyhow::Result<ExitCode> {
     if journal.was_torn() {
         eprintln!("the last line had been cut off by a crash; what it belonged to is run again");
     }
-    go_on(&plan, &setting, journal, dir, listen)
+    go_on(&plan, &setting, journal, dir, (listen, despite_preflight))
 }
 
 fn parse(file: &Path, text: &str) -> anyhow::Result<Plan> {
@@ -119,7 +124,7 @@ fn go_on(
     setting: &Setting,
     mut journal: Journal,
     dir: &Path,
-    listen: Option<&str>,
+    (listen, despite_preflight): (Option<&str>, bool),
 ) -> anyhow::Result<ExitCode> {
     let stop = roles::stop_flag(false)?;
     let (mode, recorded) = match journal.entries().first() {
@@ -131,7 +136,12 @@ fn go_on(
     };
     let store = Store::open(dir, recorded)?;
     let mut stage = match mode.as_str() {
-        "operator" => Stage::Operator(Box::new(Operator::new(&setting.cell, &plan.name, listen)?)),
+        "operator" => Stage::Operator(Box::new(Operator::new(
+            &setting.cell,
+            &plan.name,
+            listen,
+            despite_preflight,
+        )?)),
         mode => Stage::new(mode, setting)?,
     };
     let slots = plan.slots();

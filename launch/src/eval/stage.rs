@@ -163,7 +163,9 @@ fn lockstep(
                 return;
             };
             figures.held_ticks += u64::from(command.setpoint.source == Source::Hold);
-            if let Some(observed_at) = command.setpoint.observed_at {
+            if command.setpoint.source == Source::Policy
+                && let Some(observed_at) = command.setpoint.observed_at
+            {
                 figures.count_age(now.since(observed_at).as_millis() as u64);
             }
         },

@@ -333,7 +333,12 @@ impl Inner {
     fn close(&self, success: bool, reason: String) {
         let episode = self.lately().episode.take();
         if let Some(episode) = episode {
-            self.publish(episode.number, EpisodePhase::Stopped { success, reason });
+            let phase = EpisodePhase::Stopped {
+                success,
+                reason,
+                excluded: false,
+            };
+            self.publish(episode.number, phase);
         }
     }
 

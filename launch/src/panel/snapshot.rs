@@ -221,13 +221,21 @@ impl Lately {
                 self.tally.begun += 1;
                 self.tell(format!("episode {}: {instruction}", event.episode), now);
             }
-            EpisodePhase::Stopped { success, reason } => {
+            EpisodePhase::Stopped {
+                success,
+                reason,
+                excluded,
+            } => {
                 match success {
                     true => self.tally.successes += 1,
-                    false if reason == NOT_SCORED => {}
+                    false if *excluded || reason == NOT_SCORED => {}
                     false => self.tally.failures += 1,
                 }
-                let word = if *success { "success" } else { "no success" };
+                let word = match (success, excluded) {
+                    (true, _) => "success",
+                    (false, true) => "excluded",
+                    (false, false) => "no success",
+                };
                 let because = if reason.is_empty() { "" } else { ": " };
                 self.tell(
                     format!("episode {}: {word}{because}{reason}", event.episode),

@@ -105,8 +105,11 @@ struct Noted {
 }
 
 impl Noted {
-    /// Adds `first..=last`, which may overlap what is there.
+    /// Adds `first..=last`, which may overlap what is there. One that ends before it begins, which no arm host writes, is none.
     fn add(&mut self, first: u64, last: u64) {
+        if last < first {
+            return;
+        }
         let (mut first, mut last) = (first, last);
         let before = self.stretches.range(..=first).next_back();
         if let Some((from, to)) = before.map(|(from, to)| (*from, *to))
@@ -175,7 +178,7 @@ impl Ticks {
                 Some((1, last)) => format!("control loop: {topic}: can be replayed up to tick {last} of boot {boot:016x}"),
                 Some((first, _)) => format!(
                     "control loop: {topic}: cannot be replayed, the first {} ticks of boot {boot:016x} are not in the file",
-                    first - 1
+                    first.saturating_sub(1)
                 ),
                 None => format!("control loop: {topic}: no ticks"),
             }
@@ -196,5 +199,17 @@ mod tests {
         }
         let stretches: Vec<(u64, u64)> = noted.stretches.into_iter().collect();
         assert_eq!(stretches, [(1, 20), (31, 50)]);
+    }
+
+    #[test]
+    fn ticks_of_a_forged_file_are_no_panic() {
+        let mut ticks = Ticks::default();
+        let noted = ticks.boots.entry(("t".into(), 1)).or_default();
+        for (first, last) in [(9, 3), (u64::MAX, 0), (0, 0), (u64::MAX, u64::MAX)] {
+            noted.add(first, last);
+        }
+        assert_eq!(noted.stretches.len(), 2);
+        assert_eq!(ticks.losses().len(), 1);
+        assert!(ticks.words().contains("cannot be replayed"));
     }
 }

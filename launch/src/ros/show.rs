@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tactus_calibration::Lens;
 use tactus_ros::keys::part;
 use tactus_ros::messages::{
     CameraInfo as RosCameraInfo, CompressedImage, JointState as RosJointState, Text,
@@ -13,6 +14,7 @@ use tactus_types::{CameraFrame, Encoding, JointState, JointVec, Time};
 use tactus_wire::{AppliedBatch, Delivery, ModeReport, Sparse, Topic};
 
 use super::{Bridge, Kept, thread};
+use crate::cell::CellCamera;
 
 /// The mode is said again after this long, for whoever came late.
 const MODE_AGAIN: Duration = Duration::from_secs(1);
@@ -159,12 +161,22 @@ fn tell(failed: &Sparse, sent: Result<(), RosError>) {
     }
 }
 
+/// The lens that a camera's published pictures have; `None`, said once, where the file does not hold for them.
+fn lens_of(camera: &CellCamera) -> Option<Lens> {
+    let (_, info) = camera.calibration.intrinsics.as_ref()?;
+    let lens = camera.published_lens(&info.lens);
+    if let Err(e) = &lens {
+        tracing::warn!("its camera_info says zeros: {e}");
+    }
+    lens.ok()
+}
+
 fn pictures(bridge: &Arc<Bridge>, kept: &mut Kept) -> anyhow::Result<()> {
     let Bridge {
         cell, joined, node, ..
     } = bridge.as_ref();
     let mut cameras = Vec::new();
-    for (index, camera) in cell.cameras.iter().enumerate() {
+    for camera in &cell.cameras {
         let newest = Arc::<Newest<CameraFrame>>::default();
         let to = newest.clone();
         let key = cell.wire.key(&Topic::CameraImage(camera.name.clone()));
@@ -180,20 +192,18 @@ fn pictures(bridge: &Arc<Bridge>, kept: &mut Kept) -> anyhow::Result<()> {
         let image: RosPublisher<CompressedImage> = node.publisher(&topic, Qos::SENSOR)?;
         let topic = bridge.name(&format!("camera/{name}/camera_info"))?;
         let info: RosPublisher<RosCameraInfo> = node.publisher(&topic, Qos::SENSOR)?;
-        cameras.push((index, newest, image, info, format!("{name}_optical_frame")));
+        let frame_id = format!("{name}_optical_frame");
+        cameras.push((newest, image, info, lens_of(camera), frame_id));
     }
     let at = bridge.clone();
     kept.threads.push(thread("ros-pictures", move || {
         let (failed, raw) = (Sparse::default(), Sparse::default());
         while !at.is_done() {
-            for (index, newest, image, info, frame_id) in &cameras {
+            for (newest, image, info, lens, frame_id) in &cameras {
                 let Some(frame) = newest.take() else { continue };
                 let header = show::header(at.unix_nanos(frame.captured_at), frame_id);
-                let calibration = at.cell.cameras.get(*index).map(|c| &c.calibration);
-                let lens = calibration.and_then(|c| c.intrinsics.as_ref());
-                let lens = lens.map(|(_, info)| &info.lens);
                 let size = (frame.width, frame.height);
-                tell(&failed, info.put(&show::camera_info(header.clone(), size, lens)));
+                tell(&failed, info.put(&show::camera_info(header.clone(), size, lens.as_ref())));
                 match frame.encoding {
                     Encoding::Jpeg => tell(&failed, image.put(&show::picture(header, &frame.data))),
                     Encoding::Rgb8 => {
@@ -207,4 +217,37 @@ fn pictures(bridge: &Arc<Bridge>, kept: &mut Kept) -> anyhow::Result<()> {
         }
     })?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_calibration::{CameraInfo, LensModel};
+
+    #[test]
+    fn a_camera_info_is_of_the_pictures_that_are_published() {
+        let text = include_str!("../../cells/so101.toml");
+        let cell = crate::cell::parse(text, std::path::Path::new("cells/so101.toml"));
+        let mut camera = cell.expect("legal").cameras.remove(0);
+        let lens = Lens {
+            size: (640, 480),
+            camera: [520.0, 521.0, 318.0, 242.0],
+            model: LensModel::PlumbBob,
+            distortion: vec![-0.3, 0.1, 0.001, -0.002, 0.0],
+            straight: [500.0, 501.0, 320.0, 240.0],
+        };
+        let info = CameraInfo {
+            lens: lens.clone(),
+            camera: camera.name.to_string(),
+            std_px: None,
+            sha256: String::new(),
+            seal: None,
+        };
+        camera.calibration.intrinsics = Some(("front.yaml".into(), info));
+        assert_eq!(lens_of(&camera), Some(lens.clone()));
+        camera.real.as_mut().expect("real").undistort = Some(lens.clone());
+        assert_eq!(lens_of(&camera), Some(lens.straightened()));
+        camera.real.as_mut().expect("real").rotate = tactus_camera::Rotation::Half;
+        assert_eq!(lens_of(&camera), None);
+    }
 }

@@ -29,6 +29,7 @@ use crate::{
     stats::Stats,
 };
 use manifest::DirectManifest;
+pub use units::is_gripper;
 
 /// Family in the manifest.
 pub(crate) const FAMILY: &str = "direct";

@@ -153,8 +153,10 @@ pub struct Prompt {
     pub image_token: String,
     /// Whether the instruction is lower-cased.
     pub lowercase: bool,
-    /// Whether ASCII punctuation is removed from the instruction.
+    /// Whether all that is neither letter, digit, `_` nor blank is removed from the instruction.
     pub strip_punctuation: bool,
+    /// Whether the instruction loses outer blanks, and `_` and line ends in it become blanks.
+    pub blanks: bool,
 }
 
 /// The normalised state in words: for each column the number of the bin that it is in, -1 below the first.

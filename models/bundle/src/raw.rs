@@ -100,6 +100,9 @@ pub(crate) struct RawPrompt {
     pub pad_token: String,
     pub lowercase: bool,
     pub strip_punctuation: bool,
+    // Default: as bundles were before there was such a choice.
+    #[serde(default)]
+    pub blanks: bool,
     pub state: Option<RawStateWords>,
 }
 

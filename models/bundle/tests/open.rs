@@ -710,7 +710,7 @@ fn with_an_expert(text: String) -> String {
         ),
         (
             "strip_punctuation = true",
-            "strip_punctuation = true\nstate = { bins = 256, columns = 8 }",
+            "strip_punctuation = true\nblanks = true\nstate = { bins = 256, columns = 8 }",
         ),
         ("buckets = 1000", "buckets = 0"),
     ]
@@ -727,6 +727,7 @@ fn a_policy_with_an_expert_opens() {
     let bundle = Bundle::open(dir.path()).expect("it opens");
     let manifest = bundle.manifest();
     assert!(manifest.family.has_expert());
+    assert!(manifest.prompt.blanks);
     assert_eq!(
         (manifest.backbone.hidden, manifest.backbone.features),
         (128, 36)

@@ -16,7 +16,7 @@ use tactus_types::{
 };
 use tactus_vla::{
     InferError, VlaError, VlaOptions,
-    gripper::open_before,
+    gripper::{commanded_opening, open_before},
     leftover::commanded_at,
     normalise::{ActionColumns, StateColumns},
 };
@@ -392,16 +392,20 @@ fn frame_ref(frame: &CameraFrame) -> FrameRef {
     }
 }
 
-/// Where the arm was at the observation, for actions that count from there.
+/// Where the arm was at the observation, for actions that count from there, and what its gripper was commanded to.
 fn anchor(
     anchor: Anchor,
     observation: &Observation,
     request: &InferenceRequest,
 ) -> Result<Action, InferError> {
     let JointState { q, opening, .. } = observation.state;
+    let (leftover, at) = (request.leftover.as_slice(), observation.observed_at);
     match anchor {
-        Anchor::Measured => Ok(Action { q, opening }),
-        Anchor::Command => commanded_at(request.leftover.as_slice(), observation.observed_at)
+        Anchor::Measured => Ok(Action {
+            q,
+            opening: commanded_opening(leftover, at, opening),
+        }),
+        Anchor::Command => commanded_at(leftover, at)
             .filter(|command| command.q.len() == q.len())
             .ok_or(InferError::NoCommand),
     }

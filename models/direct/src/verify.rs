@@ -7,7 +7,8 @@
 //! | `noise` f32, `output` f32, as the framework has them | `pixels to output` | the same | fp32: 1e-3, otherwise 1e-2 |
 //! | `actions` f32 in SI, of the rows that are the chunk | `pixels to actions` | range of the column | the same |
 //!
-//! A case with `rgb.*`, `state_raw` and one of `output` and `actions` is enough. Graphs that take past observations are given
+//! A case with `rgb.*`, `state_raw` and one of `output` and `actions` is enough; one with neither of them, or with a tensor of
+//! another name, is refused. Graphs that take past observations are given
 //! the same one as often as they take.
 
 use std::path::Path;
@@ -27,6 +28,8 @@ use crate::{graph::Numbers, policy::DirectPolicy};
 
 /// When golden cases were observed. Any time would do.
 const OBSERVED_AT: Time = Time::from_millis(1_000_000);
+/// What the framework made, of which a case has one at least.
+const CHUNK: [&str; 2] = ["output", "actions"];
 /// Tolerance of pictures, of their scale: resampling rounds to a byte.
 const PICTURE: f64 = 1e-2;
 /// Tolerance of a state.
@@ -74,6 +77,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn run(&mut self, policy: &mut DirectPolicy) -> Result<(), VlaError> {
+        self.known()?;
         let observation = self.observation()?;
         let anchor = Action {
             q: observation.state.q,
@@ -178,6 +182,32 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Whether there is something to compare, and no tensor that nothing would be compared with.
+    fn known(&self) -> Result<(), VlaError> {
+        let manifest = self.bundle.manifest();
+        let cameras = manifest.outline.cameras.iter();
+        let mut known: Vec<String> = cameras.map(|c| format!("rgb.{}", c.name)).collect();
+        let own = ["state_raw", "noise", CHUNK[0], CHUNK[1]];
+        known.extend(own.map(str::to_owned));
+        let state = manifest.proprio.iter().map(|state| &state.input);
+        let inputs = manifest.pictures.iter().map(|p| &p.input).chain(state);
+        known.extend(inputs.map(|name| format!("input.{name}")));
+        let other = self
+            .case
+            .names()
+            .find(|name| !known.iter().any(|k| k == name));
+        if let Some(name) = other {
+            return Err(self.wrong(name, known.join(", "), "a tensor that nothing reads"));
+        }
+        match CHUNK.iter().any(|name| self.case.get(name).is_some()) {
+            true => Ok(()),
+            false => {
+                let expected = "it, or `actions`: what the framework made";
+                Err(self.wrong(CHUNK[0], expected, "neither"))
+            }
+        }
+    }
+
     fn observation(&self) -> Result<Observation, VlaError> {
         let outline = self.bundle.outline();
         let mut frames = Vec::new();
@@ -199,27 +229,16 @@ impl Case<'_> {
         if raw.len() != state.columns() {
             return Err(self.shape("state_raw", state.columns(), raw.len()));
         }
-        let units = &self.bundle.manifest().units;
+        let si = self.bundle.manifest().state_in_si(raw);
         let column = |joint: &String| state.joints.iter().position(|name| name == joint);
         // Any place would do for a joint that the policy does not see.
-        let value = |joint: &String| match column(joint) {
-            None => 0.0,
-            Some(i) => {
-                let zero = units.zero.get(joint).copied().unwrap_or(0.0);
-                let sign = if units.inverted.contains(joint) {
-                    -1.0
-                } else {
-                    1.0
-                };
-                sign * units.joints.rad() * (f64::from(raw[i]) - zero)
-            }
-        };
-        let q: Vec<f64> = outline.action.joints.iter().map(value).collect();
+        let value = |joint: &String| column(joint).and_then(|i| si.get(i).copied());
+        let joints = &outline.action.joints;
+        let q: Vec<f64> = joints.iter().map(|j| value(j).unwrap_or(0.0)).collect();
         let q = JointVec::from_slice(&q)
             .ok_or_else(|| self.shape("state_raw", state.columns(), raw.len()))?;
-        let [closed, open] = units.gripper;
         let opening = match state.gripper {
-            true => (f64::from(raw[state.joints.len()]) - closed) / (open - closed),
+            true => si.last().copied().unwrap_or(0.0),
             false => 0.0,
         };
         Ok(Observation {
@@ -238,11 +257,20 @@ impl Case<'_> {
     }
 
     fn shape(&self, tensor: &str, expected: usize, actual: usize) -> VlaError {
+        self.wrong(tensor, format!("{expected} numbers"), actual.to_string())
+    }
+
+    fn wrong(
+        &self,
+        tensor: &str,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+    ) -> VlaError {
         VlaError::Bundle(BundleError::Golden {
             file: self.case.file.clone(),
             tensor: tensor.into(),
-            expected: format!("{expected} numbers"),
-            actual: actual.to_string(),
+            expected: expected.into(),
+            actual: actual.into(),
         })
     }
 

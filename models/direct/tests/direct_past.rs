@@ -7,8 +7,8 @@ use tactus_bundle::DirectBundle;
 use tactus_direct::DirectPolicy;
 use tactus_direct::wrap::{Contents, Known, Map, Resolved, Scan, infer, write};
 use tactus_types::{
-    ActionChunk, CameraFrame, Conditioning, Encoding, Generation, InferenceRequest, JointState,
-    JointVec, Observation, Policy, Time,
+    Action, ActionChunk, CameraFrame, Conditioning, Encoding, Generation, InferenceRequest,
+    JointState, JointVec, Observation, Policy, Time, TimedAction,
 };
 use tactus_vla::RunOptions;
 use tempfile::TempDir;
@@ -109,7 +109,12 @@ fn chunk(
     observation: &Observation,
     (count, seed): (u64, u64),
 ) -> ActionChunk {
-    let request = InferenceRequest {
+    let request = request((count, seed));
+    policy.infer(observation, &request).expect("a chunk")
+}
+
+fn request((count, seed): (u64, u64)) -> InferenceRequest {
+    InferenceRequest {
         id: 0,
         generation: Generation { boot: 1, count },
         instruction: "show".into(),
@@ -119,8 +124,33 @@ fn chunk(
         leftover: std::iter::empty().collect(),
         conditioning: Conditioning::None,
         seed,
+    }
+}
+
+#[test]
+fn a_policy_without_a_gripper_leaves_it_as_it_was_commanded() {
+    let said = SAID.replace("[\"a\", \"b\"]", "[\"a\", \"b\", \"c\"]");
+    let (_folder, bundle) = wrapped_as(&format!("{said}{STRETCH}"));
+    let joints = ["a", "b", "c"].map(str::to_owned);
+    let mut policy =
+        DirectPolicy::open(bundle, RunOptions::default().policy(&joints)).expect("opens");
+    let mut observation = observed(1000, 51, ([0.0; 2], 0.4));
+    let q = JointVec::zeros(3);
+    (observation.state.q, observation.state.dq) = (q, q);
+    let mut request = request((1, 0));
+    // Around something: commanded closed, measured half open.
+    request.leftover = std::iter::once(TimedAction {
+        due: Time::from_millis(900),
+        action: Action { q, opening: 0.0 },
+    })
+    .collect();
+    let mut opening = |request: &InferenceRequest| {
+        let made = policy.infer(&observation, request).expect("a chunk");
+        made.actions[0].opening
     };
-    policy.infer(observation, &request).expect("a chunk")
+    assert_eq!(opening(&request), 0.0);
+    request.leftover = std::iter::empty().collect();
+    assert_eq!(opening(&request), 0.4, "nothing is commanded");
 }
 
 fn near(a: f64, b: f64) -> bool {

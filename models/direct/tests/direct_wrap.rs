@@ -42,6 +42,21 @@ fn wrapped_with(
     stats: Option<FeatureStats>,
     out: &Path,
 ) -> Result<DirectBundle, WrapError> {
+    wrapped_as(
+        lines,
+        (stats, &joints()),
+        &example("golden.safetensors"),
+        out,
+    )
+}
+
+/// The same with another golden case, for an arm of `arm`.
+fn wrapped_as(
+    lines: &str,
+    (stats, arm): (Option<FeatureStats>, &[String]),
+    golden: &Path,
+    out: &Path,
+) -> Result<DirectBundle, WrapError> {
     let mut table: toml::Table = std::fs::read_to_string(example("map.toml"))
         .expect("the map")
         .parse()
@@ -56,7 +71,7 @@ fn wrapped_with(
         outputs: session.outputs(),
         stats: stats.as_ref(),
         cameras: &cameras,
-        joints: &joints(),
+        joints: arm,
         package: None,
         stem: "act",
     };
@@ -67,7 +82,7 @@ fn wrapped_with(
     let contents = Contents {
         graph: &file,
         scan: &scan,
-        golden: &[example("golden.safetensors")],
+        golden: &[golden.to_path_buf()],
         out,
     };
     write(mapping, &contents, session, &options)
@@ -301,6 +316,110 @@ fn bad_observations_are_errors_and_no_chunks() {
     assert!(
         spoilt(&|o| o.frames[0].width = 640).contains("frame size: expected 224x224, got 640x224")
     );
+}
+
+/// The example's golden case in `folder`, each tensor with another name or none, and other numbers.
+fn golden(
+    folder: &Path,
+    name: impl Fn(&str) -> Option<&str>,
+    change: impl Fn(&str, &mut [f32]),
+) -> PathBuf {
+    let bytes = std::fs::read(example("golden.safetensors")).expect("the case");
+    let case = tactus_bundle::GoldenCase::parse("golden", &bytes).expect("a case");
+    let mut tensors = Vec::new();
+    for (old, new) in case.names().filter_map(|old| Some((old, name(old)?))) {
+        let tensor = case.get(old).expect("there");
+        let (kind, bytes) = match &tensor.data {
+            tactus_bundle::GoldenData::U8(bytes) => (safetensors::Dtype::U8, bytes.clone()),
+            tactus_bundle::GoldenData::F32(values) => {
+                let mut values = values.clone();
+                change(old, &mut values);
+                let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                (safetensors::Dtype::F32, bytes)
+            }
+            tactus_bundle::GoldenData::I64(_) => panic!("`{old}`: no such type here"),
+        };
+        tensors.push((new.to_owned(), kind, tensor.shape.clone(), bytes));
+    }
+    let views = tensors.iter().map(|(name, kind, shape, bytes)| {
+        let view = safetensors::tensor::TensorView::new(*kind, shape.clone(), bytes);
+        (name, view.expect("a tensor"))
+    });
+    let said = [("instruction".to_owned(), case.instruction.clone())];
+    let bytes = safetensors::serialize(views, Some(said.into())).expect("bytes");
+    let file = folder.join("case.safetensors");
+    std::fs::write(&file, bytes).expect("written");
+    file
+}
+
+#[test]
+fn a_case_that_compares_no_chunk_or_has_a_tensor_nobody_reads_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = |rename: fn(&str) -> Option<&str>, out: &str| {
+        let file = golden(folder.path(), rename, |_, _| ());
+        let out = folder.path().join(out);
+        wrapped_as("", (Some(stats()), &joints()), &file, &out).expect("wraps");
+        let report = verify(&out, &RunOptions::default());
+        report.expect_err("refused").to_string()
+    };
+    let error = refused(
+        |name| (!["output", "actions"].contains(&name)).then_some(name),
+        "neither",
+    );
+    let expected =
+        "tensor `output`: expected it, or `actions`: what the framework made, got neither";
+    assert!(error.contains(expected), "{error}");
+    let error = refused(
+        |name| Some(if name == "output" { "outputs" } else { name }),
+        "misspelt",
+    );
+    assert!(
+        error.contains("tensor `outputs`: expected rgb.scene, "),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("got a tensor that nothing reads"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_gripper_among_the_joints_of_two_arms_is_verified_by_its_own_ends() {
+    // The example's seven columns as a pair's, in degrees and hundredths.
+    let folder = tempfile::tempdir().expect("a folder");
+    let scale = |column: usize| {
+        if column == 6 {
+            100.0
+        } else {
+            180.0 / std::f64::consts::PI
+        }
+    };
+    let mut pair = stats();
+    for feature in ["observation.state", "action"] {
+        for values in pair.0.get_mut(feature).expect("there").values_mut() {
+            values
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, v)| *v *= scale(i));
+        }
+    }
+    let file = golden(
+        folder.path(),
+        |name| Some(name),
+        |name, values| {
+            if name == "state_raw" {
+                let scaled = |(i, v): (usize, &mut f32)| *v = (f64::from(*v) * scale(i)) as f32;
+                values.iter_mut().enumerate().for_each(scaled);
+            }
+        },
+    );
+    let mut arm = joints();
+    arm.push("left_gripper".into());
+    let lines = "units = \"deg\"\ngripper = [0.0, 100.0]\nrepresentation = \"absolute_joints\"";
+    let out = folder.path().join("bundle");
+    wrapped_as(lines, (Some(pair), &arm), &file, &out).expect("wraps");
+    let report = verify(&out, &RunOptions::default()).expect("runs");
+    assert!(report.passed(), "{report}");
 }
 
 #[test]

@@ -155,8 +155,9 @@ def prepare(request: Request) -> Job:
     checkpoint.check_tokenizer(checkpoint_, tokens | marked)
     job = Job(checkpoint_, head, policy_, cell_, stats_, processor, tokenizer, template, layers, precisions)
     # Building a graph's module costs nothing and finds missing names and wrong shapes now.
-    for name, precision in precisions.items():
-        job.graph(name, precision)
+    made = [job.graph(name, precision) for name, precision in precisions.items()]
+    read = {source.key for graph in made for source in graph.sources.values() if source.weights is head.weights}
+    head_config.refuse_unread(head, read)
     return job
 
 

@@ -167,7 +167,7 @@ class ExpertMaker(Maker):
         state = again.uniform(-0.8, 0.8, c.state_columns)
         raw = self.stats.state.restore(state).astype(np.float32)
         state = torch.from_numpy(self.stats.state.normalise(raw).astype(np.float32))[None]
-        words = prompt.clean(instruction, False, False)
+        words = prompt.clean(instruction, False, False, c.family in expert_config.BLANKS)
         image = IMAGE_TOKEN * (c.tokens * len(pictures))
         text = self.head.words(job.template, words, image, state, job.said_columns)
         ids = job.tokenizer.encode(text, add_special_tokens=False).ids
@@ -200,6 +200,7 @@ def text(folder: Path, job: Job, costs: dict, revision: str) -> str:
     """The manifest of the finished bundle in `folder`; `costs` by graph."""
     j = lambda value: json.dumps(value, ensure_ascii=False)
     c, declared = job.expert.config, job.policy
+    blanks = "\nblanks = true" if c.family in expert_config.BLANKS else ""
     said = f"\nstate = {{ bins = {STATE_BINS}, columns = {job.said_columns} }}" if "{state}" in job.template else ""
     return f"""schema = 1
 name = {j(declared["name"])}
@@ -247,7 +248,7 @@ image = "{{pads}}"
 image_token = "{IMAGE_TOKEN}"
 pad_token = "<pad>"
 lowercase = false
-strip_punctuation = false{said}
+strip_punctuation = false{blanks}{said}
 
 {manifest.moves(declared, c.horizon, c.max_action)}
 [denoise]

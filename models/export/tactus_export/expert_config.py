@@ -28,6 +28,8 @@ TEMPLATES = {
     "pi05": "{images}<bos>Task: {instruction}, State: {state};\nAction: ",
     "smolvla": "{images}{instruction}\n",
 }
+# Whose instructions lose outer blanks, and have blanks for `_` and line ends.
+BLANKS = ("pi05",)
 PROCESSORS = {"pi0": "letterbox_centre", "pi05": "letterbox_centre", "smolvla": "letterbox_corner"}
 
 

@@ -1,9 +1,11 @@
 """Dimensions of a GR00T N1.5 or N1.7 action head, from its weights and the JSON beside them.
 
 Decides: what is read off the weights (widths, layers, which optional parts exist) and what must be said by the
-configuration (heads, horizon, buckets, steps). Does not decide: the mathematics (`head.py`).
+configuration (heads, horizon, buckets, steps), and what is refused because it would change the mathematics. Does not
+decide: the mathematics (`head.py`).
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,18 @@ from tactus_export.error import ExportError
 from tactus_export.weights import Weights
 
 PREFIX = "action_head."
+# Keys of NVIDIA's configurations that change the mathematics: table, key, the value that is implemented. A missing key counts as
+# this value. Of `positional_embeddings` NVIDIA's own default is another, "sinusoidal", but then each block's table
+# (`pos_embed.pe`) is among the weights, which is refused below.
+FIXED = (
+    ("diffusion_model_cfg", "positional_embeddings", None), ("diffusion_model_cfg", "norm_type", "ada_norm"),
+    ("diffusion_model_cfg", "norm_elementwise_affine", False), ("diffusion_model_cfg", "norm_eps", 1e-5),
+    ("diffusion_model_cfg", "activation_fn", "gelu-approximate"), ("diffusion_model_cfg", "attention_bias", True),
+    ("vl_self_attention_cfg", "positional_embeddings", None), ("vl_self_attention_cfg", "activation_fn", "gelu-approximate"),
+    ("vl_self_attention_cfg", "attention_bias", True), (None, "exclude_state", False), (None, "state_history_length", 1),
+)  # fmt: skip
+# Tensors that only training reads: what stands for a state that is left out.
+IDLE = ("mask_token",)
 
 
 @dataclass(frozen=True)
@@ -93,6 +107,24 @@ def load(path: Path, policy, embodiment: int | None) -> Head:
     return Head(config, weights, prefix, path, chosen)
 
 
+def refuse(file: Path, raw: dict, vl_layers: int, positions: bool, vlln: bool) -> None:
+    """What is not implemented, and what the weights contradict."""
+    fixed = [fixed for fixed in FIXED if vl_layers or fixed[0] != "vl_self_attention_cfg"]
+    for table, key, expected in (*fixed, (None, "add_pos_embed", positions), (None, "use_vlln", vlln)):
+        of = raw if table is None else raw.get(table) or {}
+        if (said := of.get(key, expected)) != expected:
+            name = key if table is None else f"{table}.{key}"
+            raise ExportError(file, json.dumps(expected), json.dumps(said), key=name)
+
+
+def refuse_unread(head: Head, read: set[str]) -> None:
+    """Tensors of the head that are not among those `read` by its graphs belong to mathematics that is not implemented."""
+    idle = {head.prefix + name for name in IDLE}
+    for name in sorted(head.weights.entries.keys() - read - idle):
+        if name.startswith(head.prefix):
+            raise ExportError(head.path, "only tensors that an action head of GR00T N1.5 or N1.7 reads", "it", key=name)
+
+
 def _config(file: Path, raw: dict, weights: Weights, prefix: str) -> HeadConfig:
     shape = lambda name: weights.shape(prefix + name)
     has = lambda name: prefix + name in weights
@@ -132,6 +164,7 @@ def _config(file: Path, raw: dict, weights: Weights, prefix: str) -> HeadConfig:
         buckets=number("num_timestep_buckets"), steps=number("num_inference_timesteps"),
         per_action=raw.get("adaln_time", "global") == "per_action",
     )  # fmt: skip
+    refuse(file, raw, vl_layers, config.positions, config.vlln)
     if raw.get("use_alternate_vl_dit", False):
         if not interleaved:
             raise ExportError(file, "true, as the blocks of the alternating head do", False, key="interleave_self_attention")

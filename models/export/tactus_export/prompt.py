@@ -5,7 +5,6 @@ Decides: the families' templates, how an instruction is cleaned. Does not decide
 """
 
 import re
-import string
 
 from tactus_export.checkpoint import Checkpoint
 from tactus_export.error import ExportError
@@ -13,7 +12,6 @@ from tactus_export.error import ExportError
 SYSTEM = {"qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", "qwen3_vl": ""}
 USER = "<|im_start|>user\n{body}<|im_end|>\n<|im_start|>assistant\n"
 BODY = {"images_first": "{images}{instruction}", "instruction_first": "{instruction}{images}"}
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def template(checkpoint: Checkpoint, policy, tokenizer) -> str:
@@ -63,7 +61,9 @@ def markers(text: str) -> list[str]:
     return re.findall(r"<\|[^\s<]*?\|>", text)
 
 
-def clean(instruction: str, lowercase: bool, strip_punctuation: bool) -> str:
-    """What GR00T calls `formalize_language`: lower case, no ASCII punctuation; each if the policy says so."""
+def clean(instruction: str, lowercase: bool, strip_punctuation: bool, blanks: bool = False) -> str:
+    """What GR00T calls `formalize_language`: lower case, nothing but letters, digits, `_` and blanks; with `blanks` what LeRobot's
+    pi0.5 and openpi do: no outer blanks, `_` and line ends as blanks; each if the policy says so."""
     instruction = instruction.lower() if lowercase else instruction
-    return instruction.translate(_PUNCTUATION) if strip_punctuation else instruction
+    instruction = re.sub(r"[^\w\s]", "", instruction) if strip_punctuation else instruction
+    return instruction.strip().replace("_", " ").replace("\n", " ") if blanks else instruction

@@ -250,6 +250,7 @@ def make_head(family: str, path: Path, o: Options) -> None:
         "num_inference_timesteps": 4, "max_num_embodiments": n,
         "diffusion_model_cfg": {
             "num_attention_heads": o.head_heads, "num_layers": o.head_layers, "interleave_self_attention": True,
+            "norm_type": "ada_norm", "positional_embeddings": None,
         },
         "vl_self_attention_cfg": {"num_attention_heads": o.vl_heads, "num_layers": vl_layers},
     } | ({} if real or o.alternating else {"adaln_time": "per_action"})  # fmt: skip

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import arguments, declare
+from conftest import arguments, declare, request
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tactus_export import cli, tiny
+from tactus_export import bundle, cli, tiny
 
 
 def refused(capsys, folder: Path, *more: str, says: tuple[str, ...], code: int = 1) -> None:
@@ -312,3 +312,40 @@ def test_usage(capsys):
             cli.main(wrong)
         assert exit_.value.code == 2
     assert "usage: tactus-export" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table, key, value", [
+    ("diffusion_model_cfg", "positional_embeddings", "sinusoidal"), ("diffusion_model_cfg", "norm_type", "layer_norm"),
+    ("diffusion_model_cfg", "norm_elementwise_affine", True), ("diffusion_model_cfg", "norm_eps", 1e-6),
+    ("diffusion_model_cfg", "activation_fn", "geglu"), ("vl_self_attention_cfg", "positional_embeddings", "sinusoidal"),
+    ("vl_self_attention_cfg", "activation_fn", "gelu"), (None, "add_pos_embed", False), (None, "use_vlln", False),
+    (None, "exclude_state", True),
+])  # fmt: skip
+def test_other_mathematics_of_the_head(copied, capsys, table, key, value):
+    folder = copied()
+    name = f"{table}__{key}" if table else key
+    edit(folder / "head_config.json", **{f"action_head_cfg__{name}": value})
+    refused(capsys, folder, says=("head_config.json", f"`{name.replace('__', '.')}`", f"got {json.dumps(value)}"))
+
+
+def stored(folder: Path, name: str, value: torch.Tensor) -> None:
+    """Another tensor in the head's file."""
+    head = folder / "head.safetensors"
+    save_file(load_file(head) | {name: value}, head)
+
+
+@pytest.mark.parametrize("name", ["model.transformer_blocks.0.pos_embed.pe", "model.transformer_blocks.1.norm3.weight"])
+def test_tensor_that_no_graph_reads(copied, capsys, name):
+    """Also where the configuration does not say what it is for."""
+    folder = copied()
+    edit(folder / "head_config.json", action_head_cfg__diffusion_model_cfg__positional_embeddings=None)
+    stored(folder, f"action_head.{name}", torch.ones(32))
+    refused(capsys, folder, says=("head.safetensors", f"`action_head.{name}`", "reads"))
+
+
+def test_tensors_that_are_not_the_heads_or_only_trained_with(copied):
+    folder = copied()
+    edit(folder / "head_config.json", action_head_cfg__diffusion_model_cfg__positional_embeddings=None)
+    stored(folder, "backbone.anything", torch.ones(3))
+    stored(folder, "action_head.mask_token", torch.ones(1, 1, 32))
+    bundle.prepare(request(folder))

@@ -126,6 +126,13 @@ impl Columns {
         self.columns.is_empty()
     }
 
+    /// Sense of the gripper, where a row has one.
+    pub fn sense(&self) -> Option<GripperSense> {
+        self.columns
+            .contains(&Column::Gripper)
+            .then_some(self.gripper)
+    }
+
     /// The row of `at`.
     pub fn write(&self, at: &Action, row: &mut Vec<f64>) {
         let number = |column: &Column| match column {

@@ -14,6 +14,7 @@ use tactus_types::{
 };
 
 use crate::array::Array;
+use crate::columns::GripperSense;
 use crate::mapping::{ImageKey, Layout, Mapping, Reads};
 use crate::pack::Packer;
 use crate::value::{self, Value};
@@ -131,7 +132,8 @@ impl Front {
         for (key, value) in &mapping.metadata {
             packer.text(key).toml(value);
         }
-        packer.text("tactus").map(9);
+        let sight = mapping.state.iter().find_map(|s| s.columns.sense());
+        packer.text("tactus").map(9 + usize::from(sight.is_some()));
         packer.text("policy").text(name);
         packer.text("bundle").text(self.policy.bundle_id());
         packer.text("prompt").text(&mapping.prompt);
@@ -149,13 +151,22 @@ impl Front {
             let key = state.keys.first().map_or("", String::as_str);
             packer.text(key).int(state.columns.len() as i64);
         }
+        if let Some(sense) = sight {
+            packer.text("state_gripper");
+            pack_sense(&mut packer, sense);
+        }
         let actions = &mapping.actions;
+        let sense = actions.columns.sense();
         packer.text("horizon").int(*horizon as i64);
         packer.text("period_s").float(reads.period.as_secs_f64());
         packer
             .text("first_action_offset_s")
             .float(first_action_offset.as_secs_f64());
-        packer.text("actions").map(3);
+        packer.text("actions").map(3 + usize::from(sense.is_some()));
+        if let Some(sense) = sense {
+            packer.text("gripper");
+            pack_sense(&mut packer, sense);
+        }
         packer
             .text("representation")
             .text(actions.representation.word());
@@ -308,6 +319,11 @@ impl Front {
         };
         Ok((observation, prompt))
     }
+}
+
+fn pack_sense(packer: &mut Packer, GripperSense { open, closed }: GripperSense) {
+    packer.map(2).text("open").float(open);
+    packer.text("closed").float(closed);
 }
 
 fn wrong(key: &str, expected: impl Into<String>, actual: impl Into<String>) -> FrontError {

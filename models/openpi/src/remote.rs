@@ -292,12 +292,14 @@ impl RemotePolicy {
 
     fn anchor(&self, observation: &Observation, request: &InferenceRequest) -> Option<Action> {
         let JointState { q, opening, .. } = observation.state;
+        let commanded = commanded_at(request.leftover.as_slice(), observation.observed_at);
         match self.spec.anchor {
-            Anchor::Measured => Some(Action { q, opening }),
-            Anchor::Command => {
-                let command = commanded_at(request.leftover.as_slice(), observation.observed_at)?;
-                (command.q.len() == q.len()).then_some(command)
-            }
+            // A server that says nothing of the gripper leaves it as it was told; where it is measured, it would press no more.
+            Anchor::Measured => Some(Action {
+                q,
+                opening: commanded.map_or(opening, |command| command.opening),
+            }),
+            Anchor::Command => commanded.filter(|command| command.q.len() == q.len()),
         }
     }
 }

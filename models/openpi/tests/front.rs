@@ -263,6 +263,15 @@ fn an_aloha_client_sends_planes_and_a_droid_client_two_vectors() {
         metadata.get("tactus.actions.representation"),
         Some(&Value::Text("relative_joints"))
     );
+    for gripper in ["tactus.actions.gripper", "tactus.state_gripper"] {
+        let number = |end: &str| metadata.get(&format!("{gripper}.{end}")).cloned();
+        let ends = [number("open"), number("closed")];
+        assert_eq!(
+            ends,
+            [0.0, 1.0].map(|end| Some(Value::Float(end))),
+            "{gripper}"
+        );
+    }
 }
 
 #[test]

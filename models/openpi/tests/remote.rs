@@ -234,6 +234,22 @@ fn an_observation_goes_out_as_the_cell_says_and_a_chunk_comes_back() {
 }
 
 #[test]
+fn a_server_without_a_gripper_leaves_it_as_it_was_commanded() {
+    let server = Server::start(nothing, |_, socket| {
+        heard(socket)?;
+        socket.send(chunk(&[3, 2], &[0.5; 6])).ok()
+    });
+    let file = "[actions]\ncolumns = [\"a\", \"b\"]\n";
+    let mut policy = open(&server, file, Anchor::Measured);
+    let made = asked(&mut policy, 1, LONG).expect("answers");
+    assert_eq!(made.actions[0].q.as_slice(), [0.5, 0.5]);
+    assert_eq!(
+        made.actions[2].opening, 0.0,
+        "measured at 1, commanded to 0"
+    );
+}
+
+#[test]
 fn what_is_no_chunk_is_an_error_in_one_sentence_and_the_next_is_asked() {
     let bad: Vec<(Message, &str)> = vec![
         (
@@ -397,4 +413,29 @@ fn a_server_of_ours_that_serves_something_else_is_refused_at_the_start() {
     let error = refused.err().expect("refused").to_string();
     let says = "metadata `period_s`: expected 0.05, as the cell file says, got 0.1";
     assert!(error.contains(says), "{error}");
+}
+
+#[test]
+fn a_server_of_ours_with_the_other_sense_of_the_gripper_is_refused_at_the_start() {
+    for (key, field) in [("actions", "actions.gripper"), ("", "state_gripper")] {
+        let metadata = move |_: usize| {
+            let mut packer = Packer::default();
+            packer.map(1).text("tactus").map(1);
+            match key {
+                "" => packer.text("state_gripper"),
+                key => packer.text(key).map(1).text("gripper"),
+            };
+            packer.map(2).text("open").float(0.0);
+            packer.text("closed").float(1.0);
+            packer.into_bytes()
+        };
+        let server = Server::start(metadata, |_, socket| heard(socket).map(drop));
+        let refused = RemotePolicy::open(spec(&server.endpoint, "", Anchor::Measured), None);
+        let error = refused.err().expect("refused").to_string();
+        let says = format!("metadata `{field}.open`: expected 1, as the cell file says, got 0");
+        assert!(error.contains(&says), "{error}");
+        // The same sense is no other policy.
+        let same = "gripper = { open = 0.0, closed = 1.0 }";
+        RemotePolicy::open(spec(&server.endpoint, same, Anchor::Measured), None).expect("opens");
+    }
 }

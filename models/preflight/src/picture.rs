@@ -54,6 +54,21 @@ pub(crate) struct Seen<'a> {
     pub episode: usize,
 }
 
+/// Group of an episode in cross-validation.
+pub(crate) fn fold(episode: usize) -> usize {
+    episode % FOLDS
+}
+
+/// How much likelier two cameras' pictures are when they are exchanged, nats.
+pub(crate) fn exchange(
+    [a, b]: [&Pictures; 2],
+    [first, second]: [&Look; 2],
+    state: &DVector<f64>,
+) -> f64 {
+    let far = |camera: &Pictures, look: &Look| surprise(camera.distance(&look.shape, state));
+    far(a, first) + far(b, second) - far(a, second) - far(b, first)
+}
+
 /// How unlikely a picture at this squared distance is, nats, but for a constant. Student's distribution, not the normal one: what is
 /// left of a prediction has heavy tails, in which distances hardly matter.
 pub(crate) fn surprise(distance: f64) -> f64 {
@@ -142,8 +157,9 @@ fn directions(seen: &[Seen<'_>]) -> (DVector<f64>, DMatrix<f64>) {
 }
 
 impl Pictures {
-    /// Learns from `seen`. `None` when it is too little, or not finite.
-    pub(crate) fn learn(seen: &[Seen<'_>]) -> Option<Self> {
+    /// Learns from `seen`; beside it, by [`fold`], what is learnt without that group of episodes, if there are others. `None` when
+    /// it is too little, or not finite.
+    pub(crate) fn learn(seen: &[Seen<'_>]) -> Option<(Self, Vec<Option<Self>>)> {
         let columns = seen.first()?.state.len();
         let (middle, directions) = directions(seen);
         let laid = |look: &Look, turn: Turn| {
@@ -176,32 +192,34 @@ impl Pictures {
             noticed: vec![0.0; Turn::ALL.len()],
             light,
         };
-        learnt.validate(seen, &numbers, &states, with_products)?;
-        Some(learnt)
+        let mut left_out = Vec::with_capacity(FOLDS);
+        for group in 0..FOLDS {
+            let mut rows = all.clone();
+            rows.retain(|i| fold(seen[*i].episode) != group);
+            left_out.push(match rows.is_empty() {
+                true => None,
+                false => {
+                    let (prediction, rest) = fit(&rows, &numbers, &states, with_products)?;
+                    Some(Self {
+                        prediction,
+                        rest,
+                        ..learnt.clone()
+                    })
+                }
+            });
+        }
+        learnt.validate(seen, &left_out)?;
+        Some((learnt, left_out))
     }
 
     /// Measures what chance does, on every fifth of the episodes with what the others teach.
-    fn validate(
-        &mut self,
-        seen: &[Seen<'_>],
-        numbers: &DMatrix<f64>,
-        states: &[&DVector<f64>],
-        with_products: bool,
-    ) -> Option<()> {
+    fn validate(&mut self, seen: &[Seen<'_>], left_out: &[Option<Self>]) -> Option<()> {
         let mut gains = vec![Vec::new(); Turn::ALL.len()];
-        for fold in 0..FOLDS {
-            let (out, rows): (Vec<usize>, Vec<usize>) =
-                (0..seen.len()).partition(|i| seen[*i].episode % FOLDS == fold);
-            if rows.is_empty() {
+        for (group, without) in left_out.iter().enumerate() {
+            let Some(without) = without else {
                 continue;
-            }
-            let (prediction, rest) = fit(&rows, numbers, states, with_products)?;
-            let without = Self {
-                prediction,
-                rest,
-                ..self.clone()
             };
-            for s in out.iter().map(|i| &seen[*i]) {
+            for s in seen.iter().filter(|s| fold(s.episode) == group) {
                 let upright = without.distance(&s.look.shape, s.state);
                 self.furthest = self.furthest.max(upright);
                 for (gains, turn) in gains.iter_mut().zip(Turn::ALL) {

@@ -3,7 +3,7 @@
 use nalgebra::DVector;
 
 use crate::look::Look;
-use crate::picture::{BEYOND, Pictures, Seen, surprise};
+use crate::picture::{BEYOND, Pictures, Seen, exchange, fold};
 use crate::state::States;
 use crate::turn::Turn;
 
@@ -32,9 +32,9 @@ pub struct Sample {
 pub struct Pair {
     /// Indices of the cameras.
     pub cameras: (usize, usize),
-    /// How much more likely their pictures seemed at most when they were exchanged, nats.
+    /// How much more likely pictures of an episode that was left out seemed at most when they were exchanged, nats.
     pub(crate) chance: f64,
-    /// Share of instants of which it would be noticed.
+    /// Share of such instants of which it would be noticed.
     pub noticed: f64,
 }
 
@@ -126,6 +126,7 @@ pub fn learn(
     let scale = scale(columns.len(), samples);
     let standard: Vec<DVector<f64>> = samples.iter().map(|s| standard(&scale, &s.state)).collect();
     let mut learnt = Vec::with_capacity(cameras.len());
+    let mut left_out = Vec::with_capacity(cameras.len());
     for (k, name) in cameras.iter().enumerate() {
         let seen: Vec<Seen<'_>> = samples
             .iter()
@@ -137,7 +138,9 @@ pub fn learn(
             })
             .collect();
         let pictures = Pictures::learn(&seen);
-        let pictures = pictures.ok_or_else(|| degenerate(&format!("pictures of `{name}`")))?;
+        let (pictures, without) =
+            pictures.ok_or_else(|| degenerate(&format!("pictures of `{name}`")))?;
+        left_out.push(without);
         learnt.push((name.clone(), pictures));
     }
     let mut reference = Reference {
@@ -149,11 +152,13 @@ pub fn learn(
     };
     for a in 0..cameras.len() {
         for b in a + 1..cameras.len() {
-            let gains: Vec<f64> = samples
-                .iter()
-                .zip(&standard)
-                .map(|(s, state)| reference.exchange((a, b), [&s.looks[a], &s.looks[b]], state))
-                .collect();
+            // By what is learnt without the episode: its own pictures would seem less exchangeable than those of the next.
+            let gain = |(s, state): (&Sample, &DVector<f64>)| {
+                let without = |k: usize| left_out[k][fold(s.episode)].as_ref();
+                let looks = [&s.looks[a], &s.looks[b]];
+                Some(exchange([without(a)?, without(b)?], looks, state))
+            };
+            let gains: Vec<f64> = samples.iter().zip(&standard).filter_map(gain).collect();
             let chance = gains.iter().copied().fold(0.0, f64::max);
             let mut pair = Pair {
                 cameras: (a, b),
@@ -161,7 +166,7 @@ pub fn learn(
                 noticed: 0.0,
             };
             let found = gains.iter().filter(|gain| -**gain > pair.limit()).count();
-            pair.noticed = found as f64 / gains.len() as f64;
+            pair.noticed = found as f64 / gains.len().max(1) as f64;
             reference.pairs.push(pair);
         }
     }
@@ -203,11 +208,7 @@ impl Reference {
         looks: [&Look; 2],
         state: &DVector<f64>,
     ) -> f64 {
-        let far = |camera: usize, look: &Look| {
-            surprise(self.cameras[camera].1.distance(&look.shape, state))
-        };
-        let [first, second] = looks;
-        far(a, first) + far(b, second) - far(a, second) - far(b, first)
+        exchange([a, b].map(|k| &self.cameras[k].1), looks, state)
     }
 }
 
@@ -229,4 +230,42 @@ fn standard(scale: &(DVector<f64>, DVector<f64>), state: &[f64]) -> DVector<f64>
     DVector::from_fn(mean.len(), |j, _| {
         (state.get(j).copied().unwrap_or(0.0) - mean[j]) / deviation[j]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::look::SIDE;
+
+    #[test]
+    fn cameras_that_nothing_tells_apart_are_not_told_apart_by_what_was_learnt_by_heart() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        // Sixteen patches of any red and any cyan, from the same urn for both cameras.
+        let mut noise = || {
+            let values: [u8; 32] = rng.random();
+            let pixel = |i: usize| {
+                let patch = i / SIDE / 4 * 4 + i % SIDE / 4;
+                let cyan = values[16 + patch];
+                [values[patch], cyan, cyan]
+            };
+            let rgb: Vec<u8> = (0..SIDE * SIDE).flat_map(pixel).collect();
+            Look::of(&rgb, SIDE, SIDE).expect("large enough")
+        };
+        let sample = |i: usize| Sample {
+            state: vec![(i % 7) as f64],
+            looks: vec![noise(), noise()],
+            episode: i / 5,
+            first: i.is_multiple_of(5),
+        };
+        let samples: Vec<Sample> = (0..120).map(sample).collect();
+        let [columns, cameras] = [vec!["pan".into()], vec!["left".into(), "right".into()]];
+        let reference = learn(&columns, false, &cameras, &samples).expect("enough");
+        let Pair {
+            chance, noticed, ..
+        } = reference.pairs[0];
+        assert!(chance > BEYOND && noticed < 0.1, "{chance} nats, {noticed}");
+    }
 }

@@ -26,7 +26,13 @@ pub fn is_open(opening: f64) -> bool {
 /// Whether the gripper is open at `first_due`, when row 0 of a new chunk is due: as `leftover` has it, and where that is
 /// empty, as the opening `measured` has it.
 pub fn open_before(leftover: &[TimedAction], first_due: Time, measured: f64) -> bool {
-    is_open(commanded_at(leftover, first_due).map_or(measured, |command| command.opening))
+    is_open(commanded_opening(leftover, first_due, measured))
+}
+
+/// The opening that is commanded at `at`, as `leftover` has it, and where that is empty, the one `measured`: what a policy
+/// without a gripper leaves it at. Commanded to where it is measured, a gripper around something would no longer press.
+pub fn commanded_opening(leftover: &[TimedAction], at: Time, measured: f64) -> f64 {
+    commanded_at(leftover, at).map_or(measured, |command| command.opening)
 }
 
 #[cfg(test)]
@@ -76,5 +82,7 @@ mod tests {
         assert!(!open_before(&rest, Time::from_millis(1200), 0.6));
         assert!(open_before(&[], Time::from_millis(1200), 0.6));
         assert!(!open_before(&[], Time::from_millis(1200), 0.4));
+        let left = |plan: &[TimedAction]| commanded_opening(plan, Time::from_millis(1200), 0.6);
+        assert_eq!((left(&rest), left(&[])), (0.0, 0.6));
     }
 }

@@ -1,6 +1,6 @@
 //! Instruction to token ids.
 //!
-//! The instruction is cleaned as the bundle says (GR00T calls it `formalize_language`), set into the bundle's
+//! The instruction is cleaned as the bundle says, set into the bundle's
 //! template with one run of image tokens per camera, and tokenised by the bundle's tokenizer. Nothing is added; where
 //! the policy was trained on prompts of one length, they are filled up to it. Some prompts say the state, too.
 
@@ -237,14 +237,21 @@ fn markers(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The instruction as the policy was trained to read it.
+///
+/// Source: GR00T's `formalize_language`, `re.sub(r"[^\w\s]", "", text.lower())`; LeRobot's pi0.5 and openpi,
+/// `text.strip().replace("_", " ").replace("\n", " ")`. DIFFERENCE: vowel signs that combine with letters (of Indic scripts)
+/// are letters here, and not in Python.
 fn clean(prompt: &Prompt, instruction: &str) -> String {
-    let cased = match prompt.lowercase {
+    let mut text = match prompt.lowercase {
         true => instruction.to_lowercase(),
         false => instruction.into(),
     };
-    match prompt.strip_punctuation {
-        true => cased.replace(|c: char| c.is_ascii_punctuation(), ""),
-        false => cased,
+    if prompt.strip_punctuation {
+        text.retain(|c| c.is_alphanumeric() || c == '_' || c.is_whitespace());
+    }
+    match prompt.blanks {
+        true => text.trim().replace(['_', '\n'], " "),
+        false => text,
     }
 }
 
@@ -301,6 +308,7 @@ mod tests {
             image_token: "*".into(),
             lowercase: true,
             strip_punctuation,
+            blanks: false,
         }
     }
 
@@ -310,12 +318,29 @@ mod tests {
             ("Pick up the RED cube!", "pick up the red cube"),
             ("lift, the \"blue\" block...", "lift the blue block"),
             ("don't (really)  stop", "dont really  stop"),
-            ("Héb den Würfel – bitte.", "héb den würfel – bitte"),
-            ("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~x", "x"),
+            ("Héb den Würfel – bitte.", "héb den würfel  bitte"),
+            ("don’t take “it” … 拿起 4 ½", "dont take it  拿起 4 ½"),
+            ("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~x", "_x"),
         ] {
             assert_eq!(clean(&prompt(true), said), heard);
         }
         assert_eq!(clean(&prompt(false), "Stop!"), "stop!");
+    }
+
+    #[test]
+    fn underscores_and_line_ends_become_blanks_where_the_bundle_says_so() {
+        let said = "  Pick_up\nthe “RED” cube. \n";
+        let blanks = Prompt {
+            lowercase: false,
+            blanks: true,
+            ..prompt(false)
+        };
+        assert_eq!(clean(&blanks, said), "Pick up the “RED” cube.");
+        let as_it_is = Prompt {
+            blanks: false,
+            ..blanks
+        };
+        assert_eq!(clean(&as_it_is, said), said);
     }
 
     #[test]

@@ -150,6 +150,7 @@ impl Reasoner {
         if !options.cleaned {
             manifest.prompt.lowercase = false;
             manifest.prompt.strip_punctuation = false;
+            manifest.prompt.blanks = false;
         }
         let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
         runtime.at_least(manifest.min_ort)?;

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use tactus_bundle::{Bundle, GoldenCase, Graph};
+use tactus_bundle::{Bundle, BundleError, GoldenCase, Graph};
 use tactus_onnx::{OnnxRuntime, Place, SessionOptions, open_all};
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// Tokens of the prompt in one run: few enough that golden prompts take several.
 const PIECE: usize = 32;
+
+/// Which tensor a case of the decoder has.
+const TOKENS: &str = "decoder.tokens";
 
 /// How the decoder did on a case.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +35,20 @@ pub(crate) struct Compared {
     pub cache_bytes: usize,
 }
 
+/// Whether a bundle with a decoder has a case of it.
+pub(crate) fn has_case(bundle: &Bundle, cases: &[GoldenCase]) -> Result<(), VlaError> {
+    let has = |case: &GoldenCase| case.get(TOKENS).is_some();
+    if bundle.manifest().decoder.is_none() || cases.iter().any(has) {
+        return Ok(());
+    }
+    Err(VlaError::Bundle(BundleError::Golden {
+        file: cases.first().map_or("golden", |case| &case.file).into(),
+        tensor: TOKENS.into(),
+        expected: "it in one case at least, as the bundle has a decoder".into(),
+        actual: "none".into(),
+    }))
+}
+
 /// Replays `case`, if it is one of the decoder; `tolerance` says what a near tie is.
 pub(crate) fn decoder(
     bundle: &Bundle,
@@ -40,7 +57,7 @@ pub(crate) fn decoder(
     tolerance: f64,
 ) -> Result<Option<Compared>, VlaError> {
     let manifest = bundle.manifest();
-    let (Some(spec), Some(_)) = (&manifest.decoder, case.get("decoder.tokens")) else {
+    let (Some(spec), Some(_)) = (&manifest.decoder, case.get(TOKENS)) else {
         return Ok(None);
     };
     let runtime = OnnxRuntime::load(options.ort_library.as_deref(), options.provider)?;
@@ -56,12 +73,12 @@ pub(crate) fn decoder(
         return Ok(None);
     };
     let ids = case.i64("decoder.input_ids")?;
-    let tokens = case.i64("decoder.tokens")?;
+    let tokens = case.i64(TOKENS)?;
     let columns = case.i64("decoder.columns")?;
     let golden = case.f32("decoder.logits")?;
     let scale = case.f32("decoder.scale")?.first().copied().unwrap_or(1.0);
     let wrong = |tensor: &str, expected: usize, actual: usize| {
-        VlaError::Bundle(tactus_bundle::BundleError::Golden {
+        VlaError::Bundle(BundleError::Golden {
             file: case.file.clone(),
             tensor: tensor.into(),
             expected: format!("{expected} numbers"),
@@ -182,10 +199,10 @@ pub fn greedy_tokens(
     reasoner.endless();
     let mut out = Vec::new();
     for case in bundle.golden()? {
-        if case.get("decoder.tokens").is_none() {
+        if case.get(TOKENS).is_none() {
             continue;
         }
-        let golden = case.i64("decoder.tokens")?.to_vec();
+        let golden = case.i64(TOKENS)?.to_vec();
         let input = crate::golden::GoldenInput {
             case: &case,
             manifest: bundle.manifest(),

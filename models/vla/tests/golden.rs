@@ -125,3 +125,20 @@ fn weights_that_were_changed_and_hashed_again_are_found() {
     assert!(failed("image_embeds") && failed("features"), "{report}");
     assert!(!failed("pixel_values") && !failed("input_ids"), "{report}");
 }
+
+#[test]
+fn a_decoder_without_a_case_of_its_own_is_not_verified() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    copy(
+        &root().join("models/export/tests/bundles/qwen3_vl"),
+        dir.path(),
+    );
+    let manifest = dir.path().join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest).expect("manifest");
+    let cases = "cases = [\"golden/case-0.safetensors\", ";
+    assert!(text.contains(cases));
+    std::fs::write(manifest, text.replace(cases, "cases = [")).expect("written");
+    let error = verify(dir.path(), &options()).expect_err("refused");
+    let expected = "golden/case-1.safetensors: tensor `decoder.tokens`: expected it in one case";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}

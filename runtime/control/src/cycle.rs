@@ -189,7 +189,7 @@ impl ArmCycle {
         let rest = JointVec::zeros(info.joints.len());
         Self {
             supervisor: Supervisor::new(spec.ladder, spec.resume),
-            scheduler: Scheduler::new(spec.schedule, generation),
+            scheduler: Scheduler::new(spec.schedule, generation).ticking(spec.ladder.period),
             requester: Requester::new(spec.request),
             limiter: Limiter::new(spec.limit, info.clone(), rest, 0.0).guarded(spec.guard.clone()),
             seeded: None,

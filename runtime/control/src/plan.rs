@@ -1,7 +1,7 @@
 //! One chunk as a smooth motion: from where the command is, into the chunk, through every action at its due time.
 //!
 //! ```text
-//!   now            joins                                       last due
+//!   a tick ago     joins                                       last due
 //!    | quintic entry | natural cubic spline through the actions |
 //!  commanded       action k       action k + 1  ...
 //! ```
@@ -117,16 +117,16 @@ impl Plan {
         self.actions.get(..self.grid.len).unwrap_or_default()
     }
 
-    /// Plans from `start` at `now` into the actions that `action` gives for `0..grid.len`.
+    /// Plans from `start` at `start_at` into the actions that `action` gives for `0..grid.len`.
     ///
-    /// The entry ends at the first action that is due `ease` after `now` or later, or at the last one. The caller has
-    /// checked that at least one action is due after `now`.
+    /// The entry ends at the first action that is due `ease` after `start_at` or later, or at the last one. The caller has
+    /// checked that at least one action is due after `start_at`.
     pub(crate) fn make(
         &mut self,
         grid: Grid,
         mut action: impl FnMut(usize) -> Action,
         start: State,
-        now: Time,
+        start_at: Time,
         ease: Duration,
     ) {
         let len = grid.len.min(MAX_HORIZON);
@@ -135,10 +135,10 @@ impl Plan {
             *slot = action(i);
         }
         self.bend();
-        let room = now + ease;
+        let room = start_at + ease;
         let last = len.saturating_sub(1);
         let joins = (0..len).find(|i| self.grid.due(*i) >= room).unwrap_or(last);
-        (self.start, self.start_at, self.joins) = (start, now, joins);
+        (self.start, self.start_at, self.joins) = (start, start_at, joins);
         self.enter();
     }
 

@@ -116,6 +116,8 @@ pub struct Scheduler {
     past_next: usize,
     /// Of the last chunk that replaced another.
     seam: Option<Seam>,
+    /// Time between two ticks of the controller.
+    tick: Duration,
 }
 
 impl Scheduler {
@@ -143,7 +145,14 @@ impl Scheduler {
             past_len: 0,
             past_next: 0,
             seam: None,
+            tick: Duration::ZERO,
         }
+    }
+
+    /// For a controller that commands once per `tick`: the motion it has commanded when a chunk comes is of one `tick` ago.
+    #[must_use]
+    pub fn ticking(self, tick: Duration) -> Self {
+        Self { tick, ..self }
     }
 
     /// Forgets the plan in force; from now on only chunks of `generation` enter.
@@ -171,7 +180,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes `chunk` over at `now` if it may be executed; `commanded` is the commanded motion.
+    /// Takes `chunk` over at `now` if it may be executed; `commanded` is the motion as it was commanded a tick ago. The plan
+    /// begins there and then: one that began now would have the arm wait a tick for it, in the middle of its motion.
     ///
     /// # Errors
     /// [`Discard`]; the plan in force stays.
@@ -229,23 +239,25 @@ impl Scheduler {
             past_next,
             origin,
             spec,
+            tick,
             ..
         } = self;
         let actions = &chunk.actions;
         let ScheduleSpec { strategy, ease, .. } = *spec;
+        let (from, ease) = (now.before(*tick), ease + *tick);
         match strategy {
             Strategy::Blend { over } if origin.is_some() => {
                 let action = |i| strategy::blended(&actions[i], plan, grid.due(i), now, over);
-                next.make(grid, action, commanded, now, ease);
+                next.make(grid, action, commanded, from, ease);
             }
             Strategy::Ensemble { decay } => {
                 let slots = past.len().max(1);
                 let oldest = (*past_next + slots - *past_len) % slots;
                 let in_order = || (0..*past_len).filter_map(|k| past.get((oldest + k) % slots));
                 let action = |i| strategy::ensembled(in_order(), &actions[i], grid.due(i), decay);
-                next.make(grid, action, commanded, now, ease);
+                next.make(grid, action, commanded, from, ease);
             }
-            _ => next.make(grid, |i| actions[i], commanded, now, ease),
+            _ => next.make(grid, |i| actions[i], commanded, from, ease),
         }
     }
 
@@ -644,22 +656,24 @@ pub(crate) mod tests {
             }
         }
 
-        /// Continuity at hand-over, for every strategy: the new plan starts where the command is, as fast as it moves.
+        /// Continuity at hand-over, for every strategy: the new plan starts where and when the command was, as fast as it moved.
         #[test]
         fn no_strategy_steps_at_a_hand_over(
             old in prop::collection::vec(-1.0f64..1.0, 16),
             new in prop::collection::vec(-1.0f64..1.0, 16),
-            late in 0u64..400, which in 0usize..4,
+            late in 0u64..400, which in 0usize..4, tick in 0u64..11,
         ) {
             let over = Duration::from_millis(150);
+            let tick = Duration::from_millis(tick);
             let strategy = [Strategy::Align, Strategy::Blend { over }, Strategy::Ensemble { decay: 0.01 }, Strategy::Naive][which];
-            let mut s = Scheduler::new(with(strategy), Generation::default());
+            let mut s = Scheduler::new(with(strategy), Generation::default()).ticking(tick);
             s.accept(&chunk(0, &old), &info(1), at_rest(old[0]), Time::from_millis(10)).expect("enters");
             let now = Time::from_millis(100 + late);
-            let Due::Setpoint(before) = s.setpoint(now) else { panic!("due") };
+            let commanded_at = now.before(tick);
+            let Due::Setpoint(before) = s.setpoint(commanded_at) else { panic!("due") };
             let commanded = State { q: before.q, dq: before.dq, ddq: before.ddq, opening: before.opening };
             s.accept(&chunk(100, &new), &info(1), commanded, now).expect("enters");
-            let Due::Setpoint(after) = s.setpoint(now) else { panic!("due") };
+            let Due::Setpoint(after) = s.setpoint(commanded_at) else { panic!("due") };
             prop_assert!((before.q[0] - after.q[0]).abs() < 1e-9);
             prop_assert!((before.dq[0] - after.dq[0]).abs() < 1e-6);
             prop_assert!((before.ddq[0] - after.ddq[0]).abs() < 1e-3);

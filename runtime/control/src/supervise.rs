@@ -9,7 +9,7 @@
 //!                        +------------- stop episode --------------------+
 //!   any state -- stop --> Stopped
 //!   Ready -- goto --> Goto -- arrived --> Ready; a fault of the arm, or hold --> Hold, from which *enable* leads to Ready
-//!   Policy -- hold --> Hold; Ready without torque --> Boot
+//!   Policy, Ready -- hold --> Hold; Ready without torque --> Boot
 //!   Ready, Goto, Policy, Hold -- take over --> Align <--> Teleop -- hand back --> Hold until the policy answers (or Ready,
 //!   when no episode was interrupted); a fault of the arm, or of the operator --> Hold
 //! ```
@@ -304,23 +304,26 @@ impl Supervisor {
         }
     }
 
-    /// Policy, Goto, Align, Teleop or Hold -> Hold for `reason`. In any other mode the arm holds anyway, and nothing changes. A hold that
-    /// cannot end by itself keeps the reason that it began with, but is not about to be resumed any more.
+    /// Policy, Goto, Align, Teleop or Hold -> Hold for `reason`; Ready too, when somebody asks for it: a program that has the arm
+    /// move again and again stands there between two motions. A hold that cannot end by itself keeps the reason that it began
+    /// with, but is not about to be resumed any more.
     pub fn hold_for(&mut self, reason: Fault) {
         match &mut self.state {
             State::Hold {
                 reason: first,
                 asking,
-                episode,
                 ..
-            } if !(*episode && may_pass(first)) => {
+            } if !may_pass(first) => {
                 *asking = false;
                 self.raise = true;
             }
-            State::Policy { .. } | State::Goto | State::Teleop { .. } | State::Hold { .. } => {
-                self.hold(reason);
-            }
-            State::Boot | State::Ready | State::Stopped => {}
+            State::Ready if reason != Fault::Held => {}
+            State::Ready
+            | State::Policy { .. }
+            | State::Goto
+            | State::Teleop { .. }
+            | State::Hold { .. } => self.hold(reason),
+            State::Boot | State::Stopped => {}
         }
     }
 

@@ -7,6 +7,8 @@
 //!
 //! Source: Barnard, Nature 156 (1945) 177; Suissa, Shuster, JRSS A 148 (1985) 317.
 
+use std::f64::consts::FRAC_PI_2;
+
 use crate::distribution::Binomial;
 use crate::tally::Tally;
 
@@ -47,8 +49,13 @@ pub(crate) struct Design {
 /// Tables whose statistics differ by less than this are equally extreme: they differ by rounding. DIFFERENCE: scipy compares
 /// them as they are rounded, and so misses some (7 of 15 against 12 of 15: two tables of 130, p 0.06815 for 0.06822).
 const TIE: f64 = 1e-10;
-/// Common success probabilities looked at before the best ones are refined.
-const GRID: u32 = 256;
+/// Least number of steps between the common success probabilities looked at before the best ones are refined.
+const LEAST_STEPS: u32 = 256;
+/// .. and steps per square root of all trials. Over arcsin(sqrt p) a peak is as wide everywhere, 1 / (2 sqrt(trials)); with these
+/// steps the nearest point reaches 0.98 of it.
+const STEPS: f64 = 8.0;
+/// A peak whose nearest point is lower than this share of the highest cannot be the highest.
+const REACHED: f64 = 0.9;
 
 impl Design {
     /// Of so many trials of each policy, both above 0.
@@ -119,19 +126,21 @@ impl Design {
     pub(crate) fn p_value(&self, statistic: f64) -> f64 {
         let tail = self.tail(statistic);
         let mut scratch = Scratch::default();
-        let mut at = |p: f64| self.probability(&tail, p, p, &mut scratch);
-        let values: Vec<f64> = (0..=GRID)
-            .map(|i| at(f64::from(i) / f64::from(GRID)))
-            .collect();
+        let mut at = |angle: f64| {
+            let p = angle.sin().powi(2);
+            self.probability(&tail, p, p, &mut scratch)
+        };
+        let trials = (self.first + self.second) as f64;
+        let steps = LEAST_STEPS.max((STEPS * trials.sqrt()).ceil() as u32);
+        let angle = |i: usize| FRAC_PI_2 * (i as f64 / f64::from(steps)).min(1.0);
+        let values: Vec<f64> = (0..=steps as usize).map(|i| at(angle(i))).collect();
         let highest = values.iter().copied().fold(0.0, f64::max);
         let mut best = highest;
         let near = |j: Option<usize>| j.and_then(|j| values.get(j)).copied().unwrap_or(0.0);
         for (i, value) in values.iter().enumerate() {
             let peak = *value >= near(i.checked_add(1)) && *value >= near(i.checked_sub(1));
-            // A peak between two points of the grid rises little above them.
-            if peak && *value > 0.8 * highest {
-                let from = i.saturating_sub(1) as f64 / f64::from(GRID);
-                let to = ((i + 1) as f64 / f64::from(GRID)).min(1.0);
+            if peak && *value > REACHED * highest {
+                let (from, to) = (angle(i.saturating_sub(1)), angle(i + 1));
                 best = best.max(highest_between(&mut at, from, to));
             }
         }

@@ -140,11 +140,13 @@ impl Question {
         })
     }
 
-    /// What a sequential evaluation of at most `most` pairs would do.
+    /// What a sequential evaluation of at most `most` pairs would do; first is the better one, whichever of the two that is.
     pub fn sequential(&self, most: u64) -> SequentialPower {
+        let better = self.better.max(self.baseline);
+        let worse = self.better.min(self.baseline);
         SequentialPower {
             most,
-            outlook: Sequential::new(self.alpha).outlook(self.better, self.baseline, most),
+            outlook: Sequential::new(self.alpha).outlook(better, worse, most),
         }
     }
 }
@@ -223,6 +225,9 @@ mod tests {
             ..QUESTION
         };
         assert_eq!(mirrored.trials().expect("an answer").trials, trials);
+        let named = QUESTION.sequential(trials).outlook;
+        assert!(named.first > 0.3, "{named:?}");
+        assert_eq!(mirrored.sequential(trials).outlook, named);
     }
 
     #[test]

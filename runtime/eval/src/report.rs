@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::analysis::Analysis;
 use crate::error::ReportError;
 use crate::journal::Journal;
+use crate::order::{Slot, order};
 use crate::plan::{Plan, sha256_hex};
 use crate::progress::Progress;
 use crate::sequential::{Evidence, PairCount, Sequential};
@@ -167,14 +168,15 @@ impl Report {
     pub fn csv(&self) -> String {
         let mut text = "policy,task,condition,success,progress,seconds,trial,attempt,abort,milestones,instruction,note\n".to_owned();
         // Policy by policy, in the order of the figures.
-        let order = |attempt: &&Attempt| {
+        let place = |attempt: &&Attempt| {
             self.analysis
                 .policies
                 .iter()
                 .position(|p| *p == attempt.policy)
         };
+        let slots = order(&self.plan);
         let mut counted: Vec<&Attempt> = self.attempts.iter().filter(|a| a.counts).collect();
-        counted.sort_by_key(order);
+        counted.sort_by_key(place);
         for Attempt { policy, ended, .. } in counted {
             let limit = self
                 .plan
@@ -188,10 +190,18 @@ impl Report {
                 limit.max(ended.secs)
             };
             let abort = ended.abort.map_or("", |a| a.words());
+            let slot = usize::try_from(ended.trial)
+                .ok()
+                .and_then(|at| slots.get(at));
+            let again = slot.map_or(0, |slot| self.same_before(slot));
+            let condition = match again {
+                0 => ended.condition.clone(),
+                again => format!("{} ({})", ended.condition, again + 1),
+            };
             let fields = [
                 policy.as_str(),
                 &ended.task,
-                &ended.condition,
+                &condition,
                 if ended.success { "1" } else { "0" },
                 &ended.progress.to_string(),
                 &secs.to_string(),
@@ -206,6 +216,16 @@ impl Report {
             text.push('\n');
         }
         text
+    }
+
+    /// Start conditions of the same task before that of `slot` that are told by the same words: scenes may be.
+    fn same_before(&self, slot: &Slot) -> usize {
+        let Some(task) = self.plan.tasks.get(slot.task) else {
+            return 0;
+        };
+        let this = task.condition(slot.condition);
+        let same = |k: &u64| task.condition(*k) == this;
+        (0..slot.condition).filter(same).count()
     }
 
     /// The page: no script, no link to anything outside it.
@@ -229,9 +249,9 @@ fn as_it_was(dir: &Path, kept: &Kept) -> Option<Vec<u8>> {
     (sha256_hex(&bytes) == kept.sha256).then_some(bytes)
 }
 
-/// A field of a CSV file.
+/// A field of a CSV file. A line that begins with `#` would be a remark.
 fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
+    if field.starts_with('#') || field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
         field.to_owned()

@@ -89,7 +89,8 @@ impl Curve {
 
     /// The time by which half of the trials have succeeded, s; `None` where fewer ever do.
     pub fn median_secs(&self) -> Option<f64> {
-        let reached = self.steps.iter().find(|s| s.survival <= 0.5)?;
+        // A product of shares that is a half may be rounded up: 3/4 of 2/3 need not be what 1/2 is.
+        let reached = self.steps.iter().find(|s| s.survival <= 0.5 + 1e-9)?;
         Some(reached.secs)
     }
 }
@@ -175,6 +176,25 @@ mod tests {
         assert_eq!(curve.done_by(2.0), 0.25);
         assert_eq!(curve.until_secs, 10.0);
         assert_eq!(Curve::new(&[none(1.0)], 0.95).median_secs(), None);
+    }
+
+    #[test]
+    fn the_median_is_the_middle_success() {
+        for n in 2..=400_u32 {
+            // All but `failures` succeed, at 1, 2, .. s.
+            for failures in [0, n / 4, n / 2] {
+                let secs = |i: u32| f64::from(i);
+                let mut trials: Vec<Observed> =
+                    (1..=n - failures).map(|i| success(secs(i))).collect();
+                trials.extend((0..failures).map(|_| none(secs(n) + 1.0)));
+                let median = Curve::new(&trials, 0.95).median_secs();
+                assert_eq!(
+                    median,
+                    Some(secs(n.div_ceil(2))),
+                    "{n} trials, {failures} failures"
+                );
+            }
+        }
     }
 
     #[test]

@@ -83,13 +83,20 @@ pub struct ChunkTimes {
 }
 
 impl ChunkTimes {
-    /// Times of `chunk`, published at `published_at` and accepted at `accepted_at`.
+    /// Times of `chunk`, published at `published_at`, taken by a tick at `taken_at`, and accepted `decided_in` later.
     ///
     /// The engine defines capture and transport so that `observed_at + capture + transport` is the instant at which the
     /// newest frame was received; adding the queue gives the instant from which the overhead counts.
-    pub fn new(chunk: &ActionChunk, published_at: Time, accepted_at: Time) -> Self {
+    pub fn new(
+        chunk: &ActionChunk,
+        published_at: Time,
+        taken_at: Time,
+        decided_in: Duration,
+    ) -> Self {
+        let accepted_at = taken_at + decided_in;
         let mut stages = chunk.stages;
-        stages.set(Stage::Deliver, accepted_at.since(published_at));
+        stages.set(Stage::Deliver, taken_at.since(published_at));
+        stages.set(Stage::Limit, decided_in);
         let queue = stages.get(Stage::Queue);
         let ready =
             chunk.observed_at + stages.get(Stage::Capture) + stages.get(Stage::Transport) + queue;
@@ -181,12 +188,18 @@ mod tests {
             frames: vec![],
             stages,
         };
-        // Ready at 108; accepted at 121: 13 ms, of which 10 ms inference.
-        let times = ChunkTimes::new(&chunk, Time::from_millis(120), Time::from_millis(121));
+        // Ready at 108; accepted at 123: 15 ms, of which 10 ms inference.
+        let times = ChunkTimes::new(
+            &chunk,
+            Time::from_millis(120),
+            Time::from_millis(121),
+            ms(2),
+        );
         assert_eq!(times.inference, ms(10));
-        assert_eq!(times.overhead, ms(3));
+        assert_eq!(times.overhead, ms(5));
         assert_eq!(times.stages.get(Stage::Deliver), ms(1));
-        assert_eq!(times.latency, ms(21));
+        assert_eq!(times.stages.get(Stage::Limit), ms(2));
+        assert_eq!(times.latency, ms(23));
     }
 
     #[test]

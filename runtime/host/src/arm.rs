@@ -91,7 +91,10 @@ pub(crate) enum Event {
     Reply {
         delivery: Box<Delivery<ChunkReply>>,
         accepted: Option<Result<(), Discard>>,
-        at: Time,
+        /// The tick that took it: when it woke, how long it decided, and how long the driver took.
+        taken_at: Time,
+        decided_in: Duration,
+        applied_in: Duration,
     },
     /// The answer to an order or about a lease.
     Answer(Answer),

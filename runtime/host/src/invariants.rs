@@ -153,7 +153,6 @@ impl Invariants {
         }
         if let Some(last) = last
             && matches!(mode, Mode::Hold(_))
-            && last.setpoint.source == Source::Hold
             && last.opening != command.opening
         {
             return Err(Violation::Gripper {

@@ -11,7 +11,7 @@ use rtrb::Consumer;
 use tactus_control::{Counters, Discard};
 use tactus_types::{
     Applied, ArmInfo, Budget, Clock, Culprit, Fault, InferenceRequest, JointState, Mode,
-    MotionQuality, Stage, StageTimes, Time,
+    MotionQuality, Source, Stage, StageTimes, Time,
 };
 use tactus_wire::{
     AppliedBatch, Asked, Cell, ChunkReply, Delivery, Lateness, ModeReport, ModeWord, Name, Nothing,
@@ -209,8 +209,23 @@ impl Messenger {
             Event::Reply {
                 delivery,
                 accepted,
-                at,
-            } => self.reply(&delivery, accepted, at),
+                taken_at,
+                decided_in,
+                applied_in,
+            } => {
+                let published_at = delivery.header.published_at;
+                self.replied = Some(ReplyRef {
+                    published_at,
+                    seq: delivery.header.seq,
+                });
+                if let (ChunkReply::Chunk(chunk), Some(Ok(()))) = (&delivery.message, accepted) {
+                    let mut times = ChunkTimes::new(chunk, published_at, taken_at, decided_in);
+                    times.stages.set(Stage::Actuate, applied_in);
+                    self.chunk(times);
+                } else {
+                    said_of_unused(&delivery.message, accepted);
+                }
+            }
             Event::Answer(answer) => answer.send(&self.door),
             Event::Asked(asked) => self.asked.push(asked),
         }
@@ -335,7 +350,9 @@ impl Messenger {
                 command,
                 at: record.applied_at,
             };
-            if let Some(age) = applied.age() {
+            // What a human commands has an age too, which is not the policy's.
+            let by_policy = command.setpoint.source == Source::Policy;
+            if let Some(age) = applied.age().filter(|_| by_policy) {
                 self.account.age.record(age);
             }
             if record.counters.ticks.is_multiple_of(APPLIED_EVERY) {
@@ -371,42 +388,18 @@ impl Messenger {
         self.sent(sent);
     }
 
-    fn reply(
-        &mut self,
-        delivery: &Delivery<ChunkReply>,
-        accepted: Option<Result<(), Discard>>,
-        at: Time,
-    ) {
-        self.replied = Some(ReplyRef {
-            published_at: delivery.header.published_at,
-            seq: delivery.header.seq,
-        });
-        match (&delivery.message, accepted) {
-            (ChunkReply::Chunk(chunk), Some(Ok(()))) => {
-                let mut times = ChunkTimes::new(chunk, delivery.header.published_at, at);
-                if let Some(record) = &self.newest {
-                    times.stages.set(Stage::Limit, record.decided_in);
-                    times.stages.set(Stage::Actuate, record.applied_in);
-                }
-                if let Some((stage, over)) = self.account.chunk(&times, &self.budget) {
-                    self.teller.tell(Miss::Chunk {
-                        request_id: chunk.request_id,
-                        stage,
-                        took: times.stages.get(stage),
-                        declared: times.stages.get(stage).saturating_sub(over),
-                    });
-                }
-                self.last_chunk = Some(times);
-                self.report_telemetry();
-            }
-            (ChunkReply::Chunk(chunk), Some(Err(why))) => {
-                tracing::debug!(chunk = chunk.request_id, ?why, "chunk discarded");
-            }
-            (ChunkReply::Refusal(refusal), _) => {
-                tracing::warn!(request = refusal.request_id, reason = ?refusal.reason, "engine refused");
-            }
-            (ChunkReply::Chunk(_), None) => {}
+    /// Accounts for a chunk that is executed from now on.
+    fn chunk(&mut self, times: ChunkTimes) {
+        if let Some((stage, over)) = self.account.chunk(&times, &self.budget) {
+            self.teller.tell(Miss::Chunk {
+                request_id: times.request_id,
+                stage,
+                took: times.stages.get(stage),
+                declared: times.stages.get(stage).saturating_sub(over),
+            });
         }
+        self.last_chunk = Some(times);
+        self.report_telemetry();
     }
 
     fn report_mode(&mut self) {
@@ -501,5 +494,18 @@ impl Messenger {
                 tracing::error!("message not sent: {e}");
             }
         }
+    }
+}
+
+/// Logs why a reply is not executed.
+fn said_of_unused(reply: &ChunkReply, accepted: Option<Result<(), Discard>>) {
+    match (reply, accepted) {
+        (ChunkReply::Chunk(chunk), Some(Err(why))) => {
+            tracing::debug!(chunk = chunk.request_id, ?why, "chunk discarded");
+        }
+        (ChunkReply::Refusal(refusal), _) => {
+            tracing::warn!(request = refusal.request_id, reason = ?refusal.reason, "engine refused");
+        }
+        (ChunkReply::Chunk(_), _) => {}
     }
 }

@@ -21,13 +21,17 @@ const CUT_OFF_SHARE: f64 = 0.05;
 /// Zero padding: this many doublings beyond the length.
 const PADDING: u32 = 4;
 
+/// Most commands whose speed is kept, and transformed at the end: two minutes at 500 Hz, then some tens of milliseconds.
+const MOST_SPEEDS: usize = 1 << 16;
+
 /// Collects one episode.
 #[derive(Debug, Clone)]
 pub struct MotionMeter {
     period_secs: f64,
     /// The last command, and its first and second difference quotients.
     last: [Option<JointVec>; 3],
-    speed: Vec<f64>,
+    /// Of every command; `None` once they are too many.
+    speed: Option<Vec<f64>>,
     acceleration_max: f64,
     jerk_max: f64,
     jumps: (u64, f64, f64),
@@ -40,7 +44,7 @@ impl MotionMeter {
         Self {
             period_secs,
             last: [None; 3],
-            speed: Vec::new(),
+            speed: Some(Vec::new()),
             acceleration_max: 0.0,
             jerk_max: 0.0,
             jumps: (0, 0.0, 0.0),
@@ -60,8 +64,9 @@ impl MotionMeter {
         let v = quotient(*q, q0);
         let a = v.and_then(|v| quotient(v, v0));
         let j = a.and_then(|a| quotient(a, a0));
-        if let Some(v) = v {
-            self.speed.push(v.iter().map(|x| x * x).sum::<f64>().sqrt());
+        self.speed.take_if(|speed| speed.len() == MOST_SPEEDS);
+        if let (Some(v), Some(speed)) = (v, &mut self.speed) {
+            speed.push(v.iter().map(|x| x * x).sum::<f64>().sqrt());
         }
         self.acceleration_max = self.acceleration_max.max(a.map_or(0.0, |a| a.max_abs()));
         self.jerk_max = self.jerk_max.max(j.map_or(0.0, |j| j.max_abs()));
@@ -77,10 +82,12 @@ impl MotionMeter {
         }
     }
 
-    /// All figures. Takes a Fourier transform of the whole episode: milliseconds.
+    /// All figures. Takes a Fourier transform of the whole episode: milliseconds. One of more than 65,536 commands has no
+    /// [`MotionQuality::sparc`]: it stays 0.
     pub fn quality(&self) -> MotionQuality {
+        let speed = self.speed.as_deref().unwrap_or_default();
         MotionQuality {
-            sparc: sparc(&self.speed, self.period_secs),
+            sparc: sparc(speed, self.period_secs),
             ..self.so_far()
         }
     }
@@ -175,6 +182,18 @@ mod tests {
         let q = meter.quality();
         assert!((q.jerk_max - 6.0).abs() < 1e-6, "{q:?}");
         assert!((q.acceleration_max - 6.0 * 0.98).abs() < 1e-6, "{q:?}");
+    }
+
+    #[test]
+    fn an_episode_of_hours_keeps_no_more_than_a_short_one() {
+        let mut meter = MotionMeter::new(0.002);
+        let at = |i: usize| JointVec::from_fn(2, |_| (i as f64 * 0.002).sin());
+        (0..MOST_SPEEDS).for_each(|i| meter.command(&at(i)));
+        assert!(meter.quality().sparc < 0.0);
+        (MOST_SPEEDS..MOST_SPEEDS + 4).for_each(|i| meter.command(&at(i)));
+        let q = meter.quality();
+        assert!(meter.speed.is_none() && q.sparc == 0.0);
+        assert!((q.acceleration_max - 1.0).abs() < 1e-3);
     }
 
     #[test]

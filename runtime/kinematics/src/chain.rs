@@ -185,6 +185,12 @@ impl Chain {
         &self.limits
     }
 
+    /// Whether the joint in that place of the arm's order slides: its positions are m, not rad.
+    pub fn slides(&self, joint: usize) -> bool {
+        let step = self.steps.iter().find(|step| step.index == joint);
+        step.is_some_and(|step| step.motion == Motion::Slides)
+    }
+
     /// Names of the joints from base to tip: the i-th moves body i + 1.
     pub fn joints_along(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().map(|s| self.joints[s.index].as_str())

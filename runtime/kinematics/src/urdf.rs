@@ -32,7 +32,7 @@ impl Tree {
                 "a quaternion",
             ));
         }
-        if nesting(text) > MAX_NESTING {
+        if nesting(text)? > MAX_NESTING {
             let actual = "more".to_string();
             return Err(element(
                 "the description",
@@ -110,22 +110,73 @@ impl Tree {
     }
 }
 
-/// Deepest nesting of elements; a URDF has 5. The parser takes time with its square: seconds for 256 KiB of it.
-const MAX_NESTING: i64 = 64;
+/// Deepest nesting of elements; a URDF has 5. The parser takes time with its square, and calls itself for each: seconds for
+/// 256 KiB of it, or the end of the stack.
+const MAX_NESTING: usize = 64;
+/// What the parser takes for space.
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// How deep elements are nested, roughly: what quotes and comments hold counts too.
-fn nesting(text: &str) -> i64 {
-    let (mut depth, mut deepest) = (0i64, 0);
-    for pair in text.as_bytes().windows(2) {
-        match pair {
-            [b'<', b'/'] | [b'/', b'>'] => depth -= 1,
-            [b'<', b'!' | b'?'] => {}
-            [b'<', _] => depth += 1,
-            _ => {}
-        }
-        deepest = deepest.max(depth);
+/// How deep elements are nested. What could hide some from this that the parser would find is refused: declarations, CDATA,
+/// tags that are not written as they should be.
+fn nesting(text: &str) -> Result<usize, KinematicsError> {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut rest = text;
+    while let Some((_, markup)) = rest.split_once('<') {
+        let refused = |expected: &str| {
+            let line = text.len().checked_sub(markup.len());
+            let line = line.and_then(|at| text.get(..at));
+            let line = line.map_or(0, |before| before.matches('\n').count() + 1);
+            KinematicsError::Unreadable {
+                reason: format!("line {line}: expected {expected}"),
+            }
+        };
+        rest = if let Some(comment) = markup.strip_prefix("!--") {
+            comment.split_once("-->").map_or("", |(_, after)| after)
+        } else if let Some(instruction) = markup.strip_prefix('?') {
+            // The parser takes the first `>` after any `?` for its end.
+            let end = instruction.split_once('?');
+            let end = end.and_then(|(_, end)| end.split_once('>'));
+            end.map_or("", |(_, after)| after)
+        } else if let Some(tag) = markup.strip_prefix('/') {
+            depth = depth.saturating_sub(1);
+            tag.split_once('>').map_or("", |(_, after)| after)
+        } else if markup.starts_with('!') {
+            return Err(refused("elements and comments only, got `<!`"));
+        } else {
+            let (ends, after) = start_tag(markup)
+                .ok_or_else(|| refused("a tag like <name attribute=\"value\">, got another"))?;
+            deepest = deepest.max(depth + 1);
+            depth += usize::from(!ends);
+            after
+        };
     }
-    deepest
+    Ok(deepest)
+}
+
+/// Whether the start tag that `markup` goes on with, behind its `<`, is that of an empty element, and what comes after it.
+fn start_tag(markup: &str) -> Option<(bool, &str)> {
+    let odd = |name: &str| name.is_empty() || name.contains(['<', '>', '/', '"', '\'']);
+    let (name, mut rest) =
+        markup.split_at(markup.find(|c| SPACE.contains(&c) || matches!(c, '/' | '>'))?);
+    if odd(name) {
+        return None;
+    }
+    loop {
+        rest = rest.trim_start_matches(SPACE);
+        if let Some(after) = rest.strip_prefix('>') {
+            return Some((false, after));
+        }
+        if let Some(after) = rest.strip_prefix("/>") {
+            return Some((true, after));
+        }
+        let (name, value) = rest.split_once('=')?;
+        let value = value.trim_start_matches(SPACE);
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        if odd(name) {
+            return None;
+        }
+        (_, rest) = value.strip_prefix(quote)?.split_once(quote)?;
+    }
 }
 
 /// An `origin` as a pose, `X_PC`: the child's frame in the parent's.

@@ -218,9 +218,32 @@ fn a_hostile_description_is_an_error_and_no_crash() {
             })
             .collect::<String>()
     );
-    for text in [deep, deep_links, entities] {
+    // What looks like the end of an element and is none, or like none and is an element.
+    let hidden = |before: &str, each: &str, end: &str| {
+        let n = size / (each.len() + end.len());
+        let (each, end) = (each.repeat(n), end.repeat(n));
+        format!("<robot name='r'>{before}{each}{end}</robot>")
+    };
+    let in_value = hidden("", "<a b=\"/>\">", "</a>");
+    let in_comment = hidden("", "<a><!--/>-->", "</a>");
+    let in_data = hidden("", "<a><![CDATA[/>]]>", "</a>");
+    let in_instruction = hidden("<?x ? >", "<a>", "</a>");
+    let in_name = hidden("<b\">", "<a>", "</a>");
+    let texts = [deep, deep_links, entities, in_value, in_comment];
+    for text in texts.into_iter().chain([in_instruction, in_name, in_data]) {
+        // Before the parser, which takes many seconds for any of them, or all of the stack.
+        let from = std::time::Instant::now();
         assert!(Chain::from_urdf(&text, "base", "tip", &["a"]).is_err());
+        assert!(from.elapsed().as_secs() < 2, "{}", &text[..40]);
     }
+    // Where none is hidden, comments and values may hold anything.
+    let odd = ODD.replacen(
+        "<robot",
+        &format!("<?xml version='1.0'?><!-- {} --><robot", "<a>".repeat(100)),
+        1,
+    );
+    let odd = odd.replacen("name=\"a\"", "name = 'a' note='</a>/>'", 1);
+    Chain::from_urdf(&odd, "pedestal", "tool", &JOINTS).unwrap();
     let ball = "<collision><geometry><sphere radius='0.1'/></geometry></collision>";
     let text = format!(
         "<robot name='r'><link name='a'>{}</link><link name='b'/><joint name='j' type='continuous'>\

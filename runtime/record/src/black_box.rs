@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use tactus_types::{Budget, Clock, Time};
+use tactus_types::{Budget, Clock, ClockId, Time};
 use tactus_wire::Session;
 
 use crate::folder::{Folder, Stored};
 use crate::inbox::{Inbound, Inbox};
 use crate::intake::Intake;
-use crate::listen::{Listened, listen, while_asking};
+use crate::listen::{Listened, is_another, listen, while_asking};
 use crate::patience::{Dump, Patience, Times};
 use crate::trigger::{Reason, Sight, Watcher};
 use crate::write::{About, COUNTS, McapFile, REASONS, Words};
-use crate::{Entry, RecordError, Ring};
+use crate::{Ending, Entry, RecordError, Ring};
 
 /// Memory that messages may take unless something else is said, bytes.
 pub const MAX_BYTES: usize = 256 << 20;
@@ -57,7 +57,8 @@ struct Job {
     counts: Words,
 }
 
-/// Keeps the black box of a cell until `stop` is set; a file that is due by then is still written.
+/// Keeps the black box of a cell until `stop` is set, or times are of another clock than `options.about` says; a file that
+/// is due by then is still written.
 ///
 /// # Errors
 /// [`RecordError`] when the network or a thread cannot be had. A file that cannot be written is logged and counted.
@@ -65,7 +66,7 @@ pub fn run_black_box(
     options: &BlackBoxOptions,
     session: &Session,
     stop: &AtomicBool,
-) -> Result<(), RecordError> {
+) -> Result<Ending, RecordError> {
     let inbox = Arc::new(Inbox::default());
     let _ears = listen(session, &options.listened, &inbox)?;
     // One file may wait while one is written; patience makes even that rare.
@@ -81,7 +82,7 @@ pub fn run_black_box(
             })?
     };
     let result = while_asking(session, &options.listened, &inbox, || {
-        Keeper::new(options, session.clock().as_ref(), jobs).run(&inbox, stop);
+        Keeper::new(options, session.clock().as_ref(), jobs).run(&inbox, stop)
     });
     if writer.join().is_err() {
         tracing::error!("the writer of the black box panicked");
@@ -92,6 +93,8 @@ pub fn run_black_box(
 /// The state of the caller's thread.
 struct Keeper<'a> {
     clock: &'a dyn Clock,
+    /// Whose times are kept.
+    clock_id: ClockId,
     intake: Intake,
     ring: Ring,
     watcher: Watcher,
@@ -110,10 +113,11 @@ impl<'a> Keeper<'a> {
             budget,
             times,
             max_bytes,
+            about,
             ..
         } = options;
         Self {
-            intake: Intake::new(listened.cell.clone(), clock.id()),
+            intake: Intake::new(listened.cell.clone(), about.clock),
             ring: Ring::new(times.reach(), *max_bytes),
             watcher: Watcher::new(*budget),
             patience: Patience::new(*times),
@@ -123,16 +127,29 @@ impl<'a> Keeper<'a> {
             heard_at: clock.now(),
             silent: false,
             clock,
+            clock_id: about.clock,
         }
     }
 
-    fn run(mut self, inbox: &Inbox, stop: &AtomicBool) {
+    fn run(mut self, inbox: &Inbox, stop: &AtomicBool) -> Ending {
         let mut batch = Vec::new();
+        let mut last = self.heard_at;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             self.dropped +=
                 inbox.take_into(&mut batch, if stopping { Duration::ZERO } else { NAP });
-            let now = self.clock.now();
+            let reading = self.clock.reading();
+            if is_another(self.clock, reading.clock, self.clock_id) {
+                // What waits is of the new clock, and what is kept of the old one.
+                if let Some(dump) = self.patience.close(last) {
+                    self.order(dump, last, true);
+                }
+                return Ending::NewClock;
+            }
+            let now = reading.at;
+            if reading.clock == self.clock_id {
+                last = now;
+            }
             self.listen_for_silence(!batch.is_empty(), now);
             for inbound in batch.drain(..) {
                 self.take(inbound, now);
@@ -151,7 +168,7 @@ impl<'a> Keeper<'a> {
                 self.order(dump, now, stopping);
             }
             if stopping {
-                return;
+                return Ending::Told;
             }
         }
     }
@@ -326,4 +343,114 @@ fn reasons(about: &About, dump: &Dump) -> Words {
         .iter()
         .map(|(kind, n)| (format!("count {kind}"), n.to_string()));
     reasons.iter().enumerate().map(line).chain(counts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use tactus_types::{Generation, StageTimes};
+    use tactus_wire::{Cell, Counters, Header, Message, ModeReport, ModeWord, Name, Topic};
+
+    use super::*;
+    use crate::inbox::Arrived;
+
+    const BEFORE: ClockId = ClockId(7);
+    const AFTER: ClockId = ClockId(8);
+    const HOST: ClockId = ClockId(9);
+
+    /// Cell time on another host than the arm's: that is started again when this was read `of_before` times, and is known
+    /// anew a little later.
+    struct Followed {
+        reads: AtomicU64,
+        of_before: u64,
+    }
+
+    impl Clock for Followed {
+        fn id(&self) -> ClockId {
+            match self.reads.load(Ordering::Relaxed) {
+                reads if reads < self.of_before => BEFORE,
+                reads if reads < self.of_before + 3 => HOST,
+                _ => AFTER,
+            }
+        }
+
+        fn now(&self) -> Time {
+            let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+            Time::from_millis(if self.id() == AFTER {
+                3
+            } else {
+                600_000 + reads
+            })
+        }
+
+        fn host_now(&self) -> tactus_types::Stamp {
+            HOST.stamp(Time::from_millis(40))
+        }
+    }
+
+    #[test]
+    fn when_the_arms_host_was_started_again_what_is_due_is_written_and_the_box_ends() {
+        let cell = Cell::new("demo").expect("legal");
+        let name = |name| Name::new(name).expect("legal");
+        let options = BlackBoxOptions {
+            listened: Listened {
+                cell: cell.clone(),
+                arms: vec![],
+                devices: vec![],
+                cameras: vec![],
+                engines: vec![],
+            },
+            budget: Budget::new(StageTimes::default(), Duration::ZERO),
+            times: Times::new(Duration::from_secs(10)),
+            max_bytes: MAX_BYTES,
+            folder: Folder::new("nowhere".into(), name("demo")),
+            about: About {
+                cell: name("demo"),
+                version: "0".into(),
+                clock: BEFORE,
+                unix_offset: Duration::ZERO,
+            },
+        };
+        let inbox = Inbox::default();
+        for (seq, mode) in [ModeWord::Policy, ModeWord::Hold].into_iter().enumerate() {
+            let at = Time::from_millis(599_000 + seq as u64);
+            let header = Header {
+                clock: BEFORE,
+                captured_at: at,
+                published_at: at,
+                seq: seq as u64,
+                source: "arm".into(),
+                followed: None,
+            };
+            let report = ModeReport {
+                mode,
+                reason: "the network".into(),
+                fault: None,
+                generation: Generation::default(),
+                since: at,
+                instruction: String::new(),
+                counters: Counters::default(),
+                lease: None,
+            };
+            inbox.push(Inbound::Message(Arrived {
+                key: cell.key(&Topic::ArmMode(name("left"))).to_string(),
+                attachment: Some(header.encode()),
+                payload: report.encode().into(),
+                received_at: at,
+            }));
+        }
+        let clock = Followed {
+            reads: AtomicU64::new(0),
+            of_before: 4,
+        };
+        let (jobs, todo) = sync_channel(1);
+        let ending = Keeper::new(&options, &clock, jobs).run(&inbox, &AtomicBool::new(false));
+        assert_eq!(ending, Ending::NewClock);
+        let job = todo.recv().expect("what was due");
+        assert!(job.at > Time::from_millis(600_000), "{:?}", job.at);
+        assert_eq!(job.entries.len(), 2);
+        assert_eq!(job.dump.main().map(Reason::kind), Some("hold".into()));
+        assert!(todo.recv().is_err(), "one file");
+    }
 }

@@ -12,8 +12,8 @@ use tactus_types::{
 };
 use tactus_wire::{
     AppliedBatch, CameraInfo, CameraStatus, Cell, ChunkReply, DeviceCommand, EngineStatus,
-    EpisodeEvent, Header, Message, ModeReport, Raw, Reasoning, SimWorld, Telemetry, TickBatch,
-    Topic, WireError, decode,
+    EpisodeEvent, EvalReport, Header, Message, ModeReport, Raw, Reasoning, SimWorld, Telemetry,
+    TickBatch, Topic, WireError, decode,
 };
 
 use crate::continuity::Continuity;
@@ -29,7 +29,7 @@ const LATE: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_secs(60);
 
 /// Schemas of everything that is published in a cell.
-pub(crate) const SCHEMAS: [&str; 17] = [
+pub(crate) const SCHEMAS: [&str; 18] = [
     CameraFrame::SCHEMA,
     CameraInfo::SCHEMA,
     CameraStatus::SCHEMA,
@@ -46,6 +46,7 @@ pub(crate) const SCHEMAS: [&str; 17] = [
     EngineStatus::SCHEMA,
     Reasoning::SCHEMA,
     EpisodeEvent::SCHEMA,
+    EvalReport::SCHEMA,
     SimWorld::SCHEMA,
 ];
 
@@ -327,8 +328,7 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
         Topic::EngineReasoning(_) => of::<Reasoning>(raw, clock, |_| Said::Nothing),
         Topic::Episode => of::<EpisodeEvent>(raw, clock, |_| Said::Nothing),
         Topic::SimWorld => of::<SimWorld>(raw, clock, |_| Said::Nothing),
-        // What an evaluation keeps is in its own files; how a trial ended comes as an episode's end.
-        Topic::Eval => None,
+        Topic::Eval => of::<EvalReport>(raw, clock, |_| Said::Nothing),
         // Questions only: nothing is published there.
         Topic::CameraStep(_)
         | Topic::ArmOrder(..)
@@ -343,9 +343,11 @@ fn judge(topic: &Topic, raw: &Raw<'_>, clock: ClockId) -> Option<Judged> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use tactus_types::JointVec;
-    use tactus_wire::Name;
+    use tactus_wire::{Name, Role};
 
     use super::*;
 
@@ -399,30 +401,44 @@ mod tests {
             payload: (&[][..]).into(),
             received_at: Time::ZERO,
         };
-        let name = Name::new("a").expect("legal");
-        for topic in [
-            Topic::CameraImage,
-            Topic::CameraInfo,
-            Topic::CameraStatus,
-            Topic::CameraStep,
-            Topic::DeviceState,
-            Topic::DeviceCommand,
-            Topic::DeviceInfo,
-            Topic::ArmState,
-            Topic::ArmInfo,
-            Topic::ArmRequest,
-            Topic::ArmChunk,
-            Topic::ArmApplied,
-            Topic::ArmMode,
-            Topic::ArmTelemetry,
-            Topic::ArmTicks,
-            Topic::EngineStatus,
-            Topic::EngineReasoning,
-        ] {
-            let topic = topic(name.clone());
+        let name = || Name::new("a").expect("legal");
+        let topics = [
+            Topic::CameraImage(name()),
+            Topic::CameraInfo(name()),
+            Topic::CameraStatus(name()),
+            Topic::CameraStep(name()),
+            Topic::DeviceState(name()),
+            Topic::DeviceCommand(name()),
+            Topic::DeviceInfo(name()),
+            Topic::ArmState(name()),
+            Topic::ArmInfo(name()),
+            Topic::ArmRequest(name()),
+            Topic::ArmSetpoint(name(), name()),
+            Topic::ArmOrder(name(), name()),
+            Topic::ArmLease(name(), name()),
+            Topic::ArmStop(name()),
+            Topic::ArmChunk(name()),
+            Topic::ArmApplied(name()),
+            Topic::ArmMode(name()),
+            Topic::ArmTelemetry(name()),
+            Topic::ArmTicks(name()),
+            Topic::EngineStatus(name()),
+            Topic::EngineReasoning(name()),
+            Topic::Episode,
+            Topic::Eval,
+            Topic::EvalPicture,
+            Topic::SimWorld,
+            Topic::SimReset,
+            Topic::Clock(name()),
+            Topic::Alive(Role::Arm, name()),
+        ];
+        let mut schemas = BTreeSet::new();
+        for topic in topics {
             let judged = judge(&topic, &raw, CLOCK).map(|judged| judged.schema);
             assert_eq!(judged, tactus_wire::schema_of(&topic), "{topic}");
+            schemas.extend(judged);
         }
+        assert_eq!(schemas, SCHEMAS.into());
     }
 
     fn tally(intake: &Intake) -> Tally {

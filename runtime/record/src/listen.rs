@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tactus_types::{ArmInfo, ClockId, Time};
+use tactus_types::{ArmInfo, Clock, ClockId, Time};
 use tactus_wire::{
     AliveWatch, CameraInfo, Cell, EngineStatus, Header, Key, Message, Name, Nothing, Raw, Session,
     SessionError, Subscriber, TickBatch, Topic,
@@ -91,6 +91,12 @@ fn rests(raw: &Raw<'_>, before: Time, clock: ClockId) -> bool {
         && raw.received_at.since(before) > IDLE
         && Header::decode(raw.key, raw.attachment.as_deref(), clock)
             .is_ok_and(|header| raw.received_at.since(header.published_at) < BEHIND)
+}
+
+/// Whether `now`, whose cell time `clock` is, is no more `before`: the arm's host was started again. A host that knows no cell time
+/// goes by its own clock, and what that says is nobody's.
+pub(crate) fn is_another(clock: &dyn Clock, now: ClockId, before: ClockId) -> bool {
+    now != before && now != clock.host_now().clock
 }
 
 /// Runs `body` while a thread asks every process of the cell what it is, until all have answered. Infos are published

@@ -14,7 +14,7 @@ use tactus_wire::Session;
 use crate::RecordError;
 use crate::inbox::{Inbound, Inbox};
 use crate::intake::Intake;
-use crate::listen::{Listened, listen, while_asking};
+use crate::listen::{Listened, is_another, listen, while_asking};
 use crate::write::{About, CONFIGURATION, COUNTS, McapFile, Words};
 
 /// How often the inbox is emptied.
@@ -49,7 +49,7 @@ pub struct RecordingOptions {
     pub attached: Vec<Attached>,
 }
 
-/// Why a recording ended.
+/// Why a recording, or a black box, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ending {
     /// It was told to.
@@ -60,6 +60,8 @@ pub enum Ending {
         /// What is left, bytes.
         free: u64,
     },
+    /// Times are of another clock now: the arm's host was started again.
+    NewClock,
 }
 
 /// How far a recording is.
@@ -77,7 +79,8 @@ pub struct Progress {
     pub ending: Ending,
 }
 
-/// Records into `file`, which must not exist, until `stop` is set; `on_progress` is called every second.
+/// Records into `file`, which must not exist, until `stop` is set or its [`Ending`] comes by itself; `on_progress` is called
+/// every second.
 ///
 /// # Errors
 /// [`RecordError`] when the network cannot be used or the file cannot be written (any more); what was written stays.
@@ -119,7 +122,7 @@ pub fn run_recording(
 
     let inbox = Arc::new(Inbox::default());
     let _ears = listen(session, listened, &inbox)?;
-    let mut intake = Intake::new(listened.cell.clone(), clock.id());
+    let mut intake = Intake::new(listened.cell.clone(), about.clock);
     let mut progress = Progress::default();
     let recorded = while_asking(session, listened, &inbox, || {
         let mut batch = Vec::new();
@@ -128,6 +131,10 @@ pub fn run_recording(
             let stopping = stop.load(Ordering::Relaxed);
             let nap = if stopping { Duration::ZERO } else { NAP };
             progress.dropped += inbox.take_into(&mut batch, nap);
+            if is_another(clock, clock.id(), about.clock) {
+                progress.ending = Ending::NewClock;
+                return Ok(());
+            }
             for inbound in batch.drain(..) {
                 if let Inbound::Message(arrived) = inbound
                     && let Some((entry, _)) = intake.take(arrived)
@@ -159,10 +166,12 @@ pub fn run_recording(
             "dropped_before_the_file".into(),
             progress.dropped.to_string(),
         );
-        if let Ending::DiskFull { free } = progress.ending {
-            let words = format!("the disk is full: {free} bytes free");
-            counts.insert("ended_because".into(), words);
-        }
+        let because = match progress.ending {
+            Ending::Told => None,
+            Ending::DiskFull { free } => Some(format!("the disk is full: {free} bytes free")),
+            Ending::NewClock => Some("the arm's host was started again".into()),
+        };
+        counts.extend(because.map(|words| ("ended_because".into(), words)));
         if let Some(id) = intake.bundle_id() {
             counts.insert("bundle_id".into(), id.to_string());
         }
@@ -177,4 +186,83 @@ pub fn run_recording(
 fn free(file: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(file).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use tactus_types::{Clock, ClockId, Stamp, Time};
+    use tactus_wire::{Cell, Name, SessionOptions};
+
+    use super::*;
+    use crate::inspect;
+
+    const HOST: ClockId = ClockId(9);
+
+    /// Cell time on another host than the arm's; a tenth of a second passes whenever it is read.
+    struct Followed {
+        id: AtomicU64,
+        reads: AtomicU64,
+    }
+
+    impl Clock for Followed {
+        fn id(&self) -> ClockId {
+            ClockId(self.id.load(Ordering::Relaxed))
+        }
+
+        fn now(&self) -> Time {
+            Time::from_millis(600_000 + 100 * self.reads.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn host_now(&self) -> Stamp {
+            HOST.stamp(Time::from_millis(40))
+        }
+    }
+
+    #[test]
+    fn when_the_arms_host_was_started_again_the_file_ends_whole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("r.mcap");
+        let clock = Arc::new(Followed {
+            id: AtomicU64::new(7),
+            reads: AtomicU64::new(0),
+        });
+        let session = Session::open(&SessionOptions::default(), "record", clock.clone());
+        let options = RecordingOptions {
+            listened: Listened {
+                cell: Cell::new("demo").expect("legal"),
+                arms: vec![],
+                devices: vec![],
+                cameras: vec![],
+                engines: vec![],
+            },
+            about: About {
+                cell: Name::new("demo").expect("legal"),
+                version: "0".into(),
+                clock: ClockId(7),
+                unix_offset: Duration::ZERO,
+            },
+            configuration: Words::new(),
+            attached: vec![],
+        };
+        let (mut seconds, stop) = (0, AtomicBool::new(false));
+        let progress = run_recording(&options, &file, &session.expect("a session"), &stop, |_| {
+            seconds += 1;
+            // First nobody's, for as long as the new one is not known; then the new one.
+            clock
+                .id
+                .store(if seconds == 1 { HOST.0 } else { 8 }, Ordering::Relaxed);
+            stop.store(seconds > 2, Ordering::Relaxed);
+        });
+        assert_eq!(progress.expect("recorded").ending, Ending::NewClock);
+        assert_eq!(seconds, 2);
+        let report = inspect(&file).expect("a recording");
+        assert_eq!(report.cut, None);
+        let because = report
+            .metadata
+            .iter()
+            .find_map(|(_, words)| words.get("ended_because"));
+        assert!(because.is_some_and(|why| why.contains("started again")));
+    }
 }

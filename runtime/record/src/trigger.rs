@@ -9,8 +9,6 @@
 //! | a command was clamped by a limit that ordinary motion does not meet | [`Reason::Clamped`], see [`notable`] |
 //! | a chunk had a stage over its budget | [`Reason::OverBudget`], with the stage that was furthest over |
 //! | a role's liveliness token is gone | [`Reason::Gone`] |
-//!
-//! A takeover by teleop will be a mode, and one line in [`change`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -16,7 +16,7 @@ pub struct MotionQuality {
     pub acceleration_max: f64,
     /// Largest jerk of the commands, rad/s^3.
     pub jerk_max: f64,
-    /// Spectral arc length of the joint speed, at most 0; 0 for a motion too short to have one. Known when the episode
+    /// Spectral arc length of the joint speed, at most 0; 0 for a motion too short or too long to have one. Known when the episode
     /// has ended.
     pub sparc: f64,
 }

@@ -22,7 +22,8 @@ const PING: Duration = Duration::from_millis(15);
 const RETURN_DELAY: Duration = Duration::from_micros(510);
 /// After a failure the line has to be quiet for this long before the next instruction, so that no late reply is taken for ..
 const QUIET: Duration = Duration::from_millis(2);
-/// .. another, but is waited for no longer than this.
+/// .. another, but is waited for no longer than this. So long after their time replies are given up too, on a line that never
+/// falls silent.
 const QUIET_WITHIN: Duration = Duration::from_millis(20);
 /// Times that a single register is asked for.
 const ATTEMPTS: usize = 3;
@@ -354,12 +355,15 @@ impl Bus {
             + RETURN_DELAY * asked as u32
             + self.turnaround;
         let (mut have, mut echo_possible, mut came) = (0, true, 0);
+        let mut over = false;
         loop {
             let all = came >= asked;
-            if all && longer.is_zero() {
+            if over || (all && longer.is_zero()) {
                 break;
             }
-            // What is there counts, however late this thread was woken: the time is over when nothing is there.
+            // What is there counts, however late this thread was woken: the time is over when nothing is there, or when it was
+            // over long before the last look.
+            over = Instant::now() >= until + QUIET_WITHIN;
             let left = if all {
                 longer
             } else {

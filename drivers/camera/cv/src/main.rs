@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, stdin, stdout};
 use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use opencv::core::{Mat, Size, Vector};
 use opencv::imgproc::{COLOR_BGR2RGB, cvt_color_def};
@@ -90,23 +91,98 @@ fn play(
     Ok(())
 }
 
-/// Pictures as they come.
+/// Pictures as they come. One thread receives, whatever the reader of the pipe does, so that no picture waits where nobody
+/// sees its age; another writes the newest.
 fn stream(mut capture: VideoCapture) -> Result<(), String> {
     say(&Record::Ready)?;
     let clock = MonotonicClock::new().map_err(|e| e.to_string())?;
+    let newest = Arc::new(Newest::default());
+    let writer = {
+        let newest = newest.clone();
+        let write = move || {
+            while let Some(record) = newest.take() {
+                if say(&record).is_err() {
+                    // Nobody reads any more.
+                    newest.end();
+                }
+            }
+        };
+        let named = std::thread::Builder::new().name("write".into());
+        named.spawn(write).map_err(|e| e.to_string())?
+    };
+    let received = receive(&mut capture, &clock, &newest);
+    newest.end();
+    if writer.join().is_err() {
+        return Err("the thread that writes panicked".into());
+    }
+    received.and_then(|()| say(&Record::End))
+}
+
+/// Puts every picture into `newest`, until there is none any more or nobody takes them.
+fn receive(capture: &mut VideoCapture, clock: &dyn Clock, newest: &Newest) -> Result<(), String> {
     let mut frame = Mat::default();
     while capture.grab().map_err(message)? {
         let received = clock.now().as_nanos();
         if !capture.retrieve_def(&mut frame).map_err(message)? {
             return Err("an image cannot be decoded".into());
         }
-        let mut record = record(&frame, &clock)?;
+        let mut record = record(&frame, clock)?;
         if let Record::Frame { at_nanos, .. } = &mut record {
             *at_nanos = received;
         }
-        say(&record)?;
+        if !newest.put(record) {
+            break;
+        }
     }
-    say(&Record::End)
+    Ok(())
+}
+
+/// The newest picture on its way from the thread that receives to the one that writes.
+#[derive(Default)]
+struct Newest {
+    slot: Mutex<Slot>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Slot {
+    record: Option<Record>,
+    ended: bool,
+}
+
+impl Newest {
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a picture in, which counts the one that it replaces. False when nobody takes it.
+    fn put(&self, mut record: Record) -> bool {
+        let mut slot = self.slot();
+        if let (
+            Some(Record::Frame { passed_over, .. }),
+            Record::Frame {
+                passed_over: now, ..
+            },
+        ) = (&slot.record, &mut record)
+        {
+            *now = passed_over.saturating_add(1);
+        }
+        slot.record = Some(record);
+        self.changed.notify_one();
+        !slot.ended
+    }
+
+    /// Waits for a picture; `None` once it is ended and the last was taken.
+    fn take(&self) -> Option<Record> {
+        let waits = |slot: &mut Slot| slot.record.is_none() && !slot.ended;
+        let slot = self.changed.wait_while(self.slot(), waits);
+        slot.unwrap_or_else(PoisonError::into_inner).record.take()
+    }
+
+    fn end(&self) {
+        self.slot().ended = true;
+        self.changed.notify_one();
+    }
 }
 
 /// The picture in `frame`, red first; OpenCV has blue first.
@@ -118,6 +194,7 @@ fn record(frame: &Mat, clock: &dyn Clock) -> Result<Record, String> {
         width: width as u32,
         height: height as u32,
         at_nanos: clock.now().as_nanos(),
+        passed_over: 0,
         rgb: rgb.data_bytes().map_err(message)?.to_vec(),
     })
 }

@@ -291,8 +291,8 @@ fn taken_apart(file: &[u8]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// The RTP packets of frame `k`, without their framing. RFC 2435, sections 3.1 and 3.1.8.
-fn packets(k: u8, sequence: &mut u16) -> Vec<Vec<u8>> {
-    let (tables, scan) = taken_apart(&jpeg(k));
+fn packets(k: u32, sequence: &mut u16) -> Vec<Vec<u8>> {
+    let (tables, scan) = taken_apart(&jpeg((k % 10) as u8));
     assert_eq!(tables.len(), 128);
     let (mut packets, mut offset) = (Vec::new(), 0);
     for part in scan.chunks(1000) {
@@ -300,7 +300,7 @@ fn packets(k: u8, sequence: &mut u16) -> Vec<Vec<u8>> {
         let mut packet = vec![0x80, 26 | if last { 0x80 } else { 0 }];
         packet.extend(sequence.to_be_bytes());
         *sequence = sequence.wrapping_add(1);
-        packet.extend((u32::from(k) * 3600).to_be_bytes());
+        packet.extend((k * 3600).to_be_bytes());
         packet.extend([0, 0, 0, 7]);
         packet.extend([0, (offset >> 16) as u8, (offset >> 8) as u8, offset as u8]);
         // 4:2:0, tables in band, size in eights.
@@ -316,8 +316,8 @@ fn packets(k: u8, sequence: &mut u16) -> Vec<Vec<u8>> {
     packets
 }
 
-/// Serves one client after the other: twelve frames each, then the line is cut.
-fn rtsp_server() -> SocketAddr {
+/// Serves one client after the other: so many frames each, 25 a second, then the line is cut.
+fn rtsp_server(frames: u32) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::Builder::new()
@@ -325,14 +325,14 @@ fn rtsp_server() -> SocketAddr {
         .spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let _ = serve(&stream, address);
+                let _ = serve(&stream, address, frames);
             }
         })
         .expect("a thread");
     address
 }
 
-fn serve(mut stream: &TcpStream, address: SocketAddr) -> std::io::Result<()> {
+fn serve(mut stream: &TcpStream, address: SocketAddr, frames: u32) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     loop {
         let mut request = Vec::new();
@@ -376,8 +376,8 @@ fn serve(mut stream: &TcpStream, address: SocketAddr) -> std::io::Result<()> {
         )?;
         if verb == "PLAY" {
             let mut sequence = 0;
-            for k in 0..12 {
-                for packet in packets(k % 10, &mut sequence) {
+            for k in 0..frames {
+                for packet in packets(k, &mut sequence) {
                     stream.write_all(&[b'$', 0])?;
                     stream.write_all(&(packet.len() as u16).to_be_bytes())?;
                     stream.write_all(&packet)?;
@@ -394,7 +394,7 @@ fn serve(mut stream: &TcpStream, address: SocketAddr) -> std::io::Result<()> {
 
 #[test]
 fn an_rtsp_stream_is_received_and_its_end_is_noticed_and_it_can_be_opened_again() {
-    let url = format!("rtsp://lab:secret@{}/live", rtsp_server());
+    let url = format!("rtsp://lab:secret@{}/live", rtsp_server(12));
     for visit in 0..2 {
         let clock = clock();
         let mut stream =
@@ -407,7 +407,7 @@ fn an_rtsp_stream_is_received_and_its_end_is_noticed_and_it_can_be_opened_again(
                     assert_eq!((shot.size, shot.clock), ((64, 48), CaptureClock::Arrival));
                     assert!(shot.data[0] > 230, "red comes first: {:?}", &shot.data[..3]);
                     assert!(clock.now().since(shot.captured_at) < Duration::from_secs(1));
-                    frames += 1;
+                    frames += 1 + shot.passed_over;
                 }
                 Ok(None) => {}
                 Err(e) => break e,
@@ -418,6 +418,24 @@ fn an_rtsp_stream_is_received_and_its_end_is_noticed_and_it_can_be_opened_again(
         assert!(!ended.is_wrong(), "{ended}");
         assert!(!ended.to_string().contains("secret"), "{ended}");
     }
+}
+
+#[test]
+fn a_reader_that_is_slower_than_an_rtsp_stream_gets_the_newest_pictures() {
+    let url = format!("rtsp://{}/live", rtsp_server(60));
+    let mut stream = Stream::connect(&url, clock()).unwrap_or_else(|e| panic!("{e}"));
+    let (mut came, mut passed_over) = (0, 0);
+    while let Ok(shot) = stream.next(Duration::from_millis(100)) {
+        came += u32::from(shot.is_some());
+        passed_over += shot.map_or(0, |shot| shot.passed_over);
+        // Four pictures come in this time.
+        std::thread::sleep(Duration::from_millis(160));
+    }
+    assert!(came > 3 && came < 30, "{came}, not one in four");
+    assert!(
+        passed_over > came && came + passed_over <= 60,
+        "{came}, {passed_over}"
+    );
 }
 
 #[test]

@@ -162,6 +162,7 @@ impl<N: Node> Source for Capture<N> {
             captured_at: self.clock.of_host(captured_at),
             clock,
             number: Some(buffer.sequence),
+            passed_over: 0,
             damaged: buffer.flags & BUF_FLAG_ERROR != 0,
         };
         self.node.qbuf(&mut buffer).map_err(lost)?;

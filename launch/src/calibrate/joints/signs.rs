@@ -16,7 +16,7 @@ use tactus_joints::signs::{Belief, Turn, Verdict, seen};
 use tactus_types::{ArmInfo, JointVec};
 use tactus_wire::Authority;
 
-use super::lines;
+use super::{lines, slides};
 use crate::calibrate::args::SignsArgs;
 use crate::calibrate::gather::{self, Stand};
 use crate::calibrate::hand_eye::{Known, Setting, with_stand};
@@ -74,13 +74,23 @@ pub fn signs(args: &SignsArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Where joint `joint` turns to from `home`: to the side that has room.
-fn target(info: &ArmInfo, home: &JointVec, joint: usize, by: f64) -> Option<JointVec> {
-    let limits = info.limits.get(joint)?;
+/// Where joint `joint` turns to from `home`: to the side that has room; or why it does not turn.
+fn target(
+    info: &ArmInfo,
+    home: &JointVec,
+    joint: usize,
+    by: f64,
+) -> Result<JointVec, &'static str> {
+    const NO_ROOM: &str = "no room to turn: bring the arm elsewhere";
+    if slides(info, joint) {
+        return Err("it slides: not judged");
+    }
+    let limits = info.limits.get(joint).ok_or(NO_ROOM)?;
     let to = [home[joint] + by, home[joint] - by]
         .into_iter()
-        .find(|q| (limits.lower + ROOM..=limits.upper - ROOM).contains(q))?;
-    Some(JointVec::from_fn(home.len(), |j| {
+        .find(|q| (limits.lower + ROOM..=limits.upper - ROOM).contains(q));
+    let to = to.ok_or(NO_ROOM)?;
+    Ok(JointVec::from_fn(home.len(), |j| {
         if j == joint { to } else { home[j] }
     }))
 }
@@ -104,9 +114,12 @@ fn by_camera(
     let mut found = Vec::new();
     for joint in belief.order() {
         let name = info.joints.get(joint).context("a joint without a name")?;
-        let Some(to) = target(info, &home, joint, args.by_deg.to_radians()) else {
-            found.push(not_moved(joint, "no room to turn: bring the arm elsewhere"));
-            continue;
+        let to = match target(info, &home, joint, args.by_deg.to_radians()) {
+            Ok(to) => to,
+            Err(why) => {
+                found.push(not_moved(joint, why));
+                continue;
+            }
         };
         let commanded = to[joint] - home[joint];
         stand.go(&authority, to, args.speed)?;
@@ -170,7 +183,8 @@ fn follows(commanded: f64, said: f64) -> Option<String> {
 fn words(verdict: Verdict, joints: &[String], said: f64) -> Option<String> {
     let said = said.to_degrees();
     Some(match verdict {
-        Verdict::Fits(_) | Verdict::NotJudged => return None,
+        Verdict::Fits(_) => return None,
+        Verdict::NotJudged => "not checked: it does not turn the hand".into(),
         Verdict::Reversed(_) => "turns the other way: its sign is wrong".into(),
         Verdict::Scaled(s) => format!(
             "turns {s:.2} times as far as it says ({said:.2} degrees): another unit, gear or scale"
@@ -200,9 +214,12 @@ fn by_operator(args: &SignsArgs) -> anyhow::Result<(Vec<String>, Vec<Found>)> {
     let operator = lines()?;
     let mut found = Vec::new();
     for (joint, name) in info.joints.iter().enumerate() {
-        let Some(to) = target(&info, &home, joint, args.by_deg.to_radians()) else {
-            found.push(not_moved(joint, "no room to turn: bring the arm elsewhere"));
-            continue;
+        let to = match target(&info, &home, joint, args.by_deg.to_radians()) {
+            Ok(to) => to,
+            Err(why) => {
+                found.push(not_moved(joint, why));
+                continue;
+            }
         };
         let commanded = to[joint] - home[joint];
         result::line(format_args!(
@@ -319,4 +336,20 @@ fn tell(args: &SignsArgs, names: &[String], found: &[Found]) -> anyhow::Result<E
         found.len()
     ))?;
     Ok(ExitCode::from(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::joints::on_a_rail;
+
+    #[test]
+    fn a_joint_that_slides_is_neither_turned_nor_taken_as_right() {
+        let (info, home) = (on_a_rail(), JointVec::zeros(2));
+        assert_eq!(target(&info, &home, 0, 0.07), Err("it slides: not judged"));
+        assert!(target(&info, &home, 1, 0.07).is_ok());
+        let found = not_moved(0, "it slides: not judged");
+        assert!(found.wrong.is_some());
+        assert!(words(Verdict::NotJudged, &info.joints, 0.07).is_some());
+    }
 }

@@ -11,7 +11,7 @@ use nalgebra::Vector3;
 use serde_json::json;
 use tactus_calibration::exchange::{Answer, ArmNoise, Ask};
 use tactus_calibration::seal;
-use tactus_joints::zeros::{Look, Scene, TOUCHES, Zeros, by_board, by_touch};
+use tactus_joints::zeros::{Look, Scene, TOUCHES, Zeros, by_board, by_touch, check};
 use tactus_types::{ArmInfo, JointVec};
 
 use super::lines;
@@ -38,17 +38,18 @@ pub fn zeros(args: &ZerosArgs) -> anyhow::Result<ExitCode> {
 
 fn board(args: &ZerosArgs, camera: &str) -> anyhow::Result<(ArmInfo, Zeros)> {
     let mut fitter = Fitter::start()?;
+    let info = info(args)?;
+    let chain = tactus_control::limit::guard::chain(&info)?;
+    check(&chain)?;
     let poses = match &args.poses {
         Some(file) => hand_eye::read(file, camera)?,
         None => hand_eye::gathered(&args.gathering(camera), &args.role.cell, &mut fitter)?,
     };
-    let info = info(args)?;
     let geometry = info.geometry.as_ref();
     let geometry = geometry.context("the arm does not describe its links")?;
     if seal::sha256(geometry.urdf.as_bytes()) != poses.arm_sha256 {
         bail!("the poses were taken with another arm, or another description of it");
     }
-    let chain = tactus_control::limit::guard::chain(&info)?;
     let looks: Option<Vec<Look>> = poses.samples.iter().map(|s| look(&poses, s)).collect();
     let looks = looks.context(
         "expected poses with what the joints said, got some without: they were saved by an earlier version",
@@ -60,6 +61,7 @@ fn board(args: &ZerosArgs, camera: &str) -> anyhow::Result<(ArmInfo, Zeros)> {
     let ask = Ask::HandEye {
         board: poses.board,
         lens: poses.lens.clone(),
+        lens_std_px: None,
         mount: poses.mount,
         noise: DOUBT,
         samples: poses.samples.clone(),
@@ -111,6 +113,7 @@ fn touch(args: &ZerosArgs) -> anyhow::Result<(ArmInfo, Zeros)> {
     let joined = roles::join(&args.role, "calibrate")?;
     let info = arm_tools::info(&cell, &joined)?;
     let chain = tactus_control::limit::guard::chain(&info)?;
+    check(&chain)?;
     let (shared, _subscriptions) = arm_tools::follow(&cell, &joined)?;
     let operator = lines()?;
     result::line(format_args!(

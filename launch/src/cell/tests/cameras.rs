@@ -1,6 +1,7 @@
 //! Cameras, likewise.
 
 use super::*;
+use tactus_calibration::{Lens, LensModel};
 
 #[test]
 fn cameras_are_described_or_refused() {
@@ -188,4 +189,63 @@ fn a_camera_has_to_take_pictures_of_the_size_that_the_bundle_wants() {
         demo.check_sizes(&bundle.outline()).is_ok(),
         "the simulator draws what is wanted"
     );
+}
+
+#[test]
+fn a_lens_holds_for_pictures_as_they_are_published() {
+    let parsed = parsed(include_str!("../../../cells/so101.toml")).expect("legal");
+    let camera = parsed.cameras[0].clone();
+    let lens = Lens {
+        size: (640, 480),
+        camera: [520.0, 521.0, 318.0, 242.0],
+        model: LensModel::PlumbBob,
+        distortion: vec![-0.3, 0.1, 0.001, -0.002, 0.0],
+        straight: [500.0, 501.0, 320.0, 240.0],
+    };
+    let changed = |change: &dyn Fn(&mut tactus_camera::CameraSpec)| {
+        let mut camera = camera.clone();
+        change(camera.real.as_mut().expect("real"));
+        camera.published_lens(&lens).map_err(|e| e.to_string())
+    };
+    assert_eq!(changed(&|_| ()), Ok(lens.clone()));
+    let undistort = changed(&|c| c.undistort = Some(lens.clone()));
+    assert_eq!(undistort, Ok(lens.straightened()));
+    // How the straight picture is laid out is not the sensor's.
+    let laid_out = Lens {
+        straight: lens.camera,
+        ..lens.clone()
+    };
+    let undistort = changed(&|c| c.undistort = Some(laid_out.clone()));
+    assert_eq!(undistort, Ok(laid_out.straightened()));
+    let other = Lens {
+        camera: [540.0, 541.0, 318.0, 242.0],
+        ..lens.clone()
+    };
+    type Change<'a> = &'a dyn Fn(&mut tactus_camera::CameraSpec);
+    let refusals: [(&str, Change<'_>); 4] = [
+        ("camera.undistort: expected the same lens", &|c| {
+            c.undistort = Some(other.clone());
+        }),
+        ("camera.crop, camera.rotate: expected pictures as", &|c| {
+            c.rotate = tactus_camera::Rotation::Half;
+        }),
+        ("camera.crop, camera.rotate: expected pictures as", &|c| {
+            c.crop = Some(tactus_camera::Crop {
+                x: 0,
+                y: 0,
+                width: 320,
+                height: 240,
+            });
+        }),
+        ("expected the 640x480 of its lens, got 320x240", &|c| {
+            (c.width, c.height) = (320, 240);
+        }),
+    ];
+    for (wanted, change) in refusals {
+        let said = changed(change).expect_err(wanted);
+        assert!(said.contains(wanted), "{said}");
+    }
+    let mut simulated = camera.clone();
+    simulated.real = None;
+    assert_eq!(simulated.published_lens(&lens), Ok(lens));
 }

@@ -212,6 +212,15 @@ impl LiveWish {
         }
     }
 
+    /// Whether, in a cell with keys, it takes those of others: to pass on what they say, to ask without end, to be a human who
+    /// commands.
+    pub fn needs_keys(&self) -> bool {
+        matches!(
+            self.fault.doing,
+            Doing::Link(_) | Doing::Flood | Doing::Silence
+        )
+    }
+
     /// Whether there has to be a recorder.
     pub fn recorder(&self) -> bool {
         self.role() == Some("record") || self.fault.doing == Doing::DiskFull

@@ -12,19 +12,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::Signal;
+use tactus_bundle::AnyBundle;
 use tactus_types::{ArmInfo, Source, Time};
-use tactus_wire::{
-    Authority, Cell as WireCell, EngineStatus, ModeWord, Nothing, Session, SessionOptions, Topic,
-};
+use tactus_wire::{Authority, Cell as WireCell, EngineStatus, ModeWord, Nothing, Session, Topic};
 
 use super::bridge::{self, Bridge, Sides};
 use super::faults::Link;
 use super::human::LiveHuman;
 use super::observe::Observer;
-use crate::cell::Cell;
+use crate::cell::{self, Cell};
 use crate::children::{self, Children};
-use crate::cli::DrillArgs;
-use crate::roles;
+use crate::cli::{DrillArgs, RoleArgs};
+use crate::{doctor, roles};
 
 /// All processes must be up within this time.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -65,13 +64,12 @@ pub struct Stage<'a> {
     read: HashMap<PathBuf, usize>,
 }
 
-/// The cell file of each side, in `folder`: the same cell under another name, its paths absolute.
+/// The cell file of each side, in `folder`: the same cell under another name, with paths that lead to where they led.
 fn cell_file(cell: &Cell, folder: &Path, name: &str, record: bool) -> anyhow::Result<PathBuf> {
     let text = std::fs::read_to_string(&cell.file)?;
-    let mut table: toml::Table = text.parse()?;
+    let mut table = cell::movable(&text, &cell.file)
+        .with_context(|| format!("cell file {}", cell.file.display()))?;
     table.insert("name".into(), name.into());
-    let bundle = std::path::absolute(&cell.bundle)?;
-    table.insert("bundle".into(), bundle.display().to_string().into());
     if record {
         let mut section = toml::Table::new();
         section.insert("black_box".into(), true.into());
@@ -118,20 +116,24 @@ impl<'a> Stage<'a> {
         let near = file(&cell.name)?;
         let engine = file(&name(&sides.engine))?;
         let device = file(&name(&sides.device))?;
-        let recorded = crate::cell::load(&near)?;
+        let recorded = cell::load(&near)?;
 
         let endpoint = match &args.listen {
             Some(endpoint) => endpoint.clone(),
             None => children::free_endpoint(cell)?,
         };
-        let clock = Arc::new(tactus_wire::MonotonicClock::new()?);
-        let options = SessionOptions {
+        let role = RoleArgs {
+            cell: near.clone(),
+            connect: vec![],
             listen: vec![endpoint.clone()],
-            ..SessionOptions::default()
+            supervised: false,
+            host: None,
         };
-        let session = Session::open(&options, "drill", clock)?;
+        let session = roles::session(&role, "drill")?;
         let device_side = sides.device.as_ref().unwrap_or(&sides.near).clone();
         let observer = Observer::new(&session, cell, &sides.near, &device_side)?;
+        // A simulated arm shows what its bundle was trained on, and holds no torque that could hurt.
+        let later = if cell.sim.is_some() { "" } else { "arm" };
         // Paths of bundles and libraries in `args` are relative to where we are, as for every role.
         let mut children = Children::start_each(
             &recorded,
@@ -144,7 +146,7 @@ impl<'a> Stage<'a> {
                 "sim" => device.clone(),
                 _ => near.clone(),
             },
-            &[],
+            &[later],
         )?;
         let asked = tactus_drivers_api::wire_driver::ask_info(
             &session,
@@ -159,6 +161,17 @@ impl<'a> Stage<'a> {
                 return Err(e.into());
             }
         };
+        if cell.sim.is_none() {
+            let bundle = cell.bundle_dir(args.policy.bundle.as_deref());
+            let bundle = bundle.map_err(anyhow::Error::new);
+            let bundle = bundle.and_then(|dir| Ok(AnyBundle::open(dir)?));
+            if !doctor::may_start(&session, cell, bundle, args.despite_preflight) {
+                bail!(
+                    "what the arm or its cameras show does not fit the bundle: nothing is drilled"
+                );
+            }
+            children.start_again("arm")?;
+        }
         let bridge = match (&sides.engine, &sides.device) {
             (None, None) => None,
             _ => Some(Bridge::new(&session, cell, &sides, &info, args.seed)?),
@@ -395,4 +408,35 @@ impl<'a> Stage<'a> {
 /// A flag that ends the drill in order.
 pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     roles::stop_flag(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SO101: &str = include_str!("../../../cells/so101.toml");
+
+    #[test]
+    fn a_copy_leads_to_the_files_of_the_original() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("real.toml");
+        let keys = "\n[security]\nkeys = \"keys\"\noperators = [\"anna\"]\n";
+        std::fs::write(&file, SO101.to_owned() + keys).expect("written");
+        let cell = cell::load(&file).expect("a cell");
+        let other = tempfile::tempdir().expect("a folder");
+        let copy = cell_file(&cell, other.path(), cell.name.as_str(), true).expect("a copy");
+        // What one copy says, the next takes over.
+        let copy = cell::load(&copy).expect("a cell");
+        let last = tempfile::tempdir().expect("a folder");
+        let again = cell_file(&copy, last.path(), "far", false).expect("a copy");
+        for copy in [copy, cell::load(&again).expect("a cell")] {
+            assert_eq!(copy.bundle, cell.bundle);
+            assert_eq!(copy.security, cell.security);
+            assert_eq!(
+                format!("{:?}", copy.hardware),
+                format!("{:?}", cell.hardware)
+            );
+        }
+        assert!(format!("{:?}", cell.hardware).contains(&dir.path().display().to_string()));
+    }
 }

@@ -31,6 +31,8 @@ pub struct State {
     pub picture: Vec<u8>,
     /// What the operator said last, until it is acted on.
     pub said: Option<EvalSaid>,
+    /// `ready` was said of this attempt: the arm is enabled and told, which takes a while in which the phase is still `Setup`.
+    pub begun: bool,
 }
 
 impl State {
@@ -48,6 +50,10 @@ impl State {
             ));
         }
         let fits = match answer.said {
+            // A second one, at another panel or of an impatient finger, must not reach the running trial.
+            EvalSaid::Ready if report.phase == EvalPhase::Setup && self.begun => {
+                return Err("the trial begins already".into());
+            }
             EvalSaid::Ready => report.phase == EvalPhase::Setup,
             EvalSaid::End => report.phase == EvalPhase::Running,
             EvalSaid::Score { .. } => {
@@ -68,6 +74,7 @@ impl State {
         if self.said.is_some() {
             return Err("something was said already".into());
         }
+        self.begun |= answer.said == EvalSaid::Ready;
         self.said = Some(answer.said);
         Ok(())
     }
@@ -160,6 +167,7 @@ mod tests {
             },
             picture: vec![],
             said: None,
+            begun: false,
         }
     }
 
@@ -191,6 +199,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_second_ready_does_not_reach_the_trial_that_begins() {
+        let mut state = state(EvalPhase::Setup);
+        assert_eq!(state.take(answer(EvalSaid::Ready)), Ok(()));
+        // It is acted on: the arm is being enabled, and nobody has said that the policy runs.
+        assert_eq!(state.said.take(), Some(EvalSaid::Ready));
+        for refused in [EvalSaid::Ready, EvalSaid::End] {
+            assert!(state.take(answer(refused)).is_err());
+        }
+        let excluded = word("hardware a cable").expect("an exclusion");
+        assert_eq!(state.take(answer(excluded)), Ok(()));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tactus_bundle::AnyBundle;
 use tactus_eval::journal::Journal;
 use tactus_eval::order::Slot;
 use tactus_eval::plan::{Condition, Judge, Plan};
@@ -16,6 +17,7 @@ use tactus_wire::{
     Nothing, SimReset, SimResetReply, Topic,
 };
 
+use super::ending;
 use super::said::{Judged, excluded, interrupted};
 use super::{LOOK, Operator, lock};
 use crate::children::Children;
@@ -25,7 +27,7 @@ use crate::eval::setting::Setting;
 use crate::eval::stage::{Run, policy_args};
 use crate::eval::store::Store;
 use crate::live::{Live, Shared};
-use crate::order;
+use crate::{doctor, order};
 
 /// All processes must be up within this time.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -135,11 +137,24 @@ impl Operator {
             };
             state.picture = bytes;
             state.said = None;
+            state.begun = false;
         }
         let (_, dir, id) = run.bundle;
         let (policy, to) = (policy_args(dir), run.files.recording());
-        let mut children =
-            Children::start(&self.cell, &self.endpoint, &policy, "info", to.as_deref())?;
+        let (cell, endpoint, to) = (&self.cell, &self.endpoint, to.as_deref());
+        let mut children = match cell.sim {
+            Some(_) => Children::start(cell, endpoint, &policy, "info", to)?,
+            // Torque can be switched on once the arm is known to fit this trial's bundle.
+            None => Children::start_without("arm", cell, endpoint, &policy, to)?,
+        };
+        if cell.sim.is_none() {
+            let bundle = AnyBundle::open(dir).map_err(Into::into);
+            if !doctor::may_start(&self.session, cell, bundle, self.despite_preflight) {
+                children.end();
+                bail!("what the arm or its cameras show does not fit the trial's bundle");
+            }
+            children.start_again("arm")?;
+        }
         let shared = Shared::new(&self.cell, Some(1), false);
         let wire = &self.cell.wire;
         let _followed = shared.follow(&self.session, wire, &self.cell, true)?;
@@ -189,11 +204,15 @@ impl Operator {
             instruction: run.instruction.clone(),
             seed: run.seed,
         };
-        while let Err(e) = told(&begin) {
-            if Instant::now() > until {
-                return Err(e);
+        loop {
+            if let Some(EvalSaid::Exclude { hardware, note }) = self.heard() {
+                return Ok(excluded(judged, hardware, note));
             }
-            std::thread::sleep(LOOK);
+            match told(&begin) {
+                Ok(_) => break,
+                Err(e) if Instant::now() > until => return Err(e),
+                Err(_) => std::thread::sleep(LOOK),
+            }
         }
         self.event(EpisodePhase::Started {
             instruction: run.instruction.clone(),
@@ -203,12 +222,13 @@ impl Operator {
         shared.lock().commands.counted = true;
         let began = Instant::now();
         self.phase(EvalPhase::Running);
-        let mut said = None;
+        let mut said;
         let failed = loop {
             let secs = began.elapsed().as_secs_f64();
             judged.secs = secs.min(run.limit_secs);
             lock(&self.state).report.secs = judged.secs;
-            said = said.or_else(|| self.heard());
+            // What else there is to say ends nothing.
+            said = self.heard().filter(|said| *said != EvalSaid::Ready);
             if said.is_some() {
                 break None;
             }
@@ -231,9 +251,16 @@ impl Operator {
             std::thread::sleep(LOOK);
         };
         shared.lock().commands.counted = false;
-        if let Err(e) = told(&ModeOrder::StopEpisode) {
-            tracing::warn!("the episode was not ended: {e:#}");
-        }
+        // While somebody scores, nothing may move the arm. An error gives the lease back, without which the episode ends too.
+        let until = Instant::now() + STEP_WITHIN;
+        ending::insist(
+            || told(&ModeOrder::StopEpisode).map(drop),
+            || {
+                std::thread::sleep(LOOK);
+                Instant::now() < until
+            },
+        )
+        .context("the episode was not ended")?;
         judged.figures = self.figures(&shared.lock(), before, judged.secs);
         judged.figures.first = first;
         judged.figures.last = picture(run, shared, "last")?;
@@ -251,6 +278,7 @@ impl Operator {
         self.event(EpisodePhase::Stopped {
             success: judged.success,
             reason: judged.note.clone(),
+            excluded: judged.abort.is_some_and(|abort| !abort.counts()),
         });
         Ok(judged)
     }

@@ -135,6 +135,7 @@ fn what_is_remembered_does_not_grow() {
         let phase = EpisodePhase::Stopped {
             success: k % 3 == 0,
             reason: String::new(),
+            excluded: false,
         };
         lately.episode(&EpisodeEvent { episode: k, phase }, Time::from_millis(k));
     }
@@ -148,11 +149,14 @@ fn what_is_remembered_does_not_grow() {
 #[test]
 fn an_episode_that_nobody_scored_is_no_failure() {
     let mut lately = Lately::default();
-    let phase = EpisodePhase::Stopped {
-        success: false,
-        reason: NOT_SCORED.into(),
-    };
-    lately.episode(&EpisodeEvent { episode: 1, phase }, Time::ZERO);
+    for (reason, excluded) in [(NOT_SCORED, false), ("a cable came off", true)] {
+        let phase = EpisodePhase::Stopped {
+            success: false,
+            reason: reason.into(),
+            excluded,
+        };
+        lately.episode(&EpisodeEvent { episode: 1, phase }, Time::ZERO);
+    }
     assert_eq!(lately.tally.failures, 0);
 }
 

@@ -4,10 +4,10 @@
 //! makes actions has to know of them. Differences (relative joints, steps, velocities) know no zero, and tool poses are in
 //! metres and rad already.
 
-use super::manifest::DirectManifest;
+use super::manifest::{DirectManifest, Units};
 use crate::{
     error::BundleError,
-    manifest::Representation,
+    manifest::{Representation, State},
     stats::{Affine, Stats},
 };
 
@@ -21,31 +21,56 @@ struct Meaning {
     unit: f64,
 }
 
+/// Whether the column `name` among the joints is a gripper: of two arms each is a column like a joint's, and goes by
+/// `units.gripper`.
+pub fn is_gripper(name: &str) -> bool {
+    name.len() > GRIPPER.len() && name.ends_with(GRIPPER)
+}
+
+impl Units {
+    fn of_gripper(&self) -> Meaning {
+        let [closed, open] = self.gripper;
+        Meaning {
+            zero: closed,
+            unit: 1.0 / (open - closed),
+        }
+    }
+
+    fn of_joint(&self, name: &str) -> Meaning {
+        if is_gripper(name) {
+            return self.of_gripper();
+        }
+        let sign = match self.inverted.iter().any(|inverted| inverted == name) {
+            true => -1.0,
+            false => 1.0,
+        };
+        Meaning {
+            zero: self.zero.get(name).copied().unwrap_or(0.0),
+            unit: sign * self.joints.rad(),
+        }
+    }
+
+    /// What each column of `state` means.
+    fn of_state(&self, state: &State) -> impl Iterator<Item = Meaning> {
+        let joints = state.joints.iter().map(|name| self.of_joint(name));
+        joints.chain(state.gripper.then(|| self.of_gripper()))
+    }
+}
+
+impl DirectManifest {
+    /// A state of the training data in SI, column by column: joints in rad, grippers 0 closed to 1 open.
+    pub fn state_in_si(&self, raw: &[f32]) -> Vec<f64> {
+        let meanings = self.units.of_state(&self.outline.state);
+        let si = |(raw, Meaning { zero, unit }): (&f32, _)| (f64::from(*raw) - zero) * unit;
+        raw.iter().zip(meanings).map(si).collect()
+    }
+}
+
 /// `raw`, in SI.
 pub(crate) fn in_si(raw: Stats, manifest: &DirectManifest) -> Result<Stats, BundleError> {
     let units = &manifest.units;
-    let [closed, open] = units.gripper;
-    let gripper = Meaning {
-        zero: closed,
-        unit: 1.0 / (open - closed),
-    };
-    let joint = |name: &String| {
-        // Of two arms each gripper is a column like a joint's.
-        if name.len() > GRIPPER.len() && name.ends_with(GRIPPER) {
-            return gripper;
-        }
-        let sign = if units.inverted.contains(name) {
-            -1.0
-        } else {
-            1.0
-        };
-        Meaning {
-            zero: units.zero.get(name).copied().unwrap_or(0.0),
-            unit: sign * units.joints.rad(),
-        }
-    };
+    let joint = |name: &String| units.of_joint(name);
     let (state, action) = (&manifest.outline.state, &manifest.outline.action);
-    let state_meanings = state.joints.iter().map(joint);
     let motion: Vec<Meaning> = match action.representation {
         Representation::AbsoluteJoints => action.joints.iter().map(joint).collect(),
         Representation::RelativeJoints
@@ -71,13 +96,12 @@ pub(crate) fn in_si(raw: Stats, manifest: &DirectManifest) -> Result<Stats, Bund
         }
     };
     Ok(Stats {
-        state: converted(
-            raw.state,
-            state_meanings.chain(state.gripper.then_some(gripper)),
-        ),
+        state: converted(raw.state, units.of_state(state)),
         action: converted(
             raw.action,
-            motion.into_iter().chain(action.gripper.then_some(gripper)),
+            motion
+                .into_iter()
+                .chain(action.gripper.then(|| units.of_gripper())),
         ),
     })
 }

@@ -165,6 +165,7 @@ pub(super) fn prompt(
         image_token: non_empty("prompt.image_token", raw.image_token)?,
         lowercase: raw.lowercase,
         strip_punctuation: raw.strip_punctuation,
+        blanks: raw.blanks,
     })
 }
 

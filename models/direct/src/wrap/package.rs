@@ -3,7 +3,8 @@
 //!
 //! Decides which packages are understood: format `policy_package` 1.0; a runner that runs the graph once per chunk
 //! (`single_pass`, `action_chunking`); `normalize`, `resize` and `to_float_tensor` before it; `denormalize` and
-//! `action_chunk_trimmer` after it. Anything else would make another policy of it, and is refused by its name.
+//! `action_chunk_trimmer` after it. Anything else would make another policy of it, and is refused by its name. What no `normalize`
+//! or `denormalize` lists goes through as it is; one that lists nothing is for every feature of the statistics.
 //!
 //! Source of the format: `physicalai/inference/manifest.py` and the components' classes of openvinotoolkit/physicalai.
 
@@ -11,10 +12,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::WrapError;
+use super::{FeatureStats, WrapError};
 
 /// Name of the manifest.
 const MANIFEST: &str = "manifest.json";
+/// Field of the components before the graph.
+const BEFORE: &str = "model.preprocessors";
+/// Of those after it.
+const AFTER: &str = "model.postprocessors";
 
 /// What a package says.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,11 +34,51 @@ pub struct Package {
     pub cameras: Vec<(String, Option<[i64; 2]>)>,
     /// Size that pictures are brought to before the graph, width and height, and how.
     pub resize: Option<([i64; 2], &'static str)>,
-    /// Features that are normalised before the graph.
-    pub normalised: Vec<String>,
+    /// What is normalised before the graph.
+    pub before: Vec<Normaliser>,
+}
+
+/// A component that normalises, or undoes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Normaliser {
+    /// Features that it lists; none stands for all that the statistics have.
+    pub features: Vec<String>,
+    /// How, in a map's words.
+    pub word: &'static str,
+}
+
+impl Normaliser {
+    /// How the one of `all` that is for a feature such as `is` does it; `as_is` where none is.
+    fn of(all: &[Self], field: &str, is: impl Fn(&str) -> bool) -> Result<&'static str, WrapError> {
+        let mut found = all
+            .iter()
+            .filter(|n| n.features.is_empty() || n.features.iter().any(|name| is(name)));
+        match (found.next(), found.next()) {
+            (one, None) => Ok(one.map_or("as_is", |n| n.word)),
+            (_, Some(other)) => {
+                let twice = format!("one more, `{}`", other.word);
+                Err(error(field, "one component for a feature", twice))
+            }
+        }
+    }
 }
 
 impl Package {
+    /// How the pictures of the input `name` are normalised before the graph; `as_is` where they are not.
+    ///
+    /// # Errors
+    /// [`WrapError::Field`] where that is done twice.
+    pub fn normalises(
+        &self,
+        name: &str,
+        stats: Option<&FeatureStats>,
+    ) -> Result<&'static str, WrapError> {
+        let has = stats.is_some_and(|stats| stats.of(&[name]).is_some());
+        let named = |n: &&Normaliser| !n.features.is_empty() || has;
+        let these: Vec<Normaliser> = self.before.iter().filter(named).cloned().collect();
+        Normaliser::of(&these, BEFORE, |feature| feature == name)
+    }
+
     /// Whether `path` is a folder with a manifest.
     pub fn is(path: &Path) -> bool {
         path.join(MANIFEST).is_file()
@@ -62,8 +107,9 @@ impl Package {
                 says: toml::Table::new(),
                 cameras: Vec::new(),
                 resize: None,
-                normalised: Vec::new(),
+                before: Vec::new(),
             },
+            after: Vec::new(),
         };
         reader.all(&manifest)?;
         Ok(reader.package)
@@ -73,6 +119,7 @@ impl Package {
 struct Reader<'a> {
     folder: &'a Path,
     package: Package,
+    after: Vec<Normaliser>,
 }
 
 fn error(field: &str, expected: &str, actual: impl std::fmt::Display) -> WrapError {
@@ -129,8 +176,14 @@ impl Reader<'_> {
         for value in list(manifest, "/model/postprocessors") {
             self.after(value)?;
         }
-        self.hardware(manifest);
-        Ok(())
+        // What no component is for goes through as it is.
+        let state = Normaliser::of(&self.package.before, BEFORE, |f| f.ends_with("state"))?;
+        let action = Normaliser::of(&self.after, AFTER, |f| f.starts_with("action"))?;
+        for (key, word) in [("state", state), ("action", action)] {
+            let key = format!("{key}_normalisation");
+            self.package.says.insert(key, word.into());
+        }
+        self.hardware(manifest)
     }
 
     fn artifacts(&mut self, manifest: &Value) -> Result<(), WrapError> {
@@ -187,7 +240,7 @@ impl Reader<'_> {
         }
     }
 
-    fn normaliser(&mut self, field: &str, arguments: &Value) -> Result<String, WrapError> {
+    fn normaliser(&mut self, field: &str, arguments: &Value) -> Result<Normaliser, WrapError> {
         let mode = arguments.get("mode").and_then(Value::as_str);
         let word = match mode.unwrap_or("mean_std") {
             "mean_std" => "mean_std",
@@ -213,28 +266,21 @@ impl Reader<'_> {
         } else if word != "as_is" {
             return Err(error(field, "an artifact with the statistics", "none"));
         }
-        Ok(word.into())
+        let features = list(arguments, "/features").iter();
+        let features = features.filter_map(Value::as_str).map(str::to_owned);
+        Ok(Normaliser {
+            features: features.collect(),
+            word,
+        })
     }
 
     fn before(&mut self, value: &Value) -> Result<(), WrapError> {
-        let field = "model.preprocessors";
+        let field = BEFORE;
         let (name, arguments) = component(value);
         match name.as_str() {
             "normalize" | "StatsNormalizer" => {
-                let word = self.normaliser(field, arguments)?;
-                let features = list(arguments, "/features");
-                let names = features.iter().filter_map(Value::as_str).map(str::to_owned);
-                let names: Vec<String> = names.collect();
-                let is_state = |name: &String| name.ends_with("state");
-                if names.is_empty() || names.iter().any(is_state) {
-                    self.package
-                        .says
-                        .insert("state_normalisation".into(), word.into());
-                } else if word != "mean_std" {
-                    // Pictures: other modes than this have no mean and std.
-                    return Err(error(field, "`mean_std` of pictures", format!("`{word}`")));
-                }
-                self.package.normalised.extend(names);
+                let normaliser = self.normaliser(field, arguments)?;
+                self.package.before.push(normaliser);
                 Ok(())
             }
             "resize" | "ResizePreprocessor" => {
@@ -270,14 +316,12 @@ impl Reader<'_> {
     }
 
     fn after(&mut self, value: &Value) -> Result<(), WrapError> {
-        let field = "model.postprocessors";
+        let field = AFTER;
         let (name, arguments) = component(value);
         match name.as_str() {
             "denormalize" | "StatsDenormalizer" => {
-                let word = self.normaliser(field, arguments)?;
-                self.package
-                    .says
-                    .insert("action_normalisation".into(), word.into());
+                let normaliser = self.normaliser(field, arguments)?;
+                self.after.push(normaliser);
                 Ok(())
             }
             "action_chunk_trimmer" | "ActionChunkTrimmer" => {
@@ -295,7 +339,7 @@ impl Reader<'_> {
         }
     }
 
-    fn hardware(&mut self, manifest: &Value) {
+    fn hardware(&mut self, manifest: &Value) -> Result<(), WrapError> {
         for camera in list(manifest, "/hardware/cameras") {
             let Some(name) = camera.get("name").and_then(Value::as_str) else {
                 continue;
@@ -311,111 +355,24 @@ impl Reader<'_> {
             };
             self.package.cameras.push((name.into(), size));
         }
-        let order = list(manifest, "/hardware/robots/0/state/order");
-        let names: Vec<toml::Value> = order
-            .iter()
-            .filter_map(Value::as_str)
-            .filter(|name| !name.trim_end_matches(".pos").ends_with("gripper"))
-            .map(|name| name.trim_end_matches(".pos").into())
-            .collect();
+        let order = list(manifest, "/hardware/robots/0/state/order").iter();
+        let order = order.filter_map(Value::as_str);
+        let mut names: Vec<&str> = order.map(|name| name.trim_end_matches(".pos")).collect();
+        let is = |name: &str| name.ends_with("gripper");
+        // Of two arms each gripper is a column like a joint's; that of one arm is the last.
+        let one = names.iter().filter(|name| is(name)).count() == 1;
+        if one && !names.pop().is_some_and(is) {
+            let field = "hardware.robots[0].state.order";
+            let actual = "it before others";
+            return Err(error(field, "the one gripper last", actual));
+        }
         if !names.is_empty() {
+            let names: Vec<toml::Value> = names.into_iter().map(Into::into).collect();
             self.package.says.insert("joints".into(), names.into());
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(manifest: &Value) -> Result<Package, String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join(MANIFEST), manifest.to_string()).expect("written");
-        Package::read(folder.path()).map_err(|e| e.to_string())
-    }
-
-    fn good() -> Value {
-        json!({
-            "format": "policy_package", "version": "1.0", "policy": {"name": "act"},
-            "model": {
-                "n_obs_steps": 1,
-                "runner": {"class_path": "physicalai.inference.runners.SinglePass", "init_args": {}},
-                "artifacts": {"onnx": "act.onnx"},
-                "preprocessors": [
-                    {"type": "normalize", "mode": "mean_std", "artifact": "stats.safetensors", "features": ["observation.state"]},
-                    {"type": "resize", "image_resolution": [240, 320], "mode": "stretch"},
-                    {"type": "to_float_tensor"}],
-                "postprocessors": [
-                    {"type": "denormalize", "mode": "min_max", "artifact": "stats.safetensors", "features": ["action"]},
-                    {"type": "action_chunk_trimmer", "n_action_steps": 20}]},
-            "hardware": {
-                "robots": [{"name": "main", "state": {"shape": [3], "order": ["a.pos", "b.pos", "gripper.pos"]}}],
-                "cameras": [{"name": "top", "shape": [3, 480, 640]}]}})
-    }
-
-    #[test]
-    fn a_package_says_what_it_says() {
-        let package = read(&good()).expect("understood");
-        let says = |key: &str| package.says.get(key).cloned();
-        assert_eq!(says("variant"), Some("act".into()));
-        assert_eq!(says("state_normalisation"), Some("mean_std".into()));
-        assert_eq!(says("action_normalisation"), Some("min_max".into()));
-        assert_eq!(says("horizon"), Some(20.into()));
-        let joints: Vec<toml::Value> = vec!["a".into(), "b".into()];
-        assert_eq!(says("joints"), Some(joints.into()));
-        assert_eq!(package.resize, Some(([320, 240], "stretch")));
-        assert_eq!(package.cameras, [("top".to_owned(), Some([640, 480]))]);
-        assert!(package.graph.ends_with("act.onnx"));
-        assert!(
-            package
-                .stats
-                .is_some_and(|f| f.ends_with("stats.safetensors"))
-        );
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_by_its_name() {
-        for (pointer, value, says) in [
-            (
-                "/format",
-                json!("other"),
-                "`format`: expected `policy_package`, got `other`",
-            ),
-            ("/version", json!("2.0"), "`version`: expected `1.0`"),
-            (
-                "/model/runner",
-                json!({"type": "two_stage"}),
-                "got `two_stage`",
-            ),
-            (
-                "/model/artifacts",
-                json!({"openvino": "act.xml"}),
-                "expected one ONNX file",
-            ),
-            (
-                "/model/artifacts",
-                json!({"onnx": "../act.onnx"}),
-                "a file inside the package",
-            ),
-            (
-                "/model/preprocessors/2",
-                json!({"type": "hf_tokenizer"}),
-                "got `hf_tokenizer`",
-            ),
-            ("/model/preprocessors/0/mode", json!("log"), "got `log`"),
-            ("/model/preprocessors/1/mode", json!("melt"), "got `melt`"),
-            (
-                "/model/postprocessors/0",
-                json!({"class_path": "a.b.Clamp"}),
-                "got `Clamp`",
-            ),
-        ] {
-            let mut manifest = good();
-            *manifest.pointer_mut(pointer).expect("there") = value;
-            let error = read(&manifest).expect_err("refused");
-            assert!(error.contains(says), "{error}");
-        }
-    }
-}
+mod tests;

@@ -14,11 +14,19 @@ pub(super) fn agrees(said: &Value<'_>, spec: &RemoteSpec) -> Result<(), RemoteEr
     };
     let actions = &spec.mapping.actions;
     let offset = spec.first_action_offset;
-    let numbers = [
+    let mut numbers = vec![
         ("horizon", spec.horizon as f64),
         ("period_s", actions.period.as_secs_f64()),
         ("first_action_offset_s", offset.as_secs_f64()),
     ];
+    if let Some(sense) = actions.columns.sense() {
+        numbers.push(("actions.gripper.open", sense.open));
+        numbers.push(("actions.gripper.closed", sense.closed));
+    }
+    if let Some(sense) = spec.mapping.state.iter().find_map(|s| s.columns.sense()) {
+        numbers.push(("state_gripper.open", sense.open));
+        numbers.push(("state_gripper.closed", sense.closed));
+    }
     for (field, expected) in numbers {
         let actual = said.get(field).and_then(Value::numbers);
         let actual = actual.and_then(|numbers| numbers.first().copied());

@@ -11,6 +11,7 @@ use tactus_types::{Action, Conditioning, InferenceRequest, Jacobian, JointState,
 use super::VlaPolicy;
 use crate::{
     error::InferError,
+    gripper::commanded_opening,
     guide::{guidance_weight, soft_mask},
     leftover::{RowTimes, commanded_at, planned_rows},
     position::position_ids,
@@ -158,16 +159,20 @@ impl VlaPolicy {
         }
     }
 
-    /// Where the arm was at the observation, for actions that count from there.
+    /// Where the arm was at the observation, for actions that count from there, and what its gripper was commanded to.
     pub(super) fn anchor(
         &self,
         observation: &Observation,
         request: &InferenceRequest,
     ) -> Result<Action, InferError> {
         let JointState { q, opening, .. } = observation.state;
+        let (leftover, at) = (request.leftover.as_slice(), observation.observed_at);
         match self.bundle.manifest().action.anchor {
-            Anchor::Measured => Ok(Action { q, opening }),
-            Anchor::Command => commanded_at(request.leftover.as_slice(), observation.observed_at)
+            Anchor::Measured => Ok(Action {
+                q,
+                opening: commanded_opening(leftover, at, opening),
+            }),
+            Anchor::Command => commanded_at(leftover, at)
                 .filter(|command| command.q.len() == q.len())
                 .ok_or(InferError::NoCommand),
         }

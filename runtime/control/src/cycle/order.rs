@@ -227,6 +227,7 @@ impl ArmCycle {
                 if self.supervisor.mode() != Mode::Ready {
                     return Err(not_in("start"));
                 }
+                self.not_switching()?;
                 self.check_state(input, now)?;
                 Self::check_alive(input)?;
                 self.check_partner(input)?;
@@ -246,13 +247,14 @@ impl ArmCycle {
                 Ok(())
             }
             Order::Hold => {
-                self.supervisor.hold_for(Fault::Held);
+                self.hold_for(Fault::Held, "an operator asked for a hold");
                 Ok(())
             }
             Order::Goto { pose, speed } => {
                 if self.supervisor.mode() != Mode::Ready {
                     return Err(not_in("goto"));
                 }
+                self.not_switching()?;
                 self.check_state(input, now)?;
                 self.begin_goto(pose, *speed)
             }

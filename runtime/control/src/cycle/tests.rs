@@ -174,6 +174,24 @@ fn boot_commands_the_measured_pose_and_nothing_else() {
     );
 }
 
+/// A chunk that says what the one before it said changes nothing: not for a tick.
+#[test]
+fn chunks_that_agree_are_one_motion() {
+    let mut b = Bench::new(Resume::Auto);
+    b.start();
+    b.run(400);
+    let accepted = b.cycle.counters.chunks_accepted;
+    let limited = b.cycle.counters.limited_ticks;
+    let from = b.outputs.len();
+    b.run(500);
+    assert!(b.cycle.counters.chunks_accepted >= accepted + 4);
+    for (_, command) in &b.outputs[from..] {
+        assert!((command.dq[0] - 1.0).abs() < 1e-6, "{}", command.dq[0]);
+        assert!(command.ddq[0].abs() < 1e-3, "{}", command.ddq[0]);
+    }
+    assert_eq!(b.cycle.counters.limited_ticks, limited);
+}
+
 #[test]
 fn a_killed_engine_ends_in_a_hold_at_rest_within_half_a_second() {
     let mut b = Bench::new(Resume::Auto);

@@ -41,6 +41,8 @@ pub(super) struct Bond {
 pub(super) struct Switch {
     switching: Switching,
     asked: bool,
+    /// Who has ended meanwhile what it would lead to.
+    ended: Option<&'static str>,
 }
 
 /// A motion to a pose.
@@ -138,10 +140,11 @@ impl ArmCycle {
             self.lease_ended(&ended);
         }
         if let Some(bond) = self.bond.take_if(|bond| bond.rank < rank) {
-            self.supervisor.hold_for(Fault::LeaseEnded {
+            let fault = Fault::LeaseEnded {
                 holder: bond.holder,
                 how: LeaseEnd::TakenOver { by: holder.clone() },
-            });
+            };
+            self.hold_for(fault, "somebody of a higher rank took the lease");
         }
         Ok(grant)
     }
@@ -178,11 +181,20 @@ impl ArmCycle {
     fn lease_ended(&mut self, ended: &Ended) {
         let bound = |bond: &mut Bond| bond.bound && bond.lease == ended.lease;
         if self.bond.take_if(bound).is_some() {
-            self.supervisor.hold_for(Fault::LeaseEnded {
+            let fault = Fault::LeaseEnded {
                 holder: ended.holder.clone(),
                 how: ended.how.clone(),
-            });
+            };
+            self.hold_for(fault, "the lease of who asked for it ended");
         }
+    }
+
+    /// Holds for `reason`. An enabling that is under way ends without its mode: what would move after it is what this ends.
+    pub(super) fn hold_for(&mut self, reason: Fault, by: &'static str) {
+        if let Some(switch) = self.switching.as_mut().filter(|s| s.switching.on) {
+            switch.ended = Some(by);
+        }
+        self.supervisor.hold_for(reason);
     }
 
     /// Whether an order that switches torque is being carried out; [`super::TickOutput::switched`] says how it ends.
@@ -222,6 +234,7 @@ impl ArmCycle {
         self.switching = Some(Switch {
             switching: Switching::new(true, state, now),
             asked: true,
+            ended: None,
         });
         Ok(())
     }
@@ -246,9 +259,14 @@ impl ArmCycle {
             .ok_or(OrderRefused::NoState { age_millis: None })?;
         self.at_rest_as_measured(state)?;
         self.slow(&self.limiter.dq())?;
+        // Nothing resumes while someone reaches for the arm.
+        if matches!(self.supervisor.mode(), Mode::Hold(_)) {
+            self.supervisor.hold_for(Fault::Held);
+        }
         self.switching = Some(Switch {
             switching: Switching::new(false, state, now),
             asked: true,
+            ended: None,
         });
         Ok(())
     }
@@ -338,18 +356,27 @@ impl ArmCycle {
             self.counters.reseeds = counted + u64::from(!self.limp);
         }
         let present = self.present(input.state, now);
-        let Switch { switching, asked } = self.switching.as_mut()?;
-        let (on, was_on, asked) = (switching.on, switching.was_on, *asked);
+        let Switch {
+            switching,
+            asked,
+            ended,
+        } = self.switching.as_mut()?;
+        let (on, was_on, asked, ended) = (switching.on, switching.was_on, *asked, *ended);
         let seen = switching.step(present, &self.spec.enable, now);
         let interrupted = match self.supervisor.mode() {
             _ if device_restarted => Some("the device restarted"),
             Mode::Stopped if on => Some("the arm was stopped"),
-            _ => None,
+            _ => ended,
         };
         let result = match (interrupted, seen) {
             (Some(by), _) => Err(OrderRefused::Interrupted { by }),
             (None, Switched::Wait) => return None,
             (None, Switched::Done) if on => {
+                // Whoever takes the arm up begins where it and its fingers are now: a tick later would be a wish of another opening.
+                if let Some(state) = present.filter(|_| self.limp) {
+                    self.limp = false;
+                    self.reseed(state);
+                }
                 self.supervisor.enable();
                 Ok(())
             }
@@ -375,6 +402,7 @@ impl ArmCycle {
                     self.switching = falls_back.then(|| Switch {
                         switching: Switching::new(false, state, now),
                         asked: false,
+                        ended: None,
                     });
                 }
                 return Some(Err(refused));

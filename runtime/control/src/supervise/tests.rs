@@ -250,6 +250,26 @@ fn a_hold_that_was_asked_for_never_ends_by_itself() {
 }
 
 #[test]
+fn a_hold_between_two_motions_lasts_until_someone_enables() {
+    let mut s = Supervisor::new(ladder(), Resume::Auto);
+    assert!(s.enable());
+    s.hold_for(Fault::EngineDead);
+    assert_eq!(s.mode(), Mode::Ready, "nothing moves that it would concern");
+    s.hold_for(Fault::Held);
+    assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::Held)));
+    assert!(!s.begin_goto() && !s.start());
+    assert!(s.enable() && s.begin_goto());
+    // Told during a hold that a program would end by itself, it is the asked-for one from then on.
+    s.hold_for(Fault::Goto(tactus_types::GotoFlaw::NotArrived {
+        joint: 0,
+        away_mrad: 30,
+        limit_mrad: 20,
+    }));
+    s.hold_for(Fault::Held);
+    assert_eq!(s.mode(), Mode::Hold(HoldReason(Fault::Held)));
+}
+
+#[test]
 fn a_goto_ends_by_the_arms_faults_only_and_its_hold_leads_back_to_ready() {
     let mut s = Supervisor::new(ladder(), Resume::Auto);
     assert!(!s.begin_goto(), "not in boot");

@@ -165,11 +165,12 @@ impl Control {
             let _ = self.requests.push(request);
         }
         if let Some(delivery) = reply {
-            let at = record.applied_at;
             self.tell(Event::Reply {
                 delivery,
                 accepted: output.accepted,
-                at,
+                taken_at: tick.woke,
+                decided_in: record.decided_in,
+                applied_in: record.applied_in,
             });
         }
         self.tell(Event::Tick(record));

@@ -39,6 +39,8 @@ pub struct ControlReport {
     pub requests: u64,
     /// Equal bit for bit.
     pub equal_requests: u64,
+    /// Recorded commands and requests of the ticks that were decided again which were not made again.
+    pub missing: u64,
     /// The first command or request that differs: its tick and both.
     pub first_difference: Option<(u64, String)>,
     /// Why the replay ended before the recorded loop did.
@@ -52,6 +54,7 @@ impl ControlReport {
             && self.ticks > 0
             && self.commands == self.equal_commands
             && self.requests == self.equal_requests
+            && self.missing == 0
     }
 }
 
@@ -88,12 +91,14 @@ struct Boot {
     lost: u64,
     /// Number of the tick that comes next.
     next: u64,
+    /// When the last one was decided.
+    now: Time,
     waiting: BTreeMap<u64, TickNote>,
     /// Recorded and decided commands that wait for the other: by tick.
     theirs: BTreeMap<u64, Command>,
     ours: BTreeMap<u64, Command>,
-    /// The same for requests, encoded: by id; with the tick of ours.
-    their_requests: BTreeMap<u64, Vec<u8>>,
+    /// The same for requests, encoded: by id; with the deadline of theirs and the tick of ours.
+    their_requests: BTreeMap<u64, (Time, Vec<u8>)>,
     our_requests: BTreeMap<u64, (u64, Vec<u8>)>,
 }
 
@@ -137,8 +142,8 @@ impl<'a> Control<'a> {
                 if let Ok(delivery) = message.decode::<InferenceRequest>() {
                     let request = delivery.message;
                     let boot = self.boots.entry(request.generation.boot).or_default();
-                    boot.their_requests
-                        .insert(request.id, message.data.to_vec());
+                    let theirs = (request.deadline, message.data.to_vec());
+                    boot.their_requests.insert(request.id, theirs);
                 }
             }
             Topic::ArmTicks(_) => {
@@ -175,6 +180,7 @@ impl<'a> Control<'a> {
         for (id, boot) in &mut self.boots {
             if let Some(info) = &self.info {
                 boot.go_on(*id, info, self.spec_of, &self.replies, true);
+                boot.count_missing();
             } else if !boot.waiting.is_empty() {
                 boot.end("the file does not describe the arm".into());
             }
@@ -304,13 +310,33 @@ impl Boot {
             command, request, ..
         } = cycle.tick(&input, note.now);
         self.report.ticks += 1;
-        self.next = note.tick + 1;
+        (self.next, self.now) = (note.tick + 1, note.now);
         if let Some(command) = command {
             self.ours.insert(note.tick, command);
         }
         if let Some(request) = request {
             self.our_requests
                 .insert(request.id, (note.tick, request.encode()));
+        }
+    }
+
+    /// What the recorded loop did in the ticks that were decided again, and this one did not. A request is of one of those ticks
+    /// where even its deadline was past.
+    fn count_missing(&mut self) {
+        let commands = self.theirs.range(..self.next);
+        let past = |deadline: &Time| *deadline < self.now;
+        let requests = self.their_requests.iter().filter(|(_, (d, _))| past(d));
+        let first = commands.clone().next().map(|(tick, _)| *tick);
+        let missing = commands.count() + requests.clone().count();
+        self.report.missing = missing as u64;
+        let words = first
+            .map(|tick| (tick, "command: decided none".to_owned()))
+            .or_else(|| {
+                let (id, _) = requests.clone().next()?;
+                Some((self.next - 1, format!("request {id}: not made until then")))
+            });
+        if let Some(words) = words {
+            self.report.first_difference.get_or_insert(words);
         }
     }
 
@@ -339,7 +365,7 @@ impl Boot {
         }
         let ours = std::mem::take(&mut self.our_requests);
         for (id, (tick, ours)) in ours {
-            let Some(theirs) = self.their_requests.remove(&id) else {
+            let Some((_, theirs)) = self.their_requests.remove(&id) else {
                 if tick + (PATIENCE as u64) > self.next {
                     self.our_requests.insert(id, (tick, ours));
                 }

@@ -23,6 +23,9 @@ pub struct ChunkReport {
     pub joint_rad: f64,
     /// Largest difference of an opening.
     pub opening: f64,
+    /// The same number of actions of as many joints at the same times, and numbers all of them: only then the differences say
+    /// how far the two are apart.
+    pub alike: bool,
     /// The same number of actions at the same times, and every bit of them the same.
     pub equal: bool,
     /// What each stage took, now.
@@ -34,8 +37,10 @@ pub struct ChunkReport {
 pub struct InferenceReport {
     /// Chunks that were inferred again.
     pub chunks: Vec<ChunkReport>,
-    /// Chunks that could not be, and why: the first of each reason, and how many.
+    /// Chunks that could not be, and why: each reason, and how many.
     pub left_out: BTreeMap<String, u64>,
+    /// How many of those the policy failed to infer, though all that it needs is in the file.
+    pub failed: u64,
     /// Bundles behind the recorded chunks.
     pub bundles: Vec<Arc<str>>,
 }
@@ -46,10 +51,17 @@ impl InferenceReport {
         self.chunks.iter().filter(|chunk| chunk.equal).count()
     }
 
-    /// Chunks that differ by no more than `tolerance`, rad for joints and 1 for openings.
+    /// Chunks that differ by no more than `tolerance`, rad for joints and 1 for openings; at 0 the ones that are equal.
     pub fn within(&self, tolerance: f64) -> usize {
-        let near = |c: &&ChunkReport| c.equal || c.joint_rad.max(c.opening) <= tolerance;
+        let near = |c: &&ChunkReport| {
+            c.equal || tolerance > 0.0 && c.alike && c.joint_rad.max(c.opening) <= tolerance
+        };
         self.chunks.iter().filter(near).count()
+    }
+
+    /// Whether there are chunks, the policy inferred every one that it could, and all are within `tolerance`.
+    pub fn is_within(&self, tolerance: f64) -> bool {
+        !self.chunks.is_empty() && self.failed == 0 && self.within(tolerance) == self.chunks.len()
     }
 }
 
@@ -78,8 +90,11 @@ impl Inference {
         if !self.report.bundles.contains(&chunk.bundle_id) {
             self.report.bundles.push(chunk.bundle_id.clone());
         }
-        let again =
-            behind.and_then(|(observation, request)| self.infer(&chunk, &observation, &request));
+        let again = behind.and_then(|(observation, request)| {
+            let again = self.infer(&chunk, &observation, &request);
+            self.report.failed += u64::from(again.is_err());
+            again
+        });
         match again {
             Ok(report) => self.report.chunks.push(report),
             Err(why) => *self.report.left_out.entry(why).or_default() += 1,
@@ -109,26 +124,97 @@ impl Inference {
 }
 
 fn compare(recorded: &ActionChunk, again: &ActionChunk) -> ChunkReport {
-    let pairs = recorded.actions.iter().zip(&again.actions);
     let (mut joint_rad, mut opening) = (0.0f64, 0.0f64);
-    let mut equal = recorded.actions.len() == again.actions.len()
+    let mut equal = true;
+    let mut alike = recorded.actions.len() == again.actions.len()
         && recorded.first_due == again.first_due
         && recorded.period == again.period;
-    for (a, b) in pairs {
+    for (a, b) in recorded.actions.iter().zip(&again.actions) {
+        alike &= a.q.len() == b.q.len();
         let numbers = a.q.iter().zip(b.q.iter());
         for (a, b) in numbers {
             joint_rad = joint_rad.max((a - b).abs());
+            alike &= a.is_finite() && b.is_finite();
             equal &= a.to_bits() == b.to_bits();
         }
         opening = opening.max((a.opening - b.opening).abs());
-        equal &= a.opening.to_bits() == b.opening.to_bits() && a.q.len() == b.q.len();
+        alike &= a.opening.is_finite() && b.opening.is_finite();
+        equal &= a.opening.to_bits() == b.opening.to_bits();
     }
     ChunkReport {
         request_id: recorded.request_id,
         observed_at: recorded.observed_at,
         joint_rad,
         opening,
-        equal,
+        alike,
+        equal: equal && alike,
         inference: again.stages.inference(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_types::{Action, Generation, JointVec, StageTimes};
+
+    use super::*;
+
+    fn chunk(q: &[f64]) -> ActionChunk {
+        ActionChunk {
+            request_id: 1,
+            generation: Generation::default(),
+            observed_at: Time::from_millis(100),
+            first_due: Time::from_millis(150),
+            period: Duration::from_millis(50),
+            actions: q
+                .iter()
+                .map(|q| Action {
+                    q: JointVec::from_fn(2, |_| *q),
+                    opening: 0.5,
+                })
+                .collect(),
+            bundle_id: "b".into(),
+            states: None,
+            frames: vec![],
+            stages: StageTimes::default(),
+        }
+    }
+
+    fn of(again: &ActionChunk) -> InferenceReport {
+        InferenceReport {
+            chunks: vec![compare(&chunk(&[0.1, 0.2]), again)],
+            ..InferenceReport::default()
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_other_times_or_lengths_is_within_no_tolerance() {
+        assert!(of(&chunk(&[0.1, 0.2])).is_within(0.0));
+        let near = of(&chunk(&[0.1, 0.2 + 1e-6]));
+        assert!(!near.is_within(0.0) && near.is_within(1e-5) && !near.is_within(1e-7));
+        let mut late = chunk(&[0.1, 0.2]);
+        late.first_due = Time::from_millis(151);
+        let mut slow = chunk(&[0.1, 0.2]);
+        slow.period = Duration::from_millis(51);
+        let mut fewer = chunk(&[0.1, 0.2]);
+        fewer.actions[0].q = JointVec::from_fn(1, |_| 0.1);
+        for other in [
+            late,
+            slow,
+            fewer,
+            chunk(&[0.1]),
+            chunk(&[]),
+            chunk(&[0.1, f64::NAN]),
+        ] {
+            let found = of(&other);
+            assert!(!found.is_within(0.0) && !found.is_within(1.0), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_fails_holds_nothing() {
+        let mut found = of(&chunk(&[0.1, 0.2]));
+        found.failed = 1;
+        assert!(!found.is_within(1.0));
+        assert!(!InferenceReport::default().is_within(1.0));
     }
 }

@@ -96,7 +96,7 @@ pub struct DeviceCommand {
     pub dq: JointVec,
     /// Gripper opening, 0..1.
     pub opening: f64,
-    /// Generation in force, for the record.
+    /// Generation in force. By its boot a device knows a restarted commander; the count is for the record.
     pub generation: Generation,
     /// What becomes of the motors' torque.
     pub torque: Torque,

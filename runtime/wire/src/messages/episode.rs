@@ -33,6 +33,8 @@ pub enum EpisodePhase {
         success: bool,
         /// What ended it.
         reason: String,
+        /// It says nothing of the policy: a set-up that was wrong, hardware that failed.
+        excluded: bool,
     },
 }
 
@@ -46,9 +48,15 @@ impl Message for EpisodeEvent {
             EpisodePhase::Started { instruction, seed } => {
                 Event::Started(Started { instruction, seed })
             }
-            EpisodePhase::Stopped { success, reason } => {
-                Event::Stopped(Stopped { success, reason })
-            }
+            EpisodePhase::Stopped {
+                success,
+                reason,
+                excluded,
+            } => Event::Stopped(Stopped {
+                success,
+                reason,
+                excluded,
+            }),
         };
         pb::EpisodeEvent {
             episode: self.episode,
@@ -68,6 +76,7 @@ impl Message for EpisodeEvent {
             Event::Stopped(stopped) => EpisodePhase::Stopped {
                 success: stopped.success,
                 reason: envelope.text("stopped.reason", stopped.reason)?,
+                excluded: stopped.excluded,
             },
         };
         Ok(Self {

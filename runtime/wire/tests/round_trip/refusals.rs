@@ -215,6 +215,7 @@ fn long_texts_and_large_payloads_are_refused() {
         phase: EpisodePhase::Stopped {
             success: false,
             reason,
+            excluded: false,
         },
     };
     assert!(travel(&event("x".repeat(64 << 10))).is_ok());

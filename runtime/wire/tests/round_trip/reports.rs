@@ -238,8 +238,13 @@ pub fn episode() -> impl Strategy<Value = EpisodeEvent> {
     let phase = prop_oneof![
         (text(), any::<u64>())
             .prop_map(|(instruction, seed)| EpisodePhase::Started { instruction, seed }),
-        (any::<bool>(), text())
-            .prop_map(|(success, reason)| EpisodePhase::Stopped { success, reason }),
+        (any::<(bool, bool)>(), text()).prop_map(|((success, excluded), reason)| {
+            EpisodePhase::Stopped {
+                success,
+                reason,
+                excluded,
+            }
+        }),
     ];
     (any::<u64>(), phase).prop_map(|(episode, phase)| EpisodeEvent { episode, phase })
 }

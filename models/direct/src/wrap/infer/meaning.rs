@@ -1,5 +1,7 @@
-//! What statistics say of the meaning of numbers: absolute joints or not, rad or not, the gripper's ends.
+//! What statistics say of the meaning of numbers: absolute joints or not, rad or not, the gripper's ends. The last two follow from
+//! numbers that are places; of steps and velocities, which are small in every unit, they would follow wrongly.
 
+use tactus_bundle::direct::is_gripper;
 use toml::Value;
 
 use super::{Draft, table};
@@ -49,13 +51,52 @@ impl Spread {
         let tells = state.iter().any(|[mean, std]| mean.abs() > 2.0 * std);
         tells && both.all(near)
     }
+}
 
-    /// Whether no column leaves what a joint in rad does.
-    fn is_rad(&self) -> bool {
-        let inside = |[mean, std]: &[f64; 2]| mean.abs() + 2.0 * std < 2.0 * std::f64::consts::PI;
-        let some = |[mean, std]: &[f64; 2]| mean.abs() + 2.0 * std > 0.05;
-        self.action.iter().all(inside) && self.action.iter().any(some)
+/// Columns whose numbers say where something is, and their statistics.
+pub(super) struct Places<'a> {
+    /// Of the first columns.
+    pub(super) joints: &'a [String],
+    /// Whether the last column is the gripper's.
+    pub(super) gripper: bool,
+    pub(super) columns: usize,
+    /// Whether those of `joints` say where they are, and not how far or how fast they go.
+    pub(super) absolute: bool,
+    pub(super) stats: Stats<'a>,
+}
+
+impl Places<'_> {
+    /// Whether it has columns of grippers, or of joints.
+    fn counts(&self, gripper: bool) -> bool {
+        (gripper && self.gripper) || self.joints.iter().any(|name| is_gripper(name) == gripper)
     }
+
+    /// Columns of grippers, or of joints; of those that are places.
+    fn of(&self, gripper: bool) -> impl Iterator<Item = usize> {
+        let named = self.joints.iter().enumerate();
+        let named = named.filter(move |(_, name)| self.absolute && is_gripper(name) == gripper);
+        let last = self.columns.checked_sub(1);
+        named
+            .map(|(i, _)| i)
+            .chain(last.filter(|_| gripper && self.gripper))
+    }
+
+    /// What nearly all numbers of these columns lie between.
+    fn between(&self, gripper: bool) -> impl Iterator<Item = [f64; 2]> {
+        let number = |of, i: usize| self.stats?.get(of)?.get(i).copied();
+        self.of(gripper).filter_map(move |i| {
+            let (mean, std) = (number("mean", i)?, number("std", i)?);
+            Some([mean - 2.0 * std, mean + 2.0 * std])
+        })
+    }
+}
+
+/// Whether joints that go so far do it in rad: none turns further than once, and something moves.
+fn is_rad(between: impl Iterator<Item = [f64; 2]>) -> bool {
+    let furthest = between
+        .flatten()
+        .fold(0.0, |most: f64, end| most.max(end.abs()));
+    (0.05..2.0 * std::f64::consts::PI).contains(&furthest)
 }
 
 pub(super) fn representation(
@@ -82,43 +123,41 @@ pub(super) fn representation(
     None
 }
 
+/// The unit of the joints and the ends of the gripper, of `sides`: the state, if there is one, and the action.
 pub(super) fn units(
     map: &Map,
-    spread: Option<&Spread>,
-    (has_gripper, (state, action)): (bool, (Stats<'_>, Stats<'_>)),
+    sides: &[Places<'_>],
     manifest: &mut toml::Table,
     draft: &mut Draft,
 ) {
-    let joints = match (&map.units, spread) {
-        (Some(said), _) => Some(said.clone()),
-        (None, _) if map.tool.is_some() => Some("rad".into()),
-        (None, Some(spread)) if spread.is_rad() => {
+    // Steps and velocities may be small in any unit; without places nothing tells.
+    let has_joints = sides.iter().any(|side| side.counts(false));
+    let joints = match &map.units {
+        Some(said) => Some(said.clone()),
+        None if !has_joints => Some("rad".into()),
+        None if is_rad(sides.iter().flat_map(|side| side.between(false))) => {
             draft.note(
                 "joints in rad",
                 "statistics: no joint turns further than that",
             );
             Some("rad".into())
         }
-        _ => None,
+        None => {
+            draft.ask(
+                "units",
+                "in which unit are its joints: rad or deg?",
+                "\"rad\"",
+            );
+            None
+        }
     };
-    if joints.is_none() {
-        draft.ask(
-            "units",
-            "in which unit are its joints: rad or deg?",
-            "\"rad\"",
-        );
-    }
-    let ends = |stats: Stats<'_>| -> Option<[f64; 2]> {
-        let (mean, std) = (stats?.get("mean")?.last()?, stats?.get("std")?.last()?);
-        Some([mean - 2.0 * std, mean + 2.0 * std])
-    };
+    let has_gripper = sides.iter().any(|side| side.counts(true));
     let fraction = |[low, high]: [f64; 2]| low > -1.5 && high < 2.5 && high > 0.05;
+    let mut ends = sides.iter().flat_map(|side| side.between(true)).peekable();
     let gripper = match map.gripper {
         Some(said) => Some(said),
         None if !has_gripper => Some([0.0, 1.0]),
-        None if [state, action].into_iter().filter_map(ends).any(fraction)
-            && [state, action].into_iter().filter_map(ends).all(fraction) =>
-        {
+        None if ends.peek().is_some() && ends.all(fraction) => {
             draft.note(
                 "gripper: 0 closed, 1 open",
                 "statistics: a fraction; say `gripper = [1.0, 0.0]` if 1 is closed",

@@ -356,17 +356,17 @@ fn range(
     if let (Some(mean), Some(std)) = (said.mean, said.std) {
         return Ok(Some([[1.0; 3], mean, std]));
     }
-    let normalised = known
-        .package
-        .is_some_and(|p| p.normalised.contains(&input.name));
+    let package = known.package;
+    let package = package.map(|p| p.normalises(&input.name, known.stats));
+    let package = package.transpose()?;
     let lerobot = input.name.starts_with("observation.image");
-    match said.range.as_deref() {
-        Some("unit") => Ok(Some(plain(1.0))),
-        Some("bytes") => Ok(Some(plain(255.0))),
-        Some("signed") => Ok(Some([[1.0; 3], [0.5; 3], [0.5; 3]])),
-        Some("imagenet") => Ok(Some([[1.0; 3], IMAGENET[0], IMAGENET[1]])),
-        Some("mean_std") => of_stats("as `range` says"),
-        Some(other) => {
+    match (said.range.as_deref(), package) {
+        (Some("unit"), _) => Ok(Some(plain(1.0))),
+        (Some("bytes"), _) => Ok(Some(plain(255.0))),
+        (Some("signed"), _) => Ok(Some([[1.0; 3], [0.5; 3], [0.5; 3]])),
+        (Some("imagenet"), _) => Ok(Some([[1.0; 3], IMAGENET[0], IMAGENET[1]])),
+        (Some("mean_std"), _) => of_stats("as `range` says"),
+        (Some(other), _) => {
             let expected = "`unit`, `bytes`, `signed`, `imagenet` or `mean_std`";
             Err(WrapError::field(
                 input_key(&input.name, "range"),
@@ -374,10 +374,15 @@ fn range(
                 format!("`{other}`"),
             ))
         }
-        None if normalised => of_stats("as the package normalises it"),
+        (None, Some("mean_std")) => of_stats("as the package normalises it"),
         // LeRobot's graphs take 0..1, unless its processor's normalisation was left outside; then there are statistics.
-        None if known.package.is_some() => Ok(Some(plain(1.0))),
-        None => {
+        (None, Some("as_is")) => Ok(Some(plain(1.0))),
+        (None, Some(word)) => Err(WrapError::field(
+            format!("pictures of `{}`", input.name),
+            "`mean_std` of a package that normalises them",
+            format!("`{word}`"),
+        )),
+        (None, None) => {
             let more = if lerobot {
                 " (LeRobot's policies: unit, or mean_std or imagenet where normalisation is not in the graph)"
             } else {

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::{
     Draft, Known, dynamic, last,
-    meaning::{Spread, representation, units},
+    meaning::{Places, Spread, representation, units},
     table,
 };
 use crate::wrap::{Map, WrapError};
@@ -157,6 +157,7 @@ pub(super) fn sides(
     let Some(representation) = representation(map, spread.as_ref(), draft) else {
         return Ok(json!({}));
     };
+    let absolute = representation == "absolute_joints";
     let Some(period) = map.period_s else {
         draft.ask(
             "period_s",
@@ -196,13 +197,23 @@ pub(super) fn sides(
     );
     manifest.insert("action".into(), action.into());
     draft.note(format!("output `{}` {} is the chunk: actions every {period} s, the first {offset} s after the observation", output.name, output.shape()), "its rank; said");
-    units(
-        map,
-        spread.as_ref(),
-        (state_gripper || action_gripper, both),
-        manifest,
-        draft,
-    );
+    let acts = Places {
+        // Columns of tool poses are none of the joints.
+        joints: if is_tool { &[] } else { &action_joints },
+        gripper: action_gripper,
+        columns,
+        absolute,
+        stats: both.1,
+    };
+    let sees = state.map(|_| Places {
+        joints: &state_joints,
+        gripper: state_gripper,
+        columns: state_joints.len() + usize::from(state_gripper),
+        absolute: true,
+        stats: both.0,
+    });
+    let sides: Vec<Places<'_>> = sees.into_iter().chain([acts]).collect();
+    units(map, &sides, manifest, draft);
     Ok(json!({"state": state_stats, "action": action_stats}))
 }
 

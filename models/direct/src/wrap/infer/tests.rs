@@ -14,24 +14,26 @@ fn lerobot() -> (Vec<TensorSpec>, Vec<TensorSpec>) {
     (inputs, vec![spec("action", &[Is(1), Is(16), Is(3)])])
 }
 
-/// Two joints and a gripper; actions are where states are.
-fn stats() -> FeatureStats {
-    let of = |mean: [f64; 3], std: [f64; 3]| {
+/// Mean and spread of each column of the state, and of the action.
+fn stats_of(state: [&[f64]; 2], action: [&[f64]; 2]) -> FeatureStats {
+    let of = |[mean, std]: [&[f64]; 2]| {
         std::collections::BTreeMap::from([
             ("mean".to_owned(), mean.to_vec()),
             ("std".to_owned(), std.to_vec()),
         ])
     };
     FeatureStats(std::collections::BTreeMap::from([
-        (
-            "observation.state".to_owned(),
-            of([1.2, -0.4, 0.6], [0.2, 0.3, 0.3]),
-        ),
-        (
-            "action".to_owned(),
-            of([1.25, -0.35, 0.5], [0.2, 0.25, 0.4]),
-        ),
+        ("observation.state".to_owned(), of(state)),
+        ("action".to_owned(), of(action)),
     ]))
+}
+
+/// Two joints and a gripper; actions are where states are.
+fn stats() -> FeatureStats {
+    stats_of(
+        [&[1.2, -0.4, 0.6], &[0.2, 0.3, 0.3]],
+        [&[1.25, -0.35, 0.5], &[0.2, 0.25, 0.4]],
+    )
 }
 
 const SAID: &str = "task = \"lift\"\nperiod_s = 0.05\njoints = [\"a\", \"b\"]\n\
@@ -152,6 +154,63 @@ fn what_is_not_known_is_asked_and_nothing_else() {
         keys(resolved(&inputs, &outputs, Some(&relative), SAID)),
         ["representation"]
     );
+}
+
+#[test]
+fn small_steps_do_not_tell_the_unit_of_joints_but_places_do() {
+    let (inputs, outputs) = lerobot();
+    let steps = |state: [&[f64]; 2]| stats_of(state, [&[0.0, 0.0, 0.5], &[1.4, 1.4, 0.4]]);
+    let said = format!("{SAID}\nrepresentation = \"joint_steps\"");
+    let degrees = steps([&[100.0, -20.0, 0.6], &[20.0, 30.0, 0.3]]);
+    let asked =
+        |stats: &FeatureStats, said: &str| keys(resolved(&inputs, &outputs, Some(stats), said));
+    assert_eq!(asked(&degrees, &said), ["units"]);
+    let rad = steps([&[1.2, -0.4, 0.6], &[0.2, 0.3, 0.3]]);
+    let made = mapping(resolved(&inputs, &outputs, Some(&rad), &said));
+    assert_eq!(made.manifest["units"]["joints"], "rad".into());
+    // Without a state nothing says where joints are.
+    let without = [inputs[0].clone()];
+    let asked = keys(resolved(&without, &outputs, Some(&degrees), &said));
+    assert_eq!(asked, ["units"]);
+    // A tool policy that sees joints, in degrees; one that sees none has none.
+    let pose = [spec("action", &[Is(1), Is(16), Is(7)])];
+    let tool = format!(
+        "{said}\nnormalisation = \"as_is\"\ntool = {{ frame = \"hand\" }}\ngripper = [0.0, 1.0]"
+    );
+    let asked = keys(resolved(&inputs, &pose, Some(&degrees), &tool));
+    assert_eq!(asked, ["units"]);
+    let made = mapping(resolved(&inputs, &pose, Some(&rad), &tool));
+    assert_eq!(made.manifest["units"]["joints"], "rad".into());
+    let made = mapping(resolved(&without, &pose, Some(&degrees), &tool));
+    assert_eq!(made.manifest["units"]["joints"], "rad".into());
+}
+
+#[test]
+fn grippers_of_two_arms_are_columns_that_go_by_the_gripper() {
+    let (mut inputs, mut outputs) = lerobot();
+    inputs[1].dims = vec![Is(1), Is(4)];
+    outputs[0].dims = vec![Is(1), Is(16), Is(4)];
+    let said = SAID.replace(
+        "[\"a\", \"b\"]",
+        "[\"left_a\", \"left_gripper\", \"right_a\", \"right_gripper\"]",
+    );
+    let both = |gripper: f64| {
+        let (mean, std) = (
+            [1.2, 0.6 * gripper, -1.4, 0.5 * gripper],
+            [0.2, 0.3 * gripper, 0.3, 0.3 * gripper],
+        );
+        stats_of([&mean, &std], [&mean, &std])
+    };
+    let made = mapping(resolved(&inputs, &outputs, Some(&both(1.0)), &said));
+    let noted = |what: &str| made.notes.iter().any(|[note, _]| note.starts_with(what));
+    assert!(noted("gripper: 0 closed") && noted("joints in rad"));
+    // In hundredths: that is no fraction, and says nothing of the joints.
+    let asked = keys(resolved(&inputs, &outputs, Some(&both(100.0)), &said));
+    assert_eq!(asked, ["gripper"]);
+    // Without statistics both are asked.
+    let said = format!("{said}\nnormalisation = \"as_is\"\nrepresentation = \"absolute_joints\"");
+    let asked = keys(resolved(&inputs, &outputs, None, &said));
+    assert_eq!(asked, ["units", "gripper"]);
 }
 
 #[test]

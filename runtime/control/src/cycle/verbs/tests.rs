@@ -424,6 +424,90 @@ fn what_begins_motion_needs_the_lease_and_what_ends_it_does_not() {
     assert_eq!(arm.outcomes, [Err(OrderRefused::Interrupted { by })]);
 }
 
+/// An arm that lost its torque in an episode, while an operator has it enabled again.
+fn being_enabled(bound: bool) -> (Arm, Grant) {
+    let (mut arm, grant) = started(bound);
+    arm.state.torque = false;
+    arm.run(20);
+    assert_eq!(*arm.mode(), Mode::Hold(HoldReason(Fault::TorqueLost)));
+    order_under(&mut arm, &Order::Enable, under(grant, 2, bound)).expect("at rest");
+    arm.run(40);
+    assert!(arm.cycle.is_switching());
+    (arm, grant)
+}
+
+#[test]
+fn what_ends_a_motion_ends_an_enabling_that_would_lead_to_it() {
+    let hold: &dyn Fn(&mut Arm, Grant) = &|arm, _| {
+        order_under(arm, &Order::Hold, None).expect("anyone may");
+    };
+    let release: &dyn Fn(&mut Arm, Grant) =
+        &|arm, grant| arm.cycle.release(grant.lease, arm.now).expect("ours");
+    let human: &dyn Fn(&mut Arm, Grant) = &|arm, _| {
+        lease(arm, "a human", Rank::Teleop);
+    };
+    for (bound, by, end) in [
+        (true, "an operator asked for a hold", hold),
+        (true, "the lease of who asked for it ended", release),
+        (true, "the lease of who asked for it ended", human),
+        (false, "somebody of a higher rank took the lease", human),
+    ] {
+        let (mut arm, grant) = being_enabled(bound);
+        end(&mut arm, grant);
+        arm.run(400);
+        assert_eq!(arm.outcomes, [Err(OrderRefused::Interrupted { by })]);
+        assert!(
+            matches!(arm.mode(), Mode::Hold(_)),
+            "{by}: {:?}",
+            arm.mode()
+        );
+        assert!(
+            arm.commands
+                .iter()
+                .rev()
+                .take(150)
+                .all(|c| c.setpoint.source == Source::Hold)
+        );
+    }
+}
+
+/// A gripper that finds its range while the arm is enabled: where it happens to be is nobody's wish.
+#[test]
+fn fingers_that_move_while_an_arm_is_enabled_are_commanded_to_one_opening() {
+    let mut arm = Arm::new(true, |_| ());
+    arm.order(Order::Enable).expect("at rest");
+    let begun = arm.commands.len();
+    for _ in 0..100 {
+        arm.state.opening -= 0.004;
+        arm.run(2);
+    }
+    assert_eq!(*arm.mode(), Mode::Ready);
+    let after = arm.commands[begun..].iter();
+    let after: Vec<&Command> = after.skip_while(|c| c.torque != Torque::Keep).collect();
+    assert!(after.len() > 20);
+    assert!(
+        after.iter().all(|c| c.opening == after[0].opening),
+        "{:?}",
+        after[0].opening
+    );
+}
+
+#[test]
+fn nothing_begins_while_torque_goes_off() {
+    let mut arm = Arm::new(true, |_| ());
+    assert_eq!(arm.enable(), Ok(()));
+    arm.deaf = true;
+    arm.order(Order::TorqueOff { supported: true })
+        .expect("at rest");
+    arm.run(10);
+    assert_eq!(arm.goto([0.3, 0.0]), Err(OrderRefused::Switching));
+    let start = Order::Start {
+        instruction: "pick".into(),
+        seed: 1,
+    };
+    assert_eq!(arm.order(start), Err(OrderRefused::Switching));
+}
+
 fn started(bound: bool) -> (Arm, Grant) {
     let mut arm = Arm::new(true, |_| ());
     assert_eq!(arm.enable(), Ok(()));
