@@ -39,7 +39,7 @@ out.write_text(json.dumps({{"inference_ms": cost, "chunk_ms": cost, "rest_ms": c
 
 
 def program(folder: Path, second: float | None) -> list[str]:
-    """The stand-in. -> options of a short run with it, whose figures are in folder/work/figures.json."""
+    """The stand-in. -> options of a short run with it, whose figures are in `figures.json` of its work folder."""
     path = folder / "tactus"
     path.write_text(ENGINE.format(python=sys.executable, second=second))
     path.chmod(0o755)
